@@ -1,0 +1,301 @@
+"""Sums over the training data: C = Σ w f fᵀ, and with targets b = Σ w f yᵀ, Σ w y², n, Σ ln w.
+
+Batches of feature rows enter; a `Hessian` leaves. The sums run in the compiled core, in float64, whatever comes in.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from rigidities import _core, memory
+from rigidities.exceptions import IllConditionedWarning
+from rigidities.hessian import Hessian
+from rigidities.rows import CheckedRows, Reduction, Rows, as_floats
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+
+class Covariance:
+    """Feature covariance of a training set, accumulated batch by batch.
+
+    C = Σ w f fᵀ, a sum over target rows f with loss weights w, never a mean. Any number of batches in any sizes gives the same
+    bits, on any number of threads.
+
+    Parameters
+    ----------
+    n_features : int
+        Length p of a feature row. C takes 8p² bytes.
+    feature_space : str, optional
+        What the columns mean (a descriptor's settings or their hash). Rows of another space are refused; None matches all.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `n_features` is not a positive integer.
+    MemoryError
+        If C does not fit.
+
+    Examples
+    --------
+    >>> import numpy as np, rigidities as rg
+    >>> atoms = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    >>> covariance = rg.Covariance(2)
+    >>> covariance.update(atoms, groups=[0, 0, 1])  # two structures: the mean of two atoms, and one atom
+    >>> covariance.matrix()
+    array([[1.25, 1.25],
+           [1.25, 1.25]])
+    """
+
+    # NumPy scalars leave `weight * covariance` to __rmul__
+    __array_ufunc__ = None
+
+    def __init__(self, n_features: int, *, feature_space: str | None = None) -> None:
+        if isinstance(n_features, bool) or not isinstance(n_features, (int, np.integer)):
+            raise TypeError(f"n_features is {n_features!r}: expected a positive integer")
+        if n_features < 1:
+            raise ValueError(f"n_features is {n_features}: expected a positive integer")
+        if not (feature_space is None or isinstance(feature_space, str)):
+            raise TypeError(f"feature_space is {feature_space!r}: expected a string or None")
+        _require_square(int(n_features), "a covariance", "use fewer features")
+        self._core = _core.Covariance(int(n_features))
+        self.feature_space = feature_space
+
+    @property
+    def n_features(self) -> int:
+        """Length p of a feature row."""
+        return self._core.n_features
+
+    @property
+    def n_rows(self) -> int:
+        """Number of target rows that were summed (rows of weight 0 count nowhere)."""
+        return self._core.n_rows
+
+    @property
+    def trace(self) -> float:
+        """Trace of C: the summed squared norms of the weighted target rows."""
+        return self._core.trace
+
+    def __repr__(self) -> str:
+        return f"Covariance(n_features={self.n_features}, n_rows={self.n_rows}, feature_space={self.feature_space!r})"
+
+    def update(
+        self,
+        features: ArrayLike | Rows,
+        *,
+        groups: ArrayLike | None = None,
+        reduction: Reduction = "mean",
+        weights: ArrayLike | None = None,
+        targets: ArrayLike | None = None,
+    ) -> None:
+        """Add a batch of rows. A batch that is refused has added nothing.
+
+        Parameters
+        ----------
+        features : array_like of shape (n_rows, n_features), or Rows
+            float32 or float64, any strides, read-only allowed.
+        groups : array_like of int of shape (n_rows,), optional
+            Rows with the same label are reduced into one target row: all atoms of a structure, all neighbours that contribute
+            to one force component. Labels come in any order; a group lies within one call. None: each row is a target.
+        reduction : {"mean", "sum"}
+            How the rows of a group become its target row.
+        weights : array_like of shape (n_targets,), optional
+            Loss weights w ≥ 0 of the targets, in the order of the sorted labels; 1 by default.
+        targets : array_like of shape (n_targets,) or (n_targets, n_outputs), optional
+            What is fitted, in the same order and in the unit of the reduced row (per atom for a mean, total for a sum). With
+            every update or with none.
+
+        Raises
+        ------
+        ValueError
+            If shapes do not match, a feature, weight or target is NaN or infinite (named by its place), a weight is negative,
+            the feature space is another, or targets come to only some updates.
+        TypeError
+            If features, weights or targets are not real numbers, or labels not integers.
+        """
+        rows = CheckedRows.of(features, groups)
+        rows.check_space(self.feature_space)
+        if weights is not None:
+            weights = np.ascontiguousarray(as_floats(weights, "weights", ndim=1, double=True))
+        if targets is not None:
+            targets = _as_outputs(targets)
+        self._core.update(rows.values, rows.groups, reduction, weights, targets)
+        if self.feature_space is None:
+            self.feature_space = rows.feature_space
+
+    def merge(self, other: Covariance) -> None:
+        """Add the sums of another part of the data to this one, in place.
+
+        Parameters
+        ----------
+        other : Covariance
+            Of as many features and the same feature space; left as it is.
+
+        Raises
+        ------
+        ValueError
+            If sizes, feature spaces or outputs differ.
+        """
+        if not isinstance(other, Covariance):
+            raise TypeError(f"cannot merge a {type(other).__name__} into a Covariance")
+        spaces = {self.feature_space, other.feature_space} - {None}
+        if len(spaces) > 1:
+            raise ValueError(f"cannot merge a covariance of feature space {other.feature_space!r} into {self.feature_space!r}")
+        self._core.merge(other._core)
+        self.feature_space = next(iter(spaces), None)
+
+    def __iadd__(self, other: Covariance) -> Covariance:
+        if not isinstance(other, Covariance):
+            return NotImplemented
+        self.merge(other)
+        return self
+
+    def __add__(self, other: Covariance) -> Covariance:
+        if not isinstance(other, Covariance):
+            return NotImplemented
+        total = self.copy()
+        total.merge(other)
+        return total
+
+    def __mul__(self, weight: float) -> Covariance:
+        """Scale a term of the loss: every weight w becomes `weight`·w."""
+        if isinstance(weight, bool) or not isinstance(weight, (int, float, np.integer, np.floating)):
+            return NotImplemented
+        return self._wrap(self._core.scaled(float(weight)), self.feature_space)
+
+    __rmul__ = __mul__
+
+    def copy(self) -> Covariance:
+        """Return an independent accumulator with the same sums."""
+        return self * 1.0
+
+    def __copy__(self) -> Covariance:
+        return self.copy()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Covariance:
+        return self.copy()
+
+    @classmethod
+    def _wrap(cls, core: _core.Covariance, feature_space: str | None) -> Covariance:
+        wrapped = cls.__new__(cls)
+        wrapped._core = core
+        wrapped.feature_space = feature_space
+        return wrapped
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"sums": self._core.snapshot(), "feature_space": self.feature_space}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._core = _core.Covariance.from_snapshot(state["sums"])
+        self.feature_space = state["feature_space"]
+
+    def matrix(self) -> NDArray[np.float64]:
+        """Return C, of shape (n_features, n_features), exactly symmetric."""
+        _require_square(self.n_features, "the matrix", "factorize does without it")
+        return self._core.matrix()
+
+    def factorize(
+        self,
+        regularizer: float | Literal["auto"] = "auto",
+        *,
+        penalty: ArrayLike | None = None,
+        consume: bool = False,
+    ) -> Hessian:
+        """Factorise H = C + λΛ.
+
+        Parameters
+        ----------
+        regularizer : float or "auto"
+            λ ≥ 0, added as given (unsquared). "auto" takes the smallest λ at which rounding cannot make the factorisation fail:
+            λ·λ_min(Λ) = 2(p + 1)·u·trace(C), u the unit roundoff; at once, never by trial.
+            `Hessian.regularizer_reason` says what was taken and why.
+        penalty : array_like of shape (n_features,) or (n_features, n_features), optional
+            Λ: a diagonal (zeros leave features such as an intercept unpenalised) or a symmetric positive semi-definite matrix
+            (K_MM of a sparse kernel model). The identity by default.
+        consume : bool
+            Factorise in the memory of C instead of a copy. This object can then only be thrown away; if the factorisation
+            fails, it is as it was.
+
+        Returns
+        -------
+        Hessian
+
+        Raises
+        ------
+        NotPositiveDefiniteError
+            If H is not positive definite to rounding at this λ.
+        ValueError
+            If λ is negative or not finite, the penalty is not symmetric, not positive semi-definite or of the wrong shape, or
+            nothing was summed and "auto" has no scale to go by.
+        MemoryError
+            If the factor does not fit.
+
+        Warns
+        -----
+        IllConditionedWarning
+            If the pivots span more than float64 resolves, so that no digit of a variance can be trusted.
+        """
+        value = _as_regularizer(regularizer)
+        diagonal, matrix = _as_penalty(penalty, self.n_features)
+        arrays = (not consume) + (matrix is not None)
+        _require_square(self.n_features, "the factor", "pass consume=True to factorise in place of C", arrays)
+        hessian = Hessian._wrap(self._core.factorize(value, diagonal, matrix, consume), self.feature_space)
+        _warn_if_unresolved(hessian)
+        return hessian
+
+
+def _require_square(n: int, what: str, remedy: str, arrays: int = 1) -> None:
+    memory.require(8 * n * n * arrays, f"{what} of {n} features", remedy)
+
+
+def _as_outputs(targets: ArrayLike) -> NDArray[np.float64]:
+    """Targets as (n_targets, n_outputs)."""
+    array = np.asarray(targets)
+    if array.ndim == 1:
+        array = array[:, None]
+    elif array.ndim != 2:
+        raise ValueError(f"targets has shape {array.shape}: expected (n_targets,) or (n_targets, n_outputs)")
+    return as_floats(array, "targets", ndim=2, double=True)
+
+
+def _as_regularizer(regularizer: float | str) -> float | None:
+    """λ as a number, None for "auto"."""
+    if isinstance(regularizer, str):
+        if regularizer == "auto":
+            return None
+        raise ValueError(f'regularizer is {regularizer!r}: expected a number or "auto"')
+    if isinstance(regularizer, bool) or not isinstance(regularizer, (int, float, np.integer, np.floating)):
+        raise TypeError(f'regularizer is {regularizer!r}: expected a number or "auto"')
+    return float(regularizer)
+
+
+def _as_penalty(
+    penalty: ArrayLike | None, n_features: int
+) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
+    """Λ as a diagonal or as a matrix."""
+    if penalty is None:
+        return None, None
+    array = np.asarray(penalty)
+    if array.ndim not in (1, 2):
+        raise ValueError(
+            f"penalty has shape {array.shape} but there are {n_features} features: "
+            f"pass ({n_features},) or ({n_features}, {n_features})"
+        )
+    array = as_floats(array, "penalty", ndim=array.ndim, double=True)
+    return (array, None) if array.ndim == 1 else (None, array)
+
+
+def _warn_if_unresolved(hessian: Hessian) -> None:
+    """A condition beyond 1/(p·eps) leaves no digit. The pivots bound it from below at no cost: cond(H) ≥ (max L/min L)²."""
+    diagonal = hessian._core.diagonal()
+    ratio = (diagonal.min() / diagonal.max()) ** 2
+    if hessian.regularizer_reason == "given" and ratio < len(diagonal) * np.finfo(np.float64).eps / 4:
+        warnings.warn(
+            f"the pivots of H span a factor of {1 / ratio:.0e} at regularizer {hessian.regularizer:g}: rounding leaves no digit "
+            'of the variances along its weakest directions. Raise the regularizer ("auto" takes the smallest resolved one)',
+            IllConditionedWarning,
+            stacklevel=3,
+        )

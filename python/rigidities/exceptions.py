@@ -1,0 +1,31 @@
+"""What can go wrong beyond ``ValueError``, ``TypeError`` and ``MemoryError``."""
+
+import numpy as np
+
+
+class NotPositiveDefiniteError(np.linalg.LinAlgError):
+    """H = C + λΛ has no Cholesky factor: the data leave a direction uncovered and λ does not close it.
+
+    Attributes
+    ----------
+    pivot : int
+        Index (from 0) of the feature at which the factorisation met a pivot that is not positive.
+    regularizer : float
+        The λ that was tried.
+    """
+
+    def __init__(self, message: str, pivot: int, regularizer: float) -> None:
+        super().__init__(message)
+        self.pivot = pivot
+        self.regularizer = regularizer
+
+    def __reduce__(self) -> tuple[type, tuple[str, int, float]]:
+        return type(self), (str(self), self.pivot, self.regularizer)
+
+
+class NotFittedError(ValueError, AttributeError):
+    """Something that comes from targets was asked of an object that has seen none."""
+
+
+class IllConditionedWarning(RuntimeWarning):
+    """H was factorised, but rounding may leave no digit of some results."""

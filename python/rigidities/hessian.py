@@ -1,0 +1,318 @@
+"""The factorised Hessian H = C + λΛ = L Lᵀ, and what it answers.
+
+Feature rows enter; variances v = gᵀH⁻¹g, rigidities R = 1/v, joint covariances, the fit and diagnostics leave.
+
+J. Chem. Theory Comput. 19 (2023) 8020 (LPR); Faraday Discuss. 256 (2025) 322 (PR, CPR).
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rigidities import _core, memory
+from rigidities.rows import CheckedRows, Reduction, Rows, as_floats, reduce_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+
+class Hessian:
+    """The Hessian of a training loss, factorised. Made by `Covariance.factorize`.
+
+    Wherever rows X are taken, `groups` and `reduction` mean what they mean in `Covariance.update`: rows with the same label are
+    reduced into one; results are per label, in sorted order. `Rows` bring their own groups.
+    """
+
+    _core: _core.Hessian
+
+    def __init__(self) -> None:
+        raise TypeError("a Hessian is made by Covariance.factorize")
+
+    @classmethod
+    def _wrap(cls, core: _core.Hessian, feature_space: str | None) -> Hessian:
+        hessian = cls.__new__(cls)
+        hessian._core = core
+        hessian.feature_space = feature_space
+        return hessian
+
+    feature_space: str | None
+    """Feature space of the training rows, or None."""
+
+    def __repr__(self) -> str:
+        return f"Hessian(n_features={self.n_features}, n_rows={self.n_rows}, regularizer={self.regularizer:g})"
+
+    @property
+    def n_features(self) -> int:
+        """Length p of a feature row."""
+        return self._core.n_features
+
+    @property
+    def n_rows(self) -> int:
+        """Number of target rows in C."""
+        return self._core.n_rows
+
+    @property
+    def regularizer(self) -> float:
+        """λ, as it was added: H = C + λΛ."""
+        return self._core.regularizer
+
+    @property
+    def regularizer_reason(self) -> str:
+        """Why λ has that value: "given", or the rule by which it was chosen, with any jitter on a singular penalty."""
+        reason = self._core.reason
+        jitter = self._core.jitter
+        return reason if jitter == 0.0 else f"{reason} (jitter {jitter:.3g} on the diagonal of the penalty)"
+
+    @property
+    def log_determinant(self) -> float:
+        """Natural logarithm of the determinant of H."""
+        return self._core.log_determinant
+
+    @cached_property
+    def rcond(self) -> float:
+        """Reciprocal condition number 1/(‖H‖₁‖H⁻¹‖₁), estimated as in LAPACK's ``dpocon``, within a factor of about three.
+
+        A variance is resolved to about p·eps/rcond relative at worst; digits that are left are fewer by log₁₀(1/rcond).
+        """
+        return self._core.rcond()
+
+    @cached_property
+    def effective_dimension(self) -> float:
+        """tr(C H⁻¹) = p − λ tr(ΛH⁻¹): how many directions of the features the data determine, between 0 and p."""
+        return self._core.effective_dimension()
+
+    @cached_property
+    def coef(self) -> NDArray[np.float64]:
+        """The fit θ = H⁻¹b, of shape (n_features,), or (n_features, n_outputs) where targets have several outputs.
+
+        Raises
+        ------
+        NotFittedError
+            If no targets were accumulated.
+        """
+        coef = self._core.coef()
+        coef = coef[:, 0].copy() if self._core.n_outputs == 1 else np.ascontiguousarray(coef)
+        coef.flags.writeable = False
+        return coef
+
+    def solve(self, B: ArrayLike) -> NDArray[np.float64]:
+        """Solve H X = B.
+
+        Parameters
+        ----------
+        B : array_like of shape (n_features,) or (n_features, k)
+
+        Returns
+        -------
+        ndarray of the shape of B
+            H⁻¹B.
+
+        Raises
+        ------
+        ValueError
+            If B has another number of rows, or an entry that is not finite.
+        """
+        array = np.asarray(B)
+        columns = as_floats(array[:, None] if array.ndim == 1 else array, "B", ndim=2, double=True)
+        solved = self._core.solve(columns)
+        return solved[:, 0].copy() if array.ndim == 1 else np.ascontiguousarray(solved)
+
+    def _rows(self, X: ArrayLike | Rows, groups: ArrayLike | None) -> CheckedRows:
+        rows = CheckedRows.of(X, groups)
+        rows.check_space(self.feature_space)
+        return rows
+
+    def variance(
+        self, X: ArrayLike | Rows, *, groups: ArrayLike | None = None, reduction: Reduction = "mean"
+    ) -> NDArray[np.float64]:
+        """Variance v = gᵀH⁻¹g of each prediction, dimensionless for unit weights.
+
+        The standard deviation of a prediction, in the unit of the target, is scale·√v with `scale` from calibration.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_rows, n_features), or Rows
+        groups : array_like of int of shape (n_rows,), optional
+        reduction : {"mean", "sum"}
+            See `Covariance.update`.
+
+        Returns
+        -------
+        ndarray of shape (n_targets,)
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `Covariance.update`.
+        """
+        rows = self._rows(X, groups)
+        return self._core.variance(rows.values, rows.groups, reduction)
+
+    def rigidity(
+        self, X: ArrayLike | Rows, *, groups: ArrayLike | None = None, reduction: Reduction = "mean"
+    ) -> NDArray[np.float64]:
+        """Prediction rigidity R = 1/(gᵀH⁻¹g) of each prediction.
+
+        With the atoms' rows and no groups this is the local prediction rigidity (LPR) of every atom; with groups the
+        prediction rigidity (PR) of every structure. A row of zeros has R = inf: it predicts 0 whatever the data.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_rows, n_features), or Rows
+        groups : array_like of int of shape (n_rows,), optional
+        reduction : {"mean", "sum"}
+            See `Covariance.update`.
+
+        Returns
+        -------
+        ndarray of shape (n_targets,)
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `Covariance.update`.
+
+        References
+        ----------
+        J. Chem. Theory Comput. 19 (2023) 8020, eqs. 7-14; Faraday Discuss. 256 (2025) 322, section 2.
+        """
+        return _reciprocal(self.variance(X, groups=groups, reduction=reduction))
+
+    def component_rigidity(
+        self,
+        X: ArrayLike | Rows,
+        components: Sequence[int] | Sequence[slice] | Sequence[ArrayLike],
+        *,
+        groups: ArrayLike | None = None,
+        reduction: Reduction = "mean",
+    ) -> NDArray[np.float64]:
+        """Component-wise prediction rigidity: R of the part of each prediction that comes from some of the features.
+
+        CPR with groups, LCPR (of each atom) without. The cost of C components is about Σ p_c² a row, not C·p².
+
+        Parameters
+        ----------
+        X : array_like of shape (n_rows, n_features), or Rows
+        components : sequence
+            One entry per component (body order, range, species, …): an array of feature indices, a slice or a boolean mask, which
+            may overlap; or block sizes that sum to n_features.
+        groups : array_like of int of shape (n_rows,), optional
+        reduction : {"mean", "sum"}
+            See `Covariance.update`.
+
+        Returns
+        -------
+        ndarray of shape (n_targets, n_components)
+
+        Raises
+        ------
+        ValueError
+            If a component is empty, repeats a feature or names one that does not exist, or as `Covariance.update`.
+        TypeError
+            If a component is none of the above, or as `Covariance.update`.
+
+        References
+        ----------
+        Faraday Discuss. 256 (2025) 322, section 2.2.
+        """
+        indices = component_indices(components, self.n_features)
+        rows = self._rows(X, groups)
+        return _reciprocal(self._core.component_variance(rows.values, indices, rows.groups, reduction))
+
+    def prediction_covariance(self, X: ArrayLike | Rows, Y: ArrayLike | Rows | None = None) -> NDArray[np.float64]:
+        """Joint covariance G_X H⁻¹ G_Yᵀ of predictions: what differences and contrasts of predictions need.
+
+        Parameters
+        ----------
+        X : array_like of shape (n, n_features), or Rows
+        Y : array_like of shape (m, n_features), or Rows, optional
+            X by default. The groups of `Rows` are reduced by their mean.
+
+        Returns
+        -------
+        ndarray of shape (n, m)
+            Exactly symmetric without Y, its diagonal the variances.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `Covariance.update`.
+        MemoryError
+            If the result does not fit.
+        """
+        rows = self._rows(X, None)
+        n = rows.values.shape[0] if rows.groups is None else len(np.unique(rows.groups))
+        if Y is None:
+            _require_joint(n, n, self.n_features)
+            return self._core.prediction_covariance(rows.values, rows.groups, "mean")
+        others = self._rows(Y, None)
+        _require_joint(n, others.values.shape[0], self.n_features)
+        return self._core.prediction_cross_covariance(_reduced(rows), _reduced(others))
+
+
+def _reduced(rows: CheckedRows) -> NDArray[Any]:
+    return rows.values if rows.groups is None else reduce_rows(rows.values, rows.groups)[1]
+
+
+def _require_joint(n: int, m: int, p: int) -> None:
+    memory.require(8 * (n * m + n * p), f"the joint covariance of {n} and {m} predictions", "ask for fewer at a time")
+
+
+def _reciprocal(variance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """R = 1/v; inf where v is 0."""
+    with np.errstate(divide="ignore"):
+        return np.reciprocal(variance, out=variance)
+
+
+def component_indices(components: Any, n_features: int) -> list[NDArray[np.int64]]:
+    """Components in any of their forms as arrays of feature indices. The core checks ranges and repeats."""
+    if isinstance(components, np.ndarray) and components.dtype == object:
+        components = list(components)
+    array = np.asarray(components) if _are_sizes(components) else None
+    if array is not None:
+        return _blocks(array, n_features)
+    try:
+        entries = list(components)
+    except TypeError:
+        raise TypeError(f"components is {components!r}: expected index arrays, slices, masks or block sizes") from None
+    return [_indices(entry, i, n_features) for i, entry in enumerate(entries)]
+
+
+def _are_sizes(components: Any) -> bool:
+    if isinstance(components, np.ndarray):
+        return components.ndim == 1
+    scalars = (int, np.integer)
+    return bool(isinstance(components, (list, tuple)) and components and all(isinstance(c, scalars) for c in components))
+
+
+def _blocks(sizes: NDArray[Any], n_features: int) -> list[NDArray[np.int64]]:
+    """Consecutive blocks of these sizes."""
+    if sizes.dtype.kind not in "iu":
+        raise TypeError(f"block sizes have dtype {sizes.dtype}: expected integers")
+    if (sizes < 1).any():
+        component = int(np.argmax(sizes < 1))
+        raise ValueError(f"component {component} has block size {sizes[component]}: each must have at least one feature")
+    if sizes.sum() != n_features:
+        raise ValueError(f"block sizes sum to {sizes.sum()}, but there are {n_features} features")
+    return np.split(np.arange(n_features), np.cumsum(sizes)[:-1])
+
+
+def _indices(entry: Any, component: int, n_features: int) -> NDArray[np.int64]:
+    """One component as indices."""
+    if isinstance(entry, slice):
+        return np.arange(n_features)[entry]
+    array = np.asarray(entry)
+    if array.ndim != 1:
+        raise TypeError(f"component {component} is {entry!r}: expected an index array, a slice or a boolean mask")
+    if array.dtype == bool:
+        if len(array) != n_features:
+            raise ValueError(f"the mask of component {component} has {len(array)} entries for {n_features} features")
+        return np.flatnonzero(array)
+    if array.dtype.kind not in "iu" and array.size:
+        raise TypeError(f"component {component} has dtype {array.dtype}: expected integer indices or a boolean mask")
+    return array.astype(np.int64)

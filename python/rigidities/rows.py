@@ -1,0 +1,151 @@
+"""Feature rows that carry their labels, and the checks at the door.
+
+What enters: arrays of any float layout, or `Rows`. What leaves: arrays and labels that the compiled core takes as they are.
+Everything a user can get wrong about types and shapes is said here; what only a pass over the data shows (NaN) by the core.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from rigidities import _core
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+Reduction = Literal["mean", "sum"]
+
+_FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Feature rows with the labels that say which of them belong to one target.
+
+    Taken wherever features are taken (`Covariance.update`, `Hessian.rigidity`, …): its groups are used unless others are
+    passed beside it, and its feature space is checked.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_rows, n_features)
+        One row per atom, or per whatever is reduced into targets.
+    groups : ndarray of shape (n_rows,), optional
+        Integer label of the target (structure, force component, …) that each row belongs to.
+    feature_space : str, optional
+        What the columns mean, e.g. a descriptor's settings or their hash. Rows of another space are refused.
+    """
+
+    values: NDArray[Any]
+    groups: NDArray[np.int64] | None = None
+    feature_space: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def without_groups(self) -> Rows:
+        """Return the same rows, each a target of its own: what a local rigidity (LPR) is asked for."""
+        return Rows(self.values, None, self.feature_space)
+
+
+@dataclass(frozen=True, eq=False)
+class CheckedRows:
+    """What the compiled core takes: float rows, int64 labels."""
+
+    values: NDArray[Any]
+    groups: NDArray[np.int64] | None
+    feature_space: str | None
+
+    @classmethod
+    def of(cls, X: ArrayLike | Rows, groups: ArrayLike | None, name: str = "features") -> CheckedRows:
+        """Check types and shapes; copy only what is neither float32 nor float64, or not aligned."""
+        if isinstance(X, Rows):
+            groups = X.groups if groups is None else groups
+            return cls(as_floats(X.values, name, ndim=2), as_groups(groups), X.feature_space)
+        return cls(as_floats(X, name, ndim=2), as_groups(groups), None)
+
+    def check_space(self, expected: str | None) -> None:
+        """Refuse rows of another feature space; None matches all."""
+        if expected is not None and self.feature_space not in (None, expected):
+            raise ValueError(
+                f"the rows are of feature space {self.feature_space!r}, but {expected!r} was expected: "
+                "compute both with the same descriptor"
+            )
+
+
+def as_floats(values: ArrayLike, name: str, *, ndim: int, double: bool = False) -> NDArray[Any]:
+    """Return `values` as an aligned float32 or float64 array (with `double`: float64) of `ndim` dimensions."""
+    if isinstance(values, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array: leave the masked rows out, or fill them")
+    array = np.asarray(values)
+    if array.dtype not in _FLOATS[: 1 if double else 2]:
+        array = _to_float(array, name, double)
+    if array.ndim != ndim:
+        kind = "one row per target or atom, (n_rows, n_features)" if ndim == 2 else "one entry per target"
+        raise ValueError(f"{name} has shape {array.shape}: expected {ndim} dimension{'s' * (ndim > 1)}, {kind}")
+    if not (array.flags.aligned and array.dtype.isnative):
+        array = np.array(array, dtype=array.dtype.newbyteorder("="))
+    return array
+
+
+def _to_float(array: NDArray[Any], name: str, double: bool) -> NDArray[Any]:
+    """Widen integers, booleans and half precision; refuse what would lose something or is no number."""
+    if array.dtype.kind in "biu" or (double and array.dtype == np.float32):
+        return array.astype(np.float64)
+    if array.dtype == np.float16:
+        return array.astype(np.float64 if double else np.float32)
+    if array.dtype.kind == "f" and array.dtype.itemsize in (4, 8):  # the other byte order
+        return array.astype(array.dtype.newbyteorder("="))
+    advice = {"O": ": is it ragged, sparse or of mixed types?", "c": ": take the real part if that is meant"}
+    hint = advice.get(array.dtype.kind, "")
+    raise TypeError(f"{name} has dtype {array.dtype}: expected real numbers, float64 or float32{hint}")
+
+
+def as_groups(groups: ArrayLike | None) -> NDArray[np.int64] | None:
+    """Return labels as contiguous int64, or None."""
+    if groups is None:
+        return None
+    array = np.asarray(groups)
+    if array.ndim != 1:
+        raise ValueError(f"groups has shape {array.shape}: expected one integer label per row, (n_rows,)")
+    if array.dtype.kind not in "iu" and array.size:
+        raise TypeError(f"groups has dtype {array.dtype}: expected integer labels")
+    if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
+        return np.unique(array, return_inverse=True)[1].astype(np.int64)
+    return np.ascontiguousarray(array, dtype=np.int64)
+
+
+def reduce_rows(
+    X: ArrayLike | Rows, groups: ArrayLike | None = None, reduction: Reduction = "mean"
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Reduce rows with the same label into one target row.
+
+    Parameters
+    ----------
+    X : array_like of shape (n_rows, n_features), or Rows
+        Features, float32 or float64.
+    groups : array_like of int of shape (n_rows,), optional
+        Labels, in any order and with gaps. None: each row is a target (unless `X` brings groups).
+    reduction : {"mean", "sum"}
+        How the rows of one label become one row.
+
+    Returns
+    -------
+    labels : ndarray of shape (n_targets,)
+        The sorted labels, each once (row numbers where there are no groups).
+    rows : ndarray of shape (n_targets, n_features)
+        float64, in the order of `labels`.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not match, or a feature is NaN or infinite (named by row and column).
+    TypeError
+        If the features are not real numbers or the labels not integers.
+    """
+    rows = CheckedRows.of(X, groups)
+    reduced = _core.reduce_rows(rows.values, rows.groups, reduction)
+    labels = np.arange(len(reduced)) if rows.groups is None else np.unique(rows.groups)
+    return labels, reduced

@@ -1,0 +1,415 @@
+//! Sums over the data: C = Σ w f fᵀ, and with targets b = Σ w f yᵀ, Σ w y², n, Σ ln w.
+//!
+//! Batches of rows enter, in any number and size; sums leave. Reduced, weighted rows wait in a block of fixed size and are summed
+//! when it is full, so that the boundaries of the batches change no bit of C, and single structures cost as little as big batches.
+//! Reading never disturbs what waits.
+
+use std::ops::Range;
+
+use crate::cholesky;
+use crate::error::{Error, Result};
+use crate::execution::Execution;
+use crate::hessian::Hessian;
+use crate::penalty::{Penalty, Regularizer};
+use crate::rows::{Batch, Element};
+use crate::triangle::{Moments, Square, add_gram, mirror};
+
+/// Target rows that wait before they are summed: deep enough for the kernels' peak (a product of depth 512 reads and writes C once
+/// for 512 multiplications an entry), 4 MB at p = 1024.
+const STAGE_ROWS: usize = 512;
+
+/// Reduced rows and targets, row-major, both times √w, that wait to be summed.
+#[derive(Debug, Clone, Default)]
+struct Stage {
+    rows: Vec<f64>,
+    targets: Vec<f64>,
+    len: usize,
+}
+
+impl Stage {
+    /// Reduce `targets` of the batch behind what waits. On an error nothing was added.
+    fn push<T: Element>(&mut self, batch: &Batch<'_, '_, T>, targets: Range<usize>, run: &Execution) -> Result<()> {
+        let p = batch.rows.n_features();
+        let waiting = self.len * p;
+        self.rows.resize(waiting + targets.len() * p, 0.0);
+        let factor = |t| if batch.weights.is_some() { batch.weight(t).sqrt() } else { 1.0 };
+        if let Err(error) = batch.rows.reduce_into(targets.clone(), factor, &mut self.rows[waiting..], run) {
+            self.rows.truncate(waiting);
+            return Err(error);
+        }
+        if let Some(y) = batch.targets {
+            let weighted = targets.clone().flat_map(|t| y.row(t).into_iter().map(move |y| factor(t) * y));
+            self.targets.extend(weighted);
+        }
+        self.len += targets.len();
+        Ok(())
+    }
+
+    fn truncate(&mut self, len: usize) {
+        if self.len > 0 {
+            self.rows.truncate(self.rows.len() / self.len * len);
+            self.targets.truncate(self.targets.len() / self.len * len);
+        }
+        self.len = len;
+    }
+}
+
+/// Everything a covariance is made of, for files and pickles: restoring it continues to the same bits.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Snapshot {
+    /// p
+    pub n_features: usize,
+    /// Lower triangle of the summed part of C, column by column.
+    pub lower: Vec<f64>,
+    /// Sums beside it; `cross` without the rows that wait.
+    pub moments: Moments,
+    /// Whether any update said if there are targets.
+    pub decided: bool,
+    /// Rows that wait, row-major, times √w.
+    pub waiting_rows: Vec<f64>,
+    /// Their targets, row-major, times √w.
+    pub waiting_targets: Vec<f64>,
+}
+
+/// The accumulator.
+#[derive(Clone)]
+pub struct Covariance {
+    n_features: usize,
+    /// C in the lower triangle, without the rows that wait; `None` once consumed.
+    sums: Option<Square>,
+    moments: Moments,
+    /// Whether an update has said if there are targets.
+    decided: bool,
+    stage: Stage,
+    /// Where the rows behind a full stage are checked before anything is summed.
+    next: Stage,
+}
+
+impl Covariance {
+    /// Nothing summed yet.
+    pub fn new(n_features: usize) -> Result<Self> {
+        if n_features == 0 {
+            return Err(Error::NoFeatures);
+        }
+        Ok(Self {
+            n_features,
+            sums: Some(Square::zeros(n_features)?),
+            moments: Moments::default(),
+            decided: false,
+            stage: Stage::default(),
+            next: Stage::default(),
+        })
+    }
+
+    /// p
+    pub fn n_features(&self) -> usize {
+        self.n_features
+    }
+
+    /// Target rows of positive weight that were summed.
+    pub fn n_rows(&self) -> usize {
+        self.moments.n_rows
+    }
+
+    /// Outputs of the targets; 0 where there are none.
+    pub fn n_outputs(&self) -> usize {
+        self.moments.n_outputs
+    }
+
+    fn sums(&self) -> Result<&Square> {
+        self.sums.as_ref().ok_or(Error::Consumed)
+    }
+
+    /// trace(C)
+    pub fn trace(&self) -> Result<f64> {
+        let summed: f64 = self.sums()?.diagonal().iter().sum();
+        Ok(summed + self.stage.rows.iter().map(|x| x * x).sum::<f64>())
+    }
+
+    /// Add a batch. Whatever is wrong with it, the accumulator is then as it was, to the bit.
+    pub fn update<T: Element>(&mut self, batch: &Batch<'_, '_, T>, run: &Execution) -> Result<()> {
+        self.sums()?;
+        let p = batch.rows.n_features();
+        if p != self.n_features {
+            return Err(Error::ColumnCount { got: p, expected: self.n_features });
+        }
+        let n_outputs = batch.targets.map_or(0, |y| y.ncols());
+        self.check_outputs(batch.targets.is_some(), n_outputs)?;
+        let before = (self.decided, self.moments.n_outputs);
+        self.decide(n_outputs);
+        let outcome = self.take(batch, run);
+        match outcome {
+            Ok(()) => self.count(batch),
+            Err(_) if !before.0 => self.undecide(),
+            Err(_) => {}
+        }
+        outcome
+    }
+
+    /// Targets come with every update or with none, always as many outputs.
+    fn check_outputs(&self, with_targets: bool, n_outputs: usize) -> Result<()> {
+        let expected = self.moments.n_outputs;
+        match (self.decided, with_targets, expected) {
+            (false, true, _) if n_outputs == 0 => Err(Error::OutputCount { got: 0, expected: 1 }),
+            (true, true, 0) => Err(Error::TargetsMixed("they came now but not before")),
+            (true, false, 1..) => Err(Error::TargetsMixed("they came before but not now")),
+            (true, true, _) if n_outputs != expected => Err(Error::OutputCount { got: n_outputs, expected }),
+            _ => Ok(()),
+        }
+    }
+
+    fn decide(&mut self, n_outputs: usize) {
+        if !self.decided {
+            self.decided = true;
+            self.moments.n_outputs = n_outputs;
+            self.moments.cross = vec![0.0; self.n_features * n_outputs];
+            self.moments.squares = vec![0.0; n_outputs];
+        }
+    }
+
+    fn undecide(&mut self) {
+        self.decided = false;
+        self.moments = Moments::default();
+    }
+
+    /// Stage the rows, and sum what is full.
+    fn take<T: Element>(&mut self, batch: &Batch<'_, '_, T>, run: &Execution) -> Result<()> {
+        let waiting = self.stage.len;
+        let n = batch.rows.n_targets();
+        if waiting + n <= STAGE_ROWS {
+            return self.stage.push(batch, 0..n, run);
+        }
+        let mut backup = None;
+        let outcome = self.take_blocks(batch, run, &mut backup);
+        if outcome.is_err() {
+            if let (Some((diagonal, cross)), Some(sums)) = (backup, self.sums.as_mut()) {
+                sums.restore(&diagonal, run);
+                self.moments.cross = cross;
+            }
+            self.stage.truncate(waiting);
+        }
+        self.next.truncate(0);
+        outcome
+    }
+
+    /// Fill the stage, then check block after block in `next`. A full stage is summed when the rows behind it were found good;
+    /// where more follow than one block holds, C is first kept in its upper triangle.
+    fn take_blocks<T: Element>(
+        &mut self,
+        batch: &Batch<'_, '_, T>,
+        run: &Execution,
+        backup: &mut Option<(Vec<f64>, Vec<f64>)>,
+    ) -> Result<()> {
+        let n = batch.rows.n_targets();
+        let mut start = STAGE_ROWS - self.stage.len;
+        self.stage.push(batch, 0..start, run)?;
+        let mut stage_is_summed = false;
+        loop {
+            let end = (start + STAGE_ROWS).min(n);
+            self.next.push(batch, start..end, run)?;
+            run.check()?;
+            if end < n && backup.is_none() {
+                *backup = self.sums.as_mut().map(|sums| (sums.back_up(run), self.moments.cross.clone()));
+            }
+            if !stage_is_summed {
+                self.sum_stage(run); // what it holds stays there until the call has succeeded
+                stage_is_summed = true;
+            }
+            if end == n {
+                std::mem::swap(&mut self.stage, &mut self.next);
+                return Ok(());
+            }
+            std::mem::swap(&mut self.stage, &mut self.next);
+            self.sum_stage(run);
+            std::mem::swap(&mut self.stage, &mut self.next);
+            self.next.truncate(0);
+            start = end;
+        }
+    }
+
+    fn sum_stage(&mut self, run: &Execution) {
+        if let Some(sums) = self.sums.as_mut() {
+            add_gram(sums.as_mut(), &self.stage.rows, run);
+            self.moments.add_cross(&self.stage.rows, &self.stage.targets, run);
+        }
+    }
+
+    /// n, Σ ln w and Σ w y², one row after the other so that they too do not depend on the boundaries of batches.
+    fn count<T: Element>(&mut self, batch: &Batch<'_, '_, T>) {
+        let n = batch.rows.n_targets();
+        match batch.weights {
+            None => self.moments.n_rows += n,
+            Some(weights) => {
+                for w in weights.iter().filter(|w| **w > 0.0) {
+                    self.moments.n_rows += 1;
+                    self.moments.log_weight += w.ln();
+                }
+            }
+        }
+        for (t, y) in batch.targets.iter().flat_map(|y| y.rows()).enumerate() {
+            let w = batch.weight(t);
+            self.moments.squares.iter_mut().zip(y).for_each(|(sum, y)| *sum += w * y * y);
+        }
+    }
+
+    /// C += C', b += b', …: the sums of two parts of the data.
+    pub fn merge(&mut self, other: &Self, run: &Execution) -> Result<()> {
+        if other.n_features != self.n_features {
+            return Err(Error::MergeSize { got: other.n_features, expected: self.n_features });
+        }
+        self.sums()?;
+        let theirs = other.sums()?;
+        if other.decided {
+            self.check_outputs(other.n_outputs() > 0, other.n_outputs())?;
+            self.decide(other.n_outputs());
+        }
+        if let Some(sums) = self.sums.as_mut() {
+            sums.for_each_lower_column(run, |j, mine| {
+                mine.iter_mut().zip(theirs.lower_column(j)).for_each(|(c, o)| *c += o);
+            });
+        }
+        self.moments.add(&other.moments);
+        self.merge_waiting(&other.stage, run);
+        Ok(())
+    }
+
+    /// Rows that wait in the other part wait here too, or are summed with what is full.
+    fn merge_waiting(&mut self, other: &Stage, run: &Execution) {
+        let room = (STAGE_ROWS - self.stage.len).min(other.len);
+        let (p, k) = (self.n_features, self.moments.n_outputs);
+        self.stage.rows.extend_from_slice(&other.rows[..room * p]);
+        self.stage.targets.extend_from_slice(&other.targets[..room * k]);
+        self.stage.len += room;
+        if room < other.len {
+            self.sum_stage(run);
+            self.stage.rows = other.rows[room * p..].to_vec();
+            self.stage.targets = other.targets[room * k..].to_vec();
+            self.stage.len = other.len - room;
+        }
+    }
+
+    /// The same data at `weight` times the weight in the loss.
+    pub fn scaled(&self, weight: f64, run: &Execution) -> Result<Self> {
+        if !(weight.is_finite() && weight >= 0.0) {
+            return Err(Error::TermWeight(weight));
+        }
+        self.sums()?;
+        let mut scaled = if weight == 0.0 { Self::new(self.n_features)? } else { self.clone() };
+        scaled.decided = self.decided;
+        scaled.moments = self.moments.clone();
+        scaled.moments.scale(weight);
+        if let Some(sums) = scaled.sums.as_mut().filter(|_| weight != 1.0 && weight != 0.0) {
+            sums.for_each_lower_column(run, |_, column| column.iter_mut().for_each(|c| *c *= weight));
+        }
+        let root = weight.sqrt();
+        scaled.stage.rows.iter_mut().chain(&mut scaled.stage.targets).for_each(|x| *x *= root);
+        Ok(scaled)
+    }
+
+    /// Write C, both triangles, into an array of p × p.
+    pub fn write_matrix(&self, out: &mut [f64], run: &Execution) -> Result<()> {
+        let mut c = faer::MatMut::from_column_major_slice_mut(out, self.n_features, self.n_features);
+        self.write_lower(c.as_mut(), run)?;
+        mirror(c, run);
+        Ok(())
+    }
+
+    /// Write C, rows that wait included, into the lower triangle of `out`.
+    fn write_lower(&self, mut out: faer::MatMut<'_, f64>, run: &Execution) -> Result<()> {
+        let sums = self.sums()?;
+        for j in 0..self.n_features {
+            let column = out.as_mut().col_mut(j).subrows_mut(j, self.n_features - j);
+            if let Some(column) = column.try_as_col_major_mut() {
+                column.as_slice_mut().copy_from_slice(sums.lower_column(j));
+            }
+        }
+        add_gram(out, &self.stage.rows, run);
+        Ok(())
+    }
+
+    /// b, Σ w y², n, Σ ln w, rows that wait included.
+    fn all_moments(&self, run: &Execution) -> Moments {
+        let mut moments = self.moments.clone();
+        moments.add_cross(&self.stage.rows, &self.stage.targets, run);
+        moments
+    }
+
+    /// H = C + λΛ = L Lᵀ. With `consume` in the array of C, which then is gone; without, in one more.
+    pub fn factorize(
+        &mut self,
+        regularizer: Regularizer,
+        penalty: Penalty,
+        consume: bool,
+        run: &Execution,
+    ) -> Result<Hessian> {
+        let choice = regularizer.settle(&penalty, self.trace()?, self.n_features, run)?;
+        let moments = self.all_moments(run);
+        let (mut array, kept) = if consume {
+            let mut array = self.sums.take().ok_or(Error::Consumed)?;
+            let diagonal = array.back_up(run);
+            add_gram(array.as_mut(), &self.stage.rows, run);
+            (array, Some(diagonal))
+        } else {
+            let mut array = Square::zeros(self.n_features)?;
+            self.write_lower(array.as_mut(), run)?;
+            (array, None)
+        };
+        penalty.add_to(array.as_mut(), &choice);
+        let outcome = match cholesky::factorize(array.as_mut(), run) {
+            Ok(Ok(())) => return Ok(Hessian::new(array, penalty, choice, moments)),
+            Ok(Err(pivot)) => Error::NotPositiveDefinite {
+                pivot: pivot.index,
+                size: self.n_features,
+                value: pivot.value,
+                regularizer: choice.regularizer,
+            },
+            Err(error) => error,
+        };
+        if let Some(diagonal) = kept {
+            array.restore(&diagonal, run);
+            self.sums = Some(array);
+        }
+        Err(outcome)
+    }
+
+    /// All state, to be stored.
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        let sums = self.sums()?;
+        Ok(Snapshot {
+            n_features: self.n_features,
+            lower: (0..self.n_features).flat_map(|j| sums.lower_column(j)).copied().collect(),
+            moments: self.moments.clone(),
+            decided: self.decided,
+            waiting_rows: self.stage.rows.clone(),
+            waiting_targets: self.stage.targets.clone(),
+        })
+    }
+
+    /// The accumulator that a snapshot was taken of.
+    pub fn from_snapshot(snapshot: Snapshot) -> Result<Self> {
+        let p = snapshot.n_features;
+        let mut covariance = Self::new(p)?;
+        let Snapshot { lower, moments, waiting_rows, waiting_targets, decided, .. } = snapshot;
+        let len = waiting_rows.len() / p;
+        let k = moments.n_outputs;
+        check_length("lower triangle", lower.len(), p * (p + 1) / 2)?;
+        check_length("cross", moments.cross.len(), p * k)?;
+        check_length("squares", moments.squares.len(), k)?;
+        check_length("waiting rows", waiting_rows.len(), len.min(STAGE_ROWS) * p)?;
+        check_length("waiting targets", waiting_targets.len(), len * k)?;
+        if let Some(sums) = covariance.sums.as_mut() {
+            let start = |j: usize| j * (2 * p + 1 - j) / 2; // columns of p, p − 1, … entries
+            sums.for_each_lower_column(&Execution::sequential(), |j, column| {
+                column.copy_from_slice(&lower[start(j)..start(j + 1)]);
+            });
+        }
+        covariance.moments = moments;
+        covariance.decided = decided;
+        covariance.stage = Stage { rows: waiting_rows, targets: waiting_targets, len };
+        Ok(covariance)
+    }
+}
+
+fn check_length(what: &'static str, got: usize, expected: usize) -> Result<()> {
+    if got == expected { Ok(()) } else { Err(Error::Length { what, got, expected, of: "entries in the state" }) }
+}

@@ -1,0 +1,201 @@
+//! What the factor H = L Lᵀ answers: H⁻¹B, variances v = gᵀH⁻¹g = ‖L⁻¹g‖² (so that R = 1/v), joint covariances, ln|H|.
+//!
+//! Rows enter as they enter a covariance, reduced block by block; a triangular solve and the row norms follow on the same block, so
+//! that scoring needs O(block·p) memory however many rows there are.
+
+use std::ops::Range;
+
+use faer::linalg::matmul::matmul;
+use faer::linalg::matmul::triangular::{self, BlockStructure};
+use faer::linalg::triangular_solve::{solve_lower_triangular_in_place, solve_upper_triangular_in_place};
+use faer::{Accum, MatMut, MatRef};
+use rayon::prelude::*;
+
+use crate::error::{Error, Result};
+use crate::execution::Execution;
+use crate::penalty::{Choice, Penalty, Reason};
+use crate::rows::{Element, RowBlock, squared_norm};
+use crate::triangle::{Moments, Square, mirror, zeros};
+
+/// Target rows that are solved for together: wide enough that the kernels reuse each block of L 256 times; 2 MB at p = 1024.
+pub(crate) const SOLVE_ROWS: usize = 256;
+
+/// The factorised system.
+pub struct Hessian {
+    /// L in the lower triangle; the upper one is not defined.
+    factor: Square,
+    pub(crate) penalty: Penalty,
+    choice: Choice,
+    moments: Moments,
+}
+
+impl Hessian {
+    pub(crate) fn new(factor: Square, penalty: Penalty, choice: Choice, moments: Moments) -> Self {
+        Self { factor, penalty, choice, moments }
+    }
+
+    /// p
+    pub fn n_features(&self) -> usize {
+        self.factor.n()
+    }
+
+    /// λ
+    pub fn regularizer(&self) -> f64 {
+        self.choice.regularizer
+    }
+
+    /// Why λ has that value.
+    pub fn reason(&self) -> Reason {
+        self.choice.reason
+    }
+
+    /// What was added to Λ on the diagonal: H = C + λ(Λ + jitter·I). 0 unless λ was chosen for a singular Λ.
+    pub fn jitter(&self) -> f64 {
+        self.choice.jitter
+    }
+
+    /// Sums that came with the data.
+    pub fn moments(&self) -> &Moments {
+        &self.moments
+    }
+
+    /// L; only the lower triangle is defined.
+    pub(crate) fn lower(&self) -> MatRef<'_, f64> {
+        self.factor.as_ref()
+    }
+
+    /// The diagonal of L: square roots of the pivots.
+    pub fn diagonal(&self) -> Vec<f64> {
+        self.factor.diagonal()
+    }
+
+    /// ln|H| = 2 Σ ln L_jj
+    pub fn log_determinant(&self) -> f64 {
+        2.0 * self.diagonal().iter().map(|d| d.ln()).sum::<f64>()
+    }
+
+    /// θ = H⁻¹b, shape (p, n_outputs), column-major.
+    pub fn coef(&self, run: &Execution) -> Result<Vec<f64>> {
+        if self.moments.n_outputs == 0 {
+            return Err(Error::NotFitted);
+        }
+        let mut coef = self.moments.cross.clone();
+        self.solve_in_place(&mut coef, run)?;
+        Ok(coef)
+    }
+
+    /// Replace B, column-major of shape (p, k), by H⁻¹B.
+    pub fn solve_in_place(&self, b: &mut [f64], run: &Execution) -> Result<()> {
+        let p = self.n_features();
+        if b.is_empty() || !b.len().is_multiple_of(p) {
+            return Err(Error::RightHandSide { got: b.len(), expected: p });
+        }
+        if let Some(i) = b.iter().position(|x| !x.is_finite()) {
+            return Err(Error::NonFinite { row: i % p, column: i / p, value: b[i] });
+        }
+        for block in b.chunks_mut(SOLVE_ROWS * p) {
+            run.check()?;
+            self.back_substitute(self.forward_substitute(block, run), run);
+        }
+        Ok(())
+    }
+
+    /// Z = L⁻¹B in place, one column per p entries.
+    pub(crate) fn forward_substitute<'b>(&self, b: &'b mut [f64], run: &Execution) -> MatMut<'b, f64> {
+        let p = self.n_features();
+        let columns = b.len() / p;
+        let mut z = MatMut::from_column_major_slice_mut(b, p, columns);
+        solve_lower_triangular_in_place(self.lower(), z.as_mut(), run.par);
+        z
+    }
+
+    pub(crate) fn back_substitute(&self, z: MatMut<'_, f64>, run: &Execution) {
+        solve_upper_triangular_in_place(self.lower().transpose(), z, run.par);
+    }
+
+    /// v = gᵀH⁻¹g = ‖L⁻¹g‖² of each target row g. Dimensionless for unit weights; R = 1/v.
+    pub fn variance<T: Element>(&self, rows: &RowBlock<'_, T>, run: &Execution) -> Result<Vec<f64>> {
+        let p = self.n_features();
+        let mut variances = Vec::with_capacity(rows.n_targets());
+        for_each_block(rows, run, |_, block| {
+            self.forward_substitute(block, run);
+            variances.extend(column_norms(block, p, run));
+            Ok(())
+        })?;
+        Ok(variances)
+    }
+
+    /// L⁻¹g of every target row, one after the other.
+    fn whitened<T: Element>(&self, rows: &RowBlock<'_, T>, run: &Execution) -> Result<Vec<f64>> {
+        let p = self.n_features();
+        let mut whitened = zeros(rows.n_targets() * p)?;
+        for (start, block) in whitened.chunks_mut(SOLVE_ROWS * p).enumerate() {
+            run.check()?;
+            let start = start * SOLVE_ROWS;
+            rows.reduce_into(start..start + block.len() / p, |_| 1.0, block, run)?;
+            self.forward_substitute(block, run);
+        }
+        Ok(whitened)
+    }
+
+    /// G H⁻¹ Gᵀ of the target rows G: (n, n), exactly symmetric.
+    pub fn prediction_covariance<T: Element>(&self, rows: &RowBlock<'_, T>, run: &Execution) -> Result<Vec<f64>> {
+        let (n, p) = (rows.n_targets(), self.n_features());
+        let whitened = self.whitened(rows, run)?;
+        let z = MatRef::from_column_major_slice(&whitened, p, n);
+        let mut joint = zeros(n * n)?;
+        let mut out = MatMut::from_column_major_slice_mut(&mut joint, n, n);
+        let (lower, full) = (BlockStructure::TriangularLower, BlockStructure::Rectangular);
+        triangular::matmul(out.as_mut(), lower, Accum::Replace, z.transpose(), full, z, full, 1.0, run.par);
+        mirror(out, run);
+        Ok(joint)
+    }
+
+    /// G H⁻¹ G'ᵀ of two sets of target rows: (n, m), row-major. L⁻¹Gᵀ is held at once, L⁻¹G'ᵀ block by block.
+    pub fn prediction_cross_covariance<T: Element, U: Element>(
+        &self,
+        rows: &RowBlock<'_, T>,
+        others: &RowBlock<'_, U>,
+        run: &Execution,
+    ) -> Result<Vec<f64>> {
+        let (n, m, p) = (rows.n_targets(), others.n_targets(), self.n_features());
+        let whitened = self.whitened(rows, run)?;
+        let z = MatRef::from_column_major_slice(&whitened, p, n);
+        let mut joint = zeros(n * m)?;
+        let mut out = MatMut::from_row_major_slice_mut(&mut joint, n, m);
+        for_each_block(others, run, |targets, block| {
+            let other = self.forward_substitute(block, run);
+            let out = out.as_mut().subcols_mut(targets.start, targets.len());
+            matmul(out, Accum::Replace, z.transpose(), other, 1.0, run.par);
+            Ok(())
+        })?;
+        Ok(joint)
+    }
+}
+
+/// Reduce the rows in blocks of `SOLVE_ROWS` targets and hand each, row-major, to `f`.
+pub(crate) fn for_each_block<T: Element>(
+    rows: &RowBlock<'_, T>,
+    run: &Execution,
+    mut f: impl FnMut(Range<usize>, &mut [f64]) -> Result<()>,
+) -> Result<()> {
+    let (n, p) = (rows.n_targets(), rows.n_features());
+    let mut block = zeros(SOLVE_ROWS.min(n) * p)?;
+    for start in (0..n).step_by(SOLVE_ROWS) {
+        run.check()?;
+        let targets = start..(start + SOLVE_ROWS).min(n);
+        let block = &mut block[..targets.len() * p];
+        rows.reduce_into(targets.clone(), |_| 1.0, block, run)?;
+        f(targets, block)?;
+    }
+    Ok(())
+}
+
+/// ‖z‖² of every column of height `p`.
+pub(crate) fn column_norms(z: &[f64], p: usize, run: &Execution) -> Vec<f64> {
+    if run.is_parallel() && z.len() > 1 << 16 {
+        z.par_chunks(p).map(squared_norm).collect()
+    } else {
+        z.chunks(p).map(squared_norm).collect()
+    }
+}

@@ -1,0 +1,210 @@
+//! The square array of which one triangle is in use, and the sums that go with it.
+//!
+//! C and its factor live in the lower triangle of a column-major array. The upper triangle is free: it keeps a copy of the lower
+//! one while something that may fail is under way, so that a refused update or a failed factorisation leaves no trace, and no
+//! third array is needed for it.
+
+use faer::linalg::matmul::matmul;
+use faer::linalg::matmul::triangular::{self, BlockStructure};
+use faer::{Accum, MatMut, MatRef};
+use rayon::prelude::*;
+
+use crate::error::{Error, Result};
+use crate::execution::Execution;
+
+/// Edge of the tiles in which a triangle is transposed: 64² × 8 bytes are 32 kB a side, which stays in L1/L2.
+const TILE: usize = 64;
+
+/// A vector of zeros, or an error where the allocator refuses (the pages themselves are only touched when written).
+pub(crate) fn zeros(len: usize) -> Result<Vec<f64>> {
+    let refused = |_| Error::OutOfMemory { bytes: len.saturating_mul(size_of::<f64>()) };
+    Vec::<f64>::new().try_reserve_exact(len).map_err(refused)?;
+    Ok(vec![0.0; len])
+}
+
+/// A square array, column-major.
+#[derive(Clone)]
+pub struct Square {
+    values: Vec<f64>,
+    n: usize,
+}
+
+impl Square {
+    /// n × n zeros.
+    pub fn zeros(n: usize) -> Result<Self> {
+        let len = n.checked_mul(n).ok_or(Error::OutOfMemory { bytes: usize::MAX })?;
+        Ok(Self { values: zeros(len)?, n })
+    }
+
+    /// Number of rows and columns.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// All of it, to read.
+    pub fn as_ref(&self) -> MatRef<'_, f64> {
+        MatRef::from_column_major_slice(&self.values, self.n, self.n)
+    }
+
+    /// All of it, to write.
+    pub fn as_mut(&mut self) -> MatMut<'_, f64> {
+        MatMut::from_column_major_slice_mut(&mut self.values, self.n, self.n)
+    }
+
+    /// Entries on and below the diagonal of column `j`.
+    pub(crate) fn lower_column(&self, j: usize) -> &[f64] {
+        &self.values[j * self.n + j..(j + 1) * self.n]
+    }
+
+    /// Call `f(j, column)` for all of them, to write.
+    pub(crate) fn for_each_lower_column(&mut self, run: &Execution, f: impl Fn(usize, &mut [f64]) + Sync) {
+        let n = self.n;
+        if run.is_parallel() && n > TILE {
+            self.values.par_chunks_mut(n).enumerate().for_each(|(j, column)| f(j, &mut column[j..]));
+        } else {
+            self.values.chunks_mut(n).enumerate().for_each(|(j, column)| f(j, &mut column[j..]));
+        }
+    }
+
+    /// The diagonal.
+    pub(crate) fn diagonal(&self) -> Vec<f64> {
+        (0..self.n).map(|j| self.values[j * (self.n + 1)]).collect()
+    }
+
+    pub(crate) fn set_diagonal(&mut self, diagonal: &[f64]) {
+        diagonal.iter().enumerate().for_each(|(j, &d)| self.values[j * (self.n + 1)] = d);
+    }
+
+    /// Keep the lower triangle in the upper one; the diagonal is returned.
+    pub(crate) fn back_up(&mut self, run: &Execution) -> Vec<f64> {
+        mirror(self.as_mut(), run);
+        self.diagonal()
+    }
+
+    /// Take the lower triangle back from the upper one.
+    pub(crate) fn restore(&mut self, diagonal: &[f64], run: &Execution) {
+        mirror(self.as_mut().transpose_mut(), run);
+        self.set_diagonal(diagonal);
+    }
+}
+
+/// Copy the lower triangle onto the upper one.
+pub(crate) fn mirror(a: MatMut<'_, f64>, run: &Execution) {
+    let half = a.nrows() / 2;
+    if half == 0 {
+        return;
+    }
+    let (top, right, below, bottom) = a.split_at_mut(half, half);
+    let (left, others) = (
+        || transpose_into(right, below.as_ref(), run),
+        || join(run, half > TILE, || mirror(top, run), || mirror(bottom, run)),
+    );
+    join(run, half > TILE, left, others);
+}
+
+/// dst = srcᵀ
+fn transpose_into(mut dst: MatMut<'_, f64>, src: MatRef<'_, f64>, run: &Execution) {
+    let (m, n) = (dst.nrows(), dst.ncols());
+    if m.max(n) <= TILE {
+        dst.copy_from(src.transpose());
+    } else if m >= n {
+        let (top, bottom) = dst.split_at_row_mut(m / 2);
+        let (left, right) = src.split_at_col(m / 2);
+        join(run, true, || transpose_into(top, left, run), || transpose_into(bottom, right, run));
+    } else {
+        let (left, right) = dst.split_at_col_mut(n / 2);
+        let (top, bottom) = src.split_at_row(n / 2);
+        join(run, true, || transpose_into(left, top, run), || transpose_into(right, bottom, run));
+    }
+}
+
+fn join(run: &Execution, worth_it: bool, a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
+    if worth_it && run.is_parallel() {
+        rayon::join(a, b);
+    } else {
+        a();
+        b();
+    }
+}
+
+/// lower(C) += FᵀF for rows F, row-major.
+pub(crate) fn add_gram(c: MatMut<'_, f64>, rows: &[f64], run: &Execution) {
+    let p = c.nrows();
+    if rows.is_empty() {
+        return;
+    }
+    let f = MatRef::from_row_major_slice(rows, rows.len() / p, p);
+    let (lower, full) = (BlockStructure::TriangularLower, BlockStructure::Rectangular);
+    triangular::matmul(c, lower, Accum::Add, f.transpose(), full, f, full, 1.0, run.par);
+}
+
+/// What is summed beside C: b = Σ w f yᵀ, Σ w y², n, Σ ln w. Rows of weight 0 count nowhere.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Moments {
+    /// Number of outputs; 0 where no targets were given.
+    pub n_outputs: usize,
+    /// b, shape (p, n_outputs), column-major.
+    pub cross: Vec<f64>,
+    /// Σ w y² of each output.
+    pub squares: Vec<f64>,
+    /// Rows of positive weight.
+    pub n_rows: usize,
+    /// Σ ln w over them.
+    pub log_weight: f64,
+}
+
+impl Moments {
+    /// b += Fᵀ Y for rows F and targets Y, both row-major and both times √w.
+    pub(crate) fn add_cross(&mut self, rows: &[f64], targets: &[f64], run: &Execution) {
+        let k = self.n_outputs;
+        if k == 0 || rows.is_empty() {
+            return;
+        }
+        let (n, p) = (targets.len() / k, self.cross.len() / k);
+        let b = MatMut::from_column_major_slice_mut(&mut self.cross, p, k);
+        let f = MatRef::from_row_major_slice(rows, n, p);
+        matmul(b, Accum::Add, f.transpose(), MatRef::from_row_major_slice(targets, n, k), 1.0, run.par);
+    }
+
+    /// The sums of another part of the data on top.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.cross.iter_mut().zip(&other.cross).for_each(|(b, o)| *b += o);
+        self.squares.iter_mut().zip(&other.squares).for_each(|(s, o)| *s += o);
+        self.n_rows += other.n_rows;
+        self.log_weight += other.log_weight;
+    }
+
+    /// All weights times `weight`: Σ ln(k w) = Σ ln w + n ln k; nothing is left at weight 0.
+    pub(crate) fn scale(&mut self, weight: f64) {
+        self.cross.iter_mut().chain(&mut self.squares).for_each(|s| *s *= weight);
+        if weight == 0.0 {
+            (self.n_rows, self.log_weight) = (0, 0.0);
+        } else if weight != 1.0 {
+            self.log_weight += self.n_rows as f64 * weight.ln();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_triangle_survives_in_the_other() -> Result<()> {
+        let n = 150;
+        let mut a = Square::zeros(n)?;
+        let original: Vec<f64> = (0..n * n).map(|i| i as f64).collect();
+        a.values.copy_from_slice(&original);
+        let diagonal = a.back_up(&Execution::sequential());
+        for (i, x) in a.values.iter_mut().enumerate() {
+            if i % n >= i / n {
+                *x = -1.0; // the lower triangle and the diagonal are lost
+            }
+        }
+        a.restore(&diagonal, &Execution::sequential());
+        for j in 0..n {
+            assert_eq!(a.lower_column(j), &original[j * n + j..(j + 1) * n]);
+        }
+        Ok(())
+    }
+}

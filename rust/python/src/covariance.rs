@@ -1,0 +1,200 @@
+//! `_core.Covariance`: an accumulator behind a lock, so that no thread sees half an update.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use ndarray::ArrayView2;
+use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use rigidities_core as core;
+use rigidities_core::{Batch, Element, Moments, Penalty, Reduction, Regularizer, Snapshot};
+
+use crate::arrays::{Features, Grouping, with_rows, with_view};
+use crate::hessian::Hessian;
+use crate::raised::Outcome;
+use crate::threads::execute;
+
+/// Sums over the data.
+#[pyclass(frozen, module = "rigidities._core")]
+pub struct Covariance(Mutex<core::Covariance>);
+
+/// Weights and targets of a batch.
+type Extras<'a> = (Option<&'a [f64]>, Option<ArrayView2<'a, f64>>);
+
+impl Covariance {
+    fn lock(&self) -> MutexGuard<'_, core::Covariance> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn update_rows<T: Element>(
+        &self,
+        view: ArrayView2<'_, T>,
+        groups: (Option<&[i64]>, Reduction),
+        (weights, targets): Extras<'_>,
+    ) -> Outcome<()> {
+        let guard = &mut *self.lock();
+        let p = guard.n_features();
+        with_rows(view, groups, p, |rows| {
+            let batch = Batch::new(*rows, weights, targets)?;
+            execute(rows.n_targets() as f64 * (p * p) as f64, |run| guard.update(&batch, run))
+        })
+    }
+}
+
+#[pymethods]
+impl Covariance {
+    #[new]
+    fn new(n_features: usize) -> Outcome<Self> {
+        Ok(Self(Mutex::new(core::Covariance::new(n_features)?)))
+    }
+
+    fn update(
+        &self,
+        py: Python<'_>,
+        features: Features<'_>,
+        groups: Option<PyReadonlyArray1<'_, i64>>,
+        reduction: &str,
+        weights: Option<PyReadonlyArray1<'_, f64>>,
+        targets: Option<PyReadonlyArray2<'_, f64>>,
+    ) -> Outcome<()> {
+        let grouping = Grouping::new(groups, reduction)?;
+        let groups = grouping.parts()?;
+        let weights = weights.as_ref().map(|weights| weights.as_slice()).transpose().map_err(PyErr::from)?;
+        let extras = (weights, targets.as_ref().map(|targets| targets.as_array()));
+        with_view!(features, |view| py.detach(|| self.update_rows(view, groups, extras)))
+    }
+
+    /// Both locks are taken in the order of addresses, so that two threads that merge crosswise cannot wait for each other.
+    fn merge(&self, py: Python<'_>, other: &Self) -> Outcome<()> {
+        if std::ptr::eq(self, other) {
+            return self.merge(py, &self.copy(py)?);
+        }
+        py.detach(|| {
+            let (mine, theirs);
+            if std::ptr::from_ref(self) < std::ptr::from_ref(other) {
+                mine = self.lock();
+                theirs = other.lock();
+            } else {
+                theirs = other.lock();
+                mine = self.lock();
+            }
+            let (mut mine, theirs) = (mine, &*theirs);
+            let mine = &mut *mine;
+            execute(square(mine.n_features()), |run| mine.merge(theirs, run))
+        })
+    }
+
+    fn scaled(&self, py: Python<'_>, weight: f64) -> Outcome<Self> {
+        py.detach(|| {
+            let guard = &*self.lock();
+            let scaled = execute(square(guard.n_features()), |run| guard.scaled(weight, run))?;
+            Ok(Self(Mutex::new(scaled)))
+        })
+    }
+
+    fn copy(&self, py: Python<'_>) -> Outcome<Self> {
+        self.scaled(py, 1.0)
+    }
+
+    fn matrix<'py>(&self, py: Python<'py>) -> Outcome<Bound<'py, PyArray2<f64>>> {
+        let p = self.n_features(py);
+        let array = PyArray2::zeros(py, [p, p], false);
+        let mut out = array.readwrite();
+        let values = out.as_slice_mut().map_err(PyErr::from)?;
+        py.detach(|| {
+            let guard = &*self.lock();
+            execute(square(p), |run| guard.write_matrix(values, run))
+        })?;
+        drop(out);
+        Ok(array)
+    }
+
+    #[getter]
+    fn n_features(&self, py: Python<'_>) -> usize {
+        py.detach(|| self.lock().n_features())
+    }
+
+    #[getter]
+    fn n_rows(&self, py: Python<'_>) -> usize {
+        py.detach(|| self.lock().n_rows())
+    }
+
+    #[getter]
+    fn n_outputs(&self, py: Python<'_>) -> usize {
+        py.detach(|| self.lock().n_outputs())
+    }
+
+    #[getter]
+    fn trace(&self, py: Python<'_>) -> Outcome<f64> {
+        Ok(py.detach(|| self.lock().trace())?)
+    }
+
+    #[pyo3(signature = (regularizer, diagonal, matrix, consume))]
+    fn factorize(
+        &self,
+        py: Python<'_>,
+        regularizer: Option<f64>,
+        diagonal: Option<PyReadonlyArray1<'_, f64>>,
+        matrix: Option<PyReadonlyArray2<'_, f64>>,
+        consume: bool,
+    ) -> Outcome<Hessian> {
+        let regularizer = regularizer.map_or(Regularizer::Guaranteed, Regularizer::Value);
+        let diagonal = diagonal.map(|diagonal| diagonal.as_array().to_vec());
+        let matrix = matrix.as_ref().map(|matrix| matrix.as_array());
+        py.detach(|| {
+            let guard = &mut *self.lock();
+            let p = guard.n_features();
+            let penalty = match (diagonal, matrix) {
+                (Some(values), _) => Penalty::diagonal(values, p)?,
+                (None, Some(view)) => Penalty::matrix(view, p)?,
+                (None, None) => Penalty::Identity,
+            };
+            let work = square(p) * p as f64 / 6.0;
+            Ok(Hessian(execute(work, |run| guard.factorize(regularizer, penalty, consume, run))?))
+        })
+    }
+
+    fn snapshot<'py>(&self, py: Python<'py>) -> Outcome<Bound<'py, PyDict>> {
+        let snapshot = py.detach(|| self.lock().snapshot())?;
+        let state = PyDict::new(py);
+        state.set_item("n_features", snapshot.n_features)?;
+        state.set_item("n_rows", snapshot.moments.n_rows)?;
+        state.set_item("log_weight", snapshot.moments.log_weight)?;
+        state.set_item("decided", snapshot.decided)?;
+        let arrays = [
+            ("lower", snapshot.lower),
+            ("cross", snapshot.moments.cross),
+            ("squares", snapshot.moments.squares),
+            ("waiting_rows", snapshot.waiting_rows),
+            ("waiting_targets", snapshot.waiting_targets),
+        ];
+        arrays.into_iter().try_for_each(|(name, values)| state.set_item(name, PyArray1::from_vec(py, values)))?;
+        Ok(state)
+    }
+
+    #[staticmethod]
+    fn from_snapshot(state: &Bound<'_, PyDict>) -> Outcome<Self> {
+        let item = |name| state.as_any().get_item(name);
+        let vector = |name| Ok::<_, PyErr>(item(name)?.extract::<PyReadonlyArray1<'_, f64>>()?.as_array().to_vec());
+        let squares = vector("squares")?;
+        let snapshot = Snapshot {
+            n_features: item("n_features")?.extract()?,
+            lower: vector("lower")?,
+            moments: Moments {
+                n_outputs: squares.len(),
+                cross: vector("cross")?,
+                squares,
+                n_rows: item("n_rows")?.extract()?,
+                log_weight: item("log_weight")?.extract()?,
+            },
+            decided: item("decided")?.extract()?,
+            waiting_rows: vector("waiting_rows")?,
+            waiting_targets: vector("waiting_targets")?,
+        };
+        Ok(Self(Mutex::new(core::Covariance::from_snapshot(snapshot)?)))
+    }
+}
+
+fn square(p: usize) -> f64 {
+    p as f64 * p as f64
+}

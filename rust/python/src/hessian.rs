@@ -1,0 +1,173 @@
+//! `_core.Hessian`: an immutable factor.
+
+use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2};
+use pyo3::prelude::*;
+use rigidities_core as core;
+use rigidities_core::{Components, Element, RowBlock};
+
+use crate::arrays::{Features, Grouping, to_matrix, with_rows, with_view};
+use crate::raised::Outcome;
+use crate::threads::execute;
+
+/// The factorised system H = C + λΛ.
+#[pyclass(frozen, module = "rigidities._core")]
+pub struct Hessian(pub core::Hessian);
+
+impl Hessian {
+    /// Multiplications of a triangular solve for so many rows.
+    fn work<T: Element>(&self, rows: &RowBlock<'_, T>) -> f64 {
+        let p = self.0.n_features() as f64;
+        0.5 * rows.n_targets() as f64 * p * p
+    }
+}
+
+#[pymethods]
+impl Hessian {
+    #[getter]
+    fn n_features(&self) -> usize {
+        self.0.n_features()
+    }
+
+    #[getter]
+    fn n_rows(&self) -> usize {
+        self.0.moments().n_rows
+    }
+
+    #[getter]
+    fn n_outputs(&self) -> usize {
+        self.0.moments().n_outputs
+    }
+
+    #[getter]
+    fn regularizer(&self) -> f64 {
+        self.0.regularizer()
+    }
+
+    #[getter]
+    fn jitter(&self) -> f64 {
+        self.0.jitter()
+    }
+
+    #[getter]
+    fn reason(&self) -> String {
+        self.0.reason().to_string()
+    }
+
+    #[getter]
+    fn log_determinant(&self) -> f64 {
+        self.0.log_determinant()
+    }
+
+    fn diagonal<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<f64>> {
+        PyArray1::from_vec(py, self.0.diagonal())
+    }
+
+    fn rcond(&self, py: Python<'_>) -> Outcome<f64> {
+        let p = self.0.n_features() as f64;
+        py.detach(|| execute(20.0 * p * p, |run| Ok(self.0.rcond(run))))
+    }
+
+    fn effective_dimension(&self, py: Python<'_>) -> Outcome<f64> {
+        let p = self.0.n_features() as f64;
+        py.detach(|| execute(p * p * p / 6.0, |run| self.0.effective_dimension(run)))
+    }
+
+    /// θ, shape (p, n_outputs).
+    fn coef<'py>(&self, py: Python<'py>) -> Outcome<Bound<'py, PyArray2<f64>>> {
+        let (p, k) = (self.0.n_features(), self.0.moments().n_outputs);
+        let coef = py.detach(|| execute((p * p * k) as f64, |run| self.0.coef(run)))?;
+        Ok(to_matrix(py, coef, k, p)?.transpose()?)
+    }
+
+    /// H⁻¹B for B of shape (p, k).
+    fn solve<'py>(&self, py: Python<'py>, b: PyReadonlyArray2<'py, f64>) -> Outcome<Bound<'py, PyArray2<f64>>> {
+        let view = b.as_array();
+        let (p, k) = (self.0.n_features(), view.ncols());
+        if view.nrows() != p {
+            return Err(core::Error::RightHandSide { got: view.nrows(), expected: p }.into());
+        }
+        let solved = py.detach(|| {
+            let mut columns: Vec<f64> = view.t().iter().copied().collect();
+            let values = &mut columns;
+            execute((p * p * k) as f64, |run| self.0.solve_in_place(values, run))?;
+            Ok::<_, crate::raised::Raised>(columns)
+        })?;
+        Ok(to_matrix(py, solved, k, p)?.transpose()?)
+    }
+
+    /// gᵀH⁻¹g of each target row.
+    fn variance<'py>(
+        &self,
+        py: Python<'py>,
+        features: Features<'py>,
+        groups: Option<PyReadonlyArray1<'py, i64>>,
+        reduction: &str,
+    ) -> Outcome<Bound<'py, PyArray1<f64>>> {
+        let grouping = Grouping::new(groups, reduction)?;
+        let groups = grouping.parts()?;
+        let p = self.0.n_features();
+        let variances = with_view!(features, |view| py.detach(|| with_rows(view, groups, p, |rows| {
+            execute(self.work(rows), |run| self.0.variance(rows, run))
+        })))?;
+        Ok(PyArray1::from_vec(py, variances))
+    }
+
+    /// Variances of the components of each target row: (n_targets, n_components).
+    fn component_variance<'py>(
+        &self,
+        py: Python<'py>,
+        features: Features<'py>,
+        components: Vec<Vec<i64>>,
+        groups: Option<PyReadonlyArray1<'py, i64>>,
+        reduction: &str,
+    ) -> Outcome<Bound<'py, PyArray2<f64>>> {
+        let grouping = Grouping::new(groups, reduction)?;
+        let groups = grouping.parts()?;
+        let p = self.0.n_features();
+        let components = Components::new(&components, p)?;
+        let variances = with_view!(features, |view| py.detach(|| with_rows(view, groups, p, |rows| {
+            execute(self.work(rows), |run| self.0.component_variance(rows, &components, run))
+        })))?;
+        let n = variances.len() / components.len();
+        Ok(to_matrix(py, variances, n, components.len())?)
+    }
+
+    /// G H⁻¹ Gᵀ of the target rows G.
+    fn prediction_covariance<'py>(
+        &self,
+        py: Python<'py>,
+        features: Features<'py>,
+        groups: Option<PyReadonlyArray1<'py, i64>>,
+        reduction: &str,
+    ) -> Outcome<Bound<'py, PyArray2<f64>>> {
+        let grouping = Grouping::new(groups, reduction)?;
+        let groups = grouping.parts()?;
+        let p = self.0.n_features();
+        let (joint, n) = with_view!(features, |view| py.detach(|| with_rows(view, groups, p, |rows| {
+            let joint = execute(self.work(rows), |run| self.0.prediction_covariance(rows, run))?;
+            Ok((joint, rows.n_targets()))
+        })))?;
+        Ok(to_matrix(py, joint, n, n)?)
+    }
+
+    /// G H⁻¹ G'ᵀ of the target rows of two arrays, already reduced.
+    fn prediction_cross_covariance<'py>(
+        &self,
+        py: Python<'py>,
+        features: Features<'py>,
+        others: Features<'py>,
+    ) -> Outcome<Bound<'py, PyArray2<f64>>> {
+        let p = self.0.n_features();
+        let ungrouped = (None, core::Reduction::Sum);
+        let (joint, n, m) = with_view!(features, |view| with_view!(others, |other| py.detach(|| {
+            with_rows(view, ungrouped, p, |rows| {
+                with_rows(other, ungrouped, p, |others| {
+                    let work = self.work(rows) + self.work(others);
+                    let joint = execute(work, |run| self.0.prediction_cross_covariance(rows, others, run))?;
+                    Ok((joint, rows.n_targets(), others.n_targets()))
+                })
+            })
+        })))?;
+        Ok(to_matrix(py, joint, n, m)?)
+    }
+}

@@ -1,0 +1,112 @@
+//! Threads: one rayon pool per process, made when first needed, outside the interpreter and open to Ctrl-C.
+
+use std::env;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use rigidities_core::{Execution, Result};
+
+use crate::raised::Outcome;
+
+/// Multiplications (about 0.1 ms on one core) below which handing work to the pool costs more than it gains.
+const SMALL: f64 = 2e6;
+
+/// How often the calling thread looks for Ctrl-C while the pool works.
+const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// What `set_num_threads` asked for; 0 until then.
+static REQUESTED: AtomicUsize = AtomicUsize::new(0);
+
+/// The pool, with the process that made it: its threads do not survive a fork.
+static POOL: Mutex<Option<(u32, Arc<ThreadPool>)>> = Mutex::new(None);
+
+/// Number of threads that computations use.
+///
+/// In this order: `set_num_threads`, the variable `RIGIDITIES_NUM_THREADS`, the processors this process may run on.
+#[pyfunction]
+pub fn get_num_threads() -> PyResult<usize> {
+    match REQUESTED.load(Ordering::Relaxed) {
+        0 => {}
+        requested => return Ok(requested),
+    }
+    match env::var("RIGIDITIES_NUM_THREADS") {
+        Ok(text) => match text.trim().parse() {
+            Ok(n) if n > 0 => Ok(n),
+            _ => Err(PyValueError::new_err(format!("RIGIDITIES_NUM_THREADS is {text:?}: expected a positive integer"))),
+        },
+        Err(_) => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
+    }
+}
+
+/// Set the number of threads that computations use.
+#[pyfunction]
+pub fn set_num_threads(n_threads: usize) -> PyResult<()> {
+    if n_threads == 0 {
+        return Err(PyValueError::new_err("n_threads is 0: at least one thread is needed"));
+    }
+    REQUESTED.store(n_threads, Ordering::Relaxed);
+    Ok(())
+}
+
+/// The pool of this process, with as many threads as are wanted now.
+fn pool() -> PyResult<Arc<ThreadPool>> {
+    let (pid, n_threads) = (std::process::id(), get_num_threads()?);
+    let mut slot = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((owner, pool)) = slot.as_ref()
+        && *owner == pid
+        && pool.current_num_threads() == n_threads
+    {
+        return Ok(Arc::clone(pool));
+    }
+    let made = ThreadPoolBuilder::new().num_threads(n_threads).thread_name(|i| format!("rigidities-{i}")).build();
+    let made = Arc::new(made.map_err(|error| PyRuntimeError::new_err(error.to_string()))?);
+    if let Some((owner, old)) = slot.replace((pid, Arc::clone(&made)))
+        && owner != pid
+    {
+        std::mem::forget(old); // a forked child must not wait for threads that only its parent has
+    }
+    Ok(made)
+}
+
+/// Run `f`, which does about `work` multiplications: here if that is little, else on the pool while this thread waits for Ctrl-C.
+///
+/// To be called detached from the interpreter, and with the locks already taken that `f` needs: a thread of the pool that waited
+/// for a lock could be the one that is to release it.
+pub fn execute<R: Send>(work: f64, f: impl FnOnce(&Execution) -> Result<R> + Send) -> Outcome<R> {
+    if work < SMALL {
+        return Ok(f(&Execution::sequential())?);
+    }
+    let pool = pool()?;
+    let stop = AtomicBool::new(false);
+    let par = match pool.current_num_threads() {
+        1 => faer::Par::Seq,
+        n => faer::Par::rayon(n),
+    };
+    let (sender, receiver) = channel();
+    let (result, signal) = pool.in_place_scope(|scope| {
+        let stop = &stop;
+        scope.spawn(move |_| drop(sender.send(f(&Execution::new(par, stop)))));
+        let mut signal = None;
+        loop {
+            match receiver.recv_timeout(SIGNAL_INTERVAL) {
+                Ok(result) => return (Some(result), signal),
+                Err(RecvTimeoutError::Disconnected) => return (None, signal),
+                Err(RecvTimeoutError::Timeout) if signal.is_none() => {
+                    signal = Python::attach(|py| py.check_signals()).err();
+                    stop.store(signal.is_some(), Ordering::Relaxed);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    });
+    match (signal, result) {
+        (Some(signal), _) => Err(signal.into()),
+        (None, Some(result)) => Ok(result?),
+        (None, None) => Err(PyRuntimeError::new_err("the computation ended without a result").into()),
+    }
+}
