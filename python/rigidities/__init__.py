@@ -1,4 +1,4 @@
-"""Prediction rigidities: how far do the training data pin down a prediction?
+"""Prediction rigidities tell how far the training data pin down a prediction.
 
 >>> import rigidities as rg
 >>> covariance = rg.Covariance(n_features=448)

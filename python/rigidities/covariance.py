@@ -22,15 +22,16 @@ if TYPE_CHECKING:
 class Covariance:
     """Feature covariance of a training set, accumulated batch by batch.
 
-    C = Σ w f fᵀ, a sum over target rows f with loss weights w, never a mean. Any number of batches in any sizes gives the same
-    bits, on any number of threads.
+    C = Σ w f fᵀ, a sum over target rows f with loss weights w, never a mean. Any number of batches in any sizes
+    gives the same bits, on any number of threads.
 
     Parameters
     ----------
     n_features : int
         Length p of a feature row. C takes 8p² bytes.
     feature_space : str, optional
-        What the columns mean (a descriptor's settings or their hash). Rows of another space are refused; None matches all.
+        What the columns mean (a descriptor's settings or their hash). Rows of another space are refused; None
+        matches all.
 
     Raises
     ------
@@ -98,21 +99,22 @@ class Covariance:
         features : array_like of shape (n_rows, n_features), or Rows
             float32 or float64, any strides, read-only allowed.
         groups : array_like of int of shape (n_rows,), optional
-            Rows with the same label are reduced into one target row: all atoms of a structure, all neighbours that contribute
-            to one force component. Labels come in any order; a group lies within one call. None: each row is a target.
+            Rows with the same label are reduced into one target row: all atoms of a structure, all neighbours that
+            contribute to one force component. Labels come in any order; a group lies within one call. None: each row
+            is a target.
         reduction : {"mean", "sum"}
             How the rows of a group become its target row.
         weights : array_like of shape (n_targets,), optional
             Loss weights w ≥ 0 of the targets, in the order of the sorted labels; 1 by default.
         targets : array_like of shape (n_targets,) or (n_targets, n_outputs), optional
-            What is fitted, in the same order and in the unit of the reduced row (per atom for a mean, total for a sum). With
-            every update or with none.
+            What is fitted, in the same order and in the unit of the reduced row (per atom for a mean, total for a
+            sum). With every update or with none.
 
         Raises
         ------
         ValueError
-            If shapes do not match, a feature, weight or target is NaN or infinite (named by its place), a weight is negative,
-            the feature space is another, or targets come to only some updates.
+            If shapes do not match, a feature, weight or target is NaN or infinite (named by its place), a weight is
+            negative, the feature space is another, or targets come to only some updates.
         TypeError
             If features, weights or targets are not real numbers, or labels not integers.
         """
@@ -143,7 +145,9 @@ class Covariance:
             raise TypeError(f"cannot merge a {type(other).__name__} into a Covariance")
         spaces = {self.feature_space, other.feature_space} - {None}
         if len(spaces) > 1:
-            raise ValueError(f"cannot merge a covariance of feature space {other.feature_space!r} into {self.feature_space!r}")
+            raise ValueError(
+                f"cannot merge a covariance of feature space {other.feature_space!r} into {self.feature_space!r}"
+            )
         self._core.merge(other._core)
         self.feature_space = next(iter(spaces), None)
 
@@ -209,15 +213,15 @@ class Covariance:
         Parameters
         ----------
         regularizer : float or "auto"
-            λ ≥ 0, added as given (unsquared). "auto" takes the smallest λ at which rounding cannot make the factorisation fail:
-            λ·λ_min(Λ) = 2(p + 1)·u·trace(C), u the unit roundoff; at once, never by trial.
+            λ ≥ 0, added as given (unsquared). "auto" takes the smallest λ at which rounding cannot make the
+            factorisation fail: λ·λ_min(Λ) = 2(p + 1)·u·trace(C), u the unit roundoff; at once, never by trial.
             `Hessian.regularizer_reason` says what was taken and why.
         penalty : array_like of shape (n_features,) or (n_features, n_features), optional
-            Λ: a diagonal (zeros leave features such as an intercept unpenalised) or a symmetric positive semi-definite matrix
-            (K_MM of a sparse kernel model). The identity by default.
+            Λ: a diagonal (zeros leave features such as an intercept unpenalised) or a symmetric positive
+            semi-definite matrix (K_MM of a sparse kernel model). The identity by default.
         consume : bool
-            Factorise in the memory of C instead of a copy. This object can then only be thrown away; if the factorisation
-            fails, it is as it was.
+            Factorise in the memory of C instead of a copy. This object can then only be thrown away; if the
+            factorisation fails, it is as it was.
 
         Returns
         -------
@@ -228,8 +232,8 @@ class Covariance:
         NotPositiveDefiniteError
             If H is not positive definite to rounding at this λ.
         ValueError
-            If λ is negative or not finite, the penalty is not symmetric, not positive semi-definite or of the wrong shape, or
-            nothing was summed and "auto" has no scale to go by.
+            If λ is negative or not finite, the penalty is not symmetric, not positive semi-definite or of the wrong
+            shape, or nothing was summed and "auto" has no scale to go by.
         MemoryError
             If the factor does not fit.
 
@@ -289,13 +293,17 @@ def _as_penalty(
 
 
 def _warn_if_unresolved(hessian: Hessian) -> None:
-    """A condition beyond 1/(p·eps) leaves no digit. The pivots bound it from below at no cost: cond(H) ≥ (max L/min L)²."""
+    """Warn where cond(H) is beyond 1/(p·eps), so that no digit is left.
+
+    The pivots bound the condition from below at no cost: cond(H) ≥ (max L_jj / min L_jj)².
+    """
     diagonal = hessian._core.diagonal()
     ratio = (diagonal.min() / diagonal.max()) ** 2
     if hessian.regularizer_reason == "given" and ratio < len(diagonal) * np.finfo(np.float64).eps / 4:
         warnings.warn(
-            f"the pivots of H span a factor of {1 / ratio:.0e} at regularizer {hessian.regularizer:g}: rounding leaves no digit "
-            'of the variances along its weakest directions. Raise the regularizer ("auto" takes the smallest resolved one)',
+            f"the pivots of H span a factor of {1 / ratio:.0e} at regularizer {hessian.regularizer:g}: rounding leaves "
+            "no digit of the variances along its weakest directions. Raise the regularizer; "
+            '"auto" takes the smallest that is resolved',
             IllConditionedWarning,
             stacklevel=3,
         )

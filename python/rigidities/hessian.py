@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rigidities import _core, memory
+from rigidities import memory
+from rigidities._core import Hessian as CoreHessian
 from rigidities.rows import CheckedRows, Reduction, Rows, as_floats, reduce_rows
 
 if TYPE_CHECKING:
@@ -24,24 +25,23 @@ if TYPE_CHECKING:
 class Hessian:
     """The Hessian of a training loss, factorised. Made by `Covariance.factorize`.
 
-    Wherever rows X are taken, `groups` and `reduction` mean what they mean in `Covariance.update`: rows with the same label are
-    reduced into one; results are per label, in sorted order. `Rows` bring their own groups.
+    Wherever rows X are taken, `groups` and `reduction` mean what they mean in `Covariance.update`: rows with the
+    same label are reduced into one; results are per label, in sorted order. `Rows` bring their own groups.
     """
 
-    _core: _core.Hessian
+    _core: CoreHessian
+    #: Feature space of the training rows, or None.
+    feature_space: str | None
 
     def __init__(self) -> None:
         raise TypeError("a Hessian is made by Covariance.factorize")
 
     @classmethod
-    def _wrap(cls, core: _core.Hessian, feature_space: str | None) -> Hessian:
+    def _wrap(cls, core: CoreHessian, feature_space: str | None) -> Hessian:
         hessian = cls.__new__(cls)
         hessian._core = core
         hessian.feature_space = feature_space
         return hessian
-
-    feature_space: str | None
-    """Feature space of the training rows, or None."""
 
     def __repr__(self) -> str:
         return f"Hessian(n_features={self.n_features}, n_rows={self.n_rows}, regularizer={self.regularizer:g})"
@@ -75,9 +75,10 @@ class Hessian:
 
     @cached_property
     def rcond(self) -> float:
-        """Reciprocal condition number 1/(‖H‖₁‖H⁻¹‖₁), estimated as in LAPACK's ``dpocon``, within a factor of about three.
+        """Reciprocal condition number 1/(‖H‖₁‖H⁻¹‖₁).
 
-        A variance is resolved to about p·eps/rcond relative at worst; digits that are left are fewer by log₁₀(1/rcond).
+        Estimated as in LAPACK's ``dpocon``, mostly within a factor of three. A variance is resolved to about
+        p·eps/rcond relative at worst: rcond tells how many digits are left.
         """
         return self._core.rcond()
 
@@ -199,8 +200,8 @@ class Hessian:
         ----------
         X : array_like of shape (n_rows, n_features), or Rows
         components : sequence
-            One entry per component (body order, range, species, …): an array of feature indices, a slice or a boolean mask, which
-            may overlap; or block sizes that sum to n_features.
+            One entry per component (body order, range, species, …): an array of feature indices, a slice or a
+            boolean mask, which may overlap; or block sizes that sum to n_features.
         groups : array_like of int of shape (n_rows,), optional
         reduction : {"mean", "sum"}
             See `Covariance.update`.
@@ -287,7 +288,9 @@ def _are_sizes(components: Any) -> bool:
     if isinstance(components, np.ndarray):
         return components.ndim == 1
     scalars = (int, np.integer)
-    return bool(isinstance(components, (list, tuple)) and components and all(isinstance(c, scalars) for c in components))
+    return bool(
+        isinstance(components, (list, tuple)) and components and all(isinstance(c, scalars) for c in components)
+    )
 
 
 def _blocks(sizes: NDArray[Any], n_features: int) -> list[NDArray[np.int64]]:
@@ -296,7 +299,9 @@ def _blocks(sizes: NDArray[Any], n_features: int) -> list[NDArray[np.int64]]:
         raise TypeError(f"block sizes have dtype {sizes.dtype}: expected integers")
     if (sizes < 1).any():
         component = int(np.argmax(sizes < 1))
-        raise ValueError(f"component {component} has block size {sizes[component]}: each must have at least one feature")
+        raise ValueError(
+            f"component {component} has block size {sizes[component]}: each must have at least one feature"
+        )
     if sizes.sum() != n_features:
         raise ValueError(f"block sizes sum to {sizes.sum()}, but there are {n_features} features")
     return np.split(np.arange(n_features), np.cumsum(sizes)[:-1])

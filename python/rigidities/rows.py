@@ -1,7 +1,8 @@
 """Feature rows that carry their labels, and the checks at the door.
 
-What enters: arrays of any float layout, or `Rows`. What leaves: arrays and labels that the compiled core takes as they are.
-Everything a user can get wrong about types and shapes is said here; what only a pass over the data shows (NaN) by the core.
+What enters: arrays of any float layout, or `Rows`. What leaves: arrays and labels that the compiled core takes as
+they are. Everything a user can get wrong about types and shapes is said here; what only a pass over the data shows
+(NaN) by the core.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ _FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 class Rows:
     """Feature rows with the labels that say which of them belong to one target.
 
-    Taken wherever features are taken (`Covariance.update`, `Hessian.rigidity`, …): its groups are used unless others are
-    passed beside it, and its feature space is checked.
+    Taken wherever features are taken (`Covariance.update`, `Hessian.rigidity`, …): its groups are used unless others
+    are passed beside it, and its feature space is checked.
 
     Parameters
     ----------

@@ -46,15 +46,19 @@ fn subtract_gram(a: MatMut<'_, f64>, panel: MatRef<'_, f64>, run: &Execution) {
     triangular::matmul(a, lower, Accum::Add, panel, full, panel.transpose(), full, -1.0, run.par);
 }
 
-/// Factorise a block that one core does fastest alone.
+/// Factorise a block that one core does fastest alone. In a copy: faer's kernel also writes above the diagonal, where C may be kept.
 fn factorize_block(mut block: MatMut<'_, f64>) -> std::result::Result<(), Pivot> {
-    let original = block.as_ref().to_owned();
-    let scratch = cholesky_in_place_scratch::<f64>(block.nrows(), Par::Seq, Default::default());
+    let mut copy = block.as_ref().to_owned();
+    let scratch = cholesky_in_place_scratch::<f64>(copy.nrows(), Par::Seq, Default::default());
     let mut memory = MemBuffer::new(scratch);
-    let done =
-        cholesky_in_place(block.as_mut(), Default::default(), Par::Seq, MemStack::new(&mut memory), Default::default());
-    let sound = |j: usize| block[(j, j)].is_finite() && block[(j, j)] > 0.0;
-    if done.is_ok() && (0..block.nrows()).all(sound) { Ok(()) } else { Err(failing_pivot(original)) }
+    let stack = MemStack::new(&mut memory);
+    let done = cholesky_in_place(copy.as_mut(), Default::default(), Par::Seq, stack, Default::default());
+    let sound = |j: usize| copy[(j, j)].is_finite() && copy[(j, j)] > 0.0;
+    if done.is_err() || !(0..copy.nrows()).all(sound) {
+        return Err(failing_pivot(block.to_owned()));
+    }
+    block.copy_from_triangular_lower(copy);
+    Ok(())
 }
 
 /// The first pivot that is not positive, by the textbook's loop: what the kernel's failure does not tell.

@@ -107,7 +107,8 @@ impl Hessian {
         let n = self.n_features() - start; // rows above are zero
         let mut m = Mat::<f64>::zeros(n, size);
         features.iter().enumerate().for_each(|(column, &feature)| m[(feature - start, column)] = 1.0);
-        solve_lower_triangular_in_place(self.lower().submatrix(start, start, n, n), m.as_mut(), run.par);
+        let tail = self.lower().submatrix(start, start, n, n);
+        solve_lower_triangular_in_place(tail, m.as_mut(), run.par_for(size));
         let block_size = recommended_block_size::<f64>(n, size);
         let mut householder = Mat::<f64>::zeros(block_size, size);
         let scratch = qr_in_place_scratch::<f64>(n, size, block_size, run.par, Default::default());
@@ -137,7 +138,7 @@ impl Hessian {
                 }
                 let tail = self.lower().submatrix(start, start, height, height);
                 let z = MatMut::from_column_major_slice_mut(masked, height, n);
-                solve_lower_triangular_in_place(tail, z, run.par);
+                solve_lower_triangular_in_place(tail, z, run.par_for(n));
                 column_norms(masked, height, run)
             }
             Way::Block { features, factor } => {
@@ -149,7 +150,8 @@ impl Hessian {
                 let g = MatRef::from_column_major_slice(&*masked, size, n);
                 let z = MatMut::from_column_major_slice_mut(product, size, n);
                 let (upper, full) = (BlockStructure::TriangularUpper, BlockStructure::Rectangular);
-                triangular::matmul(z, full, Accum::Replace, factor, upper, g, full, 1.0, run.par);
+                let par = run.par_for(n.min(size));
+                triangular::matmul(z, full, Accum::Replace, factor, upper, g, full, 1.0, par);
                 column_norms(product, size, run)
             }
         }

@@ -2,7 +2,7 @@
 
 use faer::linalg::matmul::triangular::{self, BlockStructure};
 use faer::linalg::triangular_solve::solve_lower_triangular_in_place;
-use faer::{Accum, MatMut, MatRef};
+use faer::{Accum, MatMut, MatRef, Par};
 
 use crate::error::Result;
 use crate::execution::Execution;
@@ -19,7 +19,7 @@ impl Hessian {
     /// never smaller than the true value, seldom by more than a factor of three larger.
     pub fn rcond(&self, run: &Execution) -> f64 {
         let p = self.n_features();
-        let norm = norm1_estimate(p, |x| self.multiply(x, run));
+        let norm = norm1_estimate(p, |x| self.multiply(x));
         let inverse = norm1_estimate(p, |x| {
             let z = self.forward_substitute(x, run);
             self.back_substitute(z, run);
@@ -27,18 +27,18 @@ impl Hessian {
         1.0 / (norm * inverse)
     }
 
-    /// x ← H x = L (Lᵀ x)
-    fn multiply(&self, x: &mut [f64], run: &Execution) {
+    /// x ← H x = L (Lᵀ x), on one thread: the memory is the limit, and the sums must not be split.
+    fn multiply(&self, x: &mut [f64]) {
         let (p, l) = (self.n_features(), self.lower());
         let (lower, upper, full) =
             (BlockStructure::TriangularLower, BlockStructure::TriangularUpper, BlockStructure::Rectangular);
         let mut half = vec![0.0; p];
         let y = MatMut::from_column_major_slice_mut(&mut half, p, 1);
         let column = MatRef::from_column_major_slice(&*x, p, 1);
-        triangular::matmul(y, full, Accum::Replace, l.transpose(), upper, column, full, 1.0, run.par);
+        triangular::matmul(y, full, Accum::Replace, l.transpose(), upper, column, full, 1.0, Par::Seq);
         let y = MatRef::from_column_major_slice(&half, p, 1);
         let out = MatMut::from_column_major_slice_mut(x, p, 1);
-        triangular::matmul(out, full, Accum::Replace, l, lower, y, full, 1.0, run.par);
+        triangular::matmul(out, full, Accum::Replace, l, lower, y, full, 1.0, Par::Seq);
     }
 
     /// tr(C H⁻¹) = p − λ tr(ΛH⁻¹): how many features the data determine. To about p·eps absolute, since C itself is gone.
@@ -65,7 +65,7 @@ impl Hessian {
         (0..columns.len()).for_each(|j| block[j * (n + 1)] = 1.0);
         let tail = self.lower().submatrix(start, start, n, n);
         let mut z = MatMut::from_column_major_slice_mut(&mut block, n, columns.len());
-        solve_lower_triangular_in_place(tail, z.as_mut(), run.par);
+        solve_lower_triangular_in_place(tail, z.as_mut(), run.par_for(columns.len()));
         let diagonal = |weight: &dyn Fn(usize) -> f64| {
             block.chunks(n).zip(columns.clone()).map(|(z, j)| weight(j) * squared_norm(z)).sum()
         };

@@ -33,6 +33,12 @@ impl<'a> Execution<'a> {
         }
     }
 
+    /// Threads for a product or solve whose narrowest side is `columns` wide: with a single column the kernels would split the
+    /// sum among the threads, and its bits would depend on their number.
+    pub(crate) fn par_for(&self, columns: usize) -> Par {
+        if columns == 1 { Par::Seq } else { self.par }
+    }
+
     /// Whether work may be split at all.
     pub(crate) fn is_parallel(&self) -> bool {
         self.par.degree() > 1

@@ -105,12 +105,13 @@ impl Hessian {
         let p = self.n_features();
         let columns = b.len() / p;
         let mut z = MatMut::from_column_major_slice_mut(b, p, columns);
-        solve_lower_triangular_in_place(self.lower(), z.as_mut(), run.par);
+        solve_lower_triangular_in_place(self.lower(), z.as_mut(), run.par_for(columns));
         z
     }
 
     pub(crate) fn back_substitute(&self, z: MatMut<'_, f64>, run: &Execution) {
-        solve_upper_triangular_in_place(self.lower().transpose(), z, run.par);
+        let par = run.par_for(z.ncols());
+        solve_upper_triangular_in_place(self.lower().transpose(), z, par);
     }
 
     /// v = gᵀH⁻¹g = ‖L⁻¹g‖² of each target row g. Dimensionless for unit weights; R = 1/v.
@@ -146,7 +147,7 @@ impl Hessian {
         let mut joint = zeros(n * n)?;
         let mut out = MatMut::from_column_major_slice_mut(&mut joint, n, n);
         let (lower, full) = (BlockStructure::TriangularLower, BlockStructure::Rectangular);
-        triangular::matmul(out.as_mut(), lower, Accum::Replace, z.transpose(), full, z, full, 1.0, run.par);
+        triangular::matmul(out.as_mut(), lower, Accum::Replace, z.transpose(), full, z, full, 1.0, run.par_for(n));
         mirror(out, run);
         Ok(joint)
     }
@@ -166,7 +167,8 @@ impl Hessian {
         for_each_block(others, run, |targets, block| {
             let other = self.forward_substitute(block, run);
             let out = out.as_mut().subcols_mut(targets.start, targets.len());
-            matmul(out, Accum::Replace, z.transpose(), other, 1.0, run.par);
+            let par = run.par_for(n.min(targets.len()));
+            matmul(out, Accum::Replace, z.transpose(), other, 1.0, par);
             Ok(())
         })?;
         Ok(joint)

@@ -163,7 +163,7 @@ impl Moments {
         let (n, p) = (targets.len() / k, self.cross.len() / k);
         let b = MatMut::from_column_major_slice_mut(&mut self.cross, p, k);
         let f = MatRef::from_row_major_slice(rows, n, p);
-        matmul(b, Accum::Add, f.transpose(), MatRef::from_row_major_slice(targets, n, k), 1.0, run.par);
+        matmul(b, Accum::Add, f.transpose(), MatRef::from_row_major_slice(targets, n, k), 1.0, run.par_for(k));
     }
 
     /// The sums of another part of the data on top.

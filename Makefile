@@ -1,0 +1,43 @@
+# What people and CI both run. Each target makes its own environment in .venv; Python >= 3.11, a C linker and Rust are needed.
+PYTHON ?= python3
+BIN := .venv/bin
+SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find rust python/rigidities/_core.pyi -name '*.rs' -o -name '*.toml' -o -name '*.pyi')
+
+.PHONY: demo test test-slow check wheel clean
+
+demo: .venv/.built
+	$(BIN)/rigidities demo
+
+test: .venv/.built
+	cargo test --quiet --package rigidities-core
+	$(BIN)/python -m pytest
+
+test-slow: .venv/.built
+	$(BIN)/python -m pytest -m slow
+
+check: .venv/.built
+	cargo fmt --check
+	cargo clippy --quiet --workspace --all-targets -- --deny warnings
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/stubtest rigidities._core
+
+wheel: .venv/.built
+	$(BIN)/maturin build --release --out dist
+
+clean:
+	rm -rf .venv target dist
+
+# The environment, with the package in place (editable) and the core compiled with optimisation.
+.venv/.built: .venv/.made $(SOURCES)
+	$(BIN)/maturin develop --release --quiet --extras dev
+	touch $@
+
+.venv/.made:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed: make PYTHON=python3.12 ...")'
+	command -v cargo > /dev/null || { echo "Rust is needed: https://rustup.rs" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet "maturin>=1.9,<2"
+	touch $@

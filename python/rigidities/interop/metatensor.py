@@ -1,0 +1,186 @@
+"""Any metatensor `TensorMap` → rows with their labels.
+
+What enters: the sparse blocks of a descriptor or of a model's last layer. What leaves: `TensorRows`, one
+dense row per sample. All keys but those named become properties: with a key such as "center_type", each value
+of it has columns of its own, zero in the rows of others, so that a linear model has weights per species.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from rigidities.rows import Rows
+
+try:
+    from metatensor import Labels, TensorBlock, TensorMap
+except ImportError as error:
+    hint = 'rigidities.interop.metatensor needs metatensor-core: pip install "rigidities[atoms]"'
+    raise ImportError(hint) from error
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TensorRows(Rows):
+    """Rows of a tensor map, with its labels to map results back.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_rows, n_features)
+        One row per sample, float32 or float64 as in the tensor.
+    groups : ndarray of shape (n_rows,), optional
+        The samples' dimension that was asked for, e.g. the index of the system.
+    feature_space : str
+        Name of the columns.
+    samples : metatensor.Labels
+        What each row is, with the keys that were moved to samples.
+    properties : metatensor.Labels
+        What each column is, with the keys and components that were moved to properties.
+    """
+
+    samples: Labels
+    properties: Labels
+
+
+def tensor_rows(
+    tensor: Any,
+    *,
+    samples: str | None = "system",
+    keys_to_samples: str | Sequence[str] = (),
+    components: Literal["refuse", "properties"] = "refuse",
+    feature_space: str | None = None,
+) -> TensorRows:
+    """Return the blocks of a tensor map as rows.
+
+    Where a block has no value, merging fills in 0: for a sample it lacks or (`keys_to_samples`) a property.
+    Gradients in the tensor are left out. If no key is moved, the values are the tensor's own, not a copy.
+
+    Parameters
+    ----------
+    tensor : metatensor.TensorMap or metatensor.torch.TensorMap
+        Values of shape (n_samples, …, n_properties), in any unit. PyTorch's are detached and
+        brought to the CPU.
+    samples : str or None, default "system"
+        Dimension of the samples that says which rows belong to one target; None: each row is a target.
+    keys_to_samples : str or sequence of str, default ()
+        Keys that do not split the columns, e.g. "center_type" where all species share their weights. All
+        other keys are moved to properties, in the order in which they stand in the tensor.
+    components : {"refuse", "properties"}, default "refuse"
+        What to do with blocks that have components (vectors, spherical tensors). A row is the gradient of a
+        scalar, so they are an error, unless each component is meant to be a column: then "properties".
+    feature_space : str, optional
+        Name of the columns. By default a hash of the property labels, so that rows of other properties, or of
+        the same in another order, are refused later. It does not know the descriptor's settings: name them if
+        they vary.
+
+    Returns
+    -------
+    TensorRows
+        Values of shape (n_rows, n_features), groups of shape (n_rows,), sample and property labels.
+
+    Raises
+    ------
+    TypeError
+        If `tensor` is no tensor map, or its values are neither float32 nor float64.
+    ValueError
+        If the tensor is empty, has components that are not asked for, or a name is missing or would be twice.
+    """
+    block = _merged(_in_numpy(tensor), _names(keys_to_samples), components)
+    values, labels = block.values, block.samples
+    if values.size == 0:
+        raise ValueError(f"the tensor is empty: {values.shape[0]} samples with {values.shape[1]} properties")
+    if samples is not None and samples not in labels.names:
+        raise ValueError(f"samples is {samples!r}: the tensor's samples have {_listed(labels.names)}")
+    return TensorRows(
+        values,
+        None if samples is None else np.array(labels[samples], dtype=np.int64),
+        _hashed(block.properties) if feature_space is None else feature_space,
+        samples=labels,
+        properties=block.properties,
+    )
+
+
+def _in_numpy(tensor: Any) -> TensorMap:
+    """Return the tensor map in NumPy, without gradients."""
+    # metatensor-torch has another class with the same methods: asked for those, torch need not be imported.
+    if not (hasattr(tensor, "block_by_id") and hasattr(tensor, "keys")):
+        raise TypeError(f"tensor is a {type(tensor).__name__}: expected a metatensor.TensorMap")
+    if len(tensor) == 0:
+        raise ValueError("the tensor is empty: it has no blocks")
+    blocks = [_block_in_numpy(tensor.block_by_id(index)) for index in range(len(tensor))]
+    return TensorMap(_labels_in_numpy(tensor.keys), blocks)
+
+
+def _block_in_numpy(block: Any) -> TensorBlock:
+    values = _array(block.values)
+    if values.dtype not in (np.float32, np.float64):
+        raise TypeError(f"the tensor's values are {values.dtype}: expected float32 or float64")
+    components = [_labels_in_numpy(labels) for labels in block.components]
+    return TensorBlock(values, _labels_in_numpy(block.samples), components, _labels_in_numpy(block.properties))
+
+
+def _labels_in_numpy(labels: Any) -> Labels:
+    return Labels(list(labels.names), _array(labels.values))
+
+
+def _array(values: Any) -> NDArray[Any]:
+    return np.asarray(values.detach().cpu().numpy() if hasattr(values, "detach") else values)
+
+
+def _merged(tensor: TensorMap, to_samples: list[str], components: str) -> TensorBlock:
+    """Return the one block that is left when keys and components have become samples and properties."""
+    keys = tensor.keys.names
+    absent = [name for name in to_samples if name not in keys]
+    if absent:
+        raise ValueError(f"keys_to_samples has {_listed(absent)}: the tensor's keys have {_listed(keys)}")
+    # "_" is metatensor's name for a key that says nothing: the only block has it.
+    to_properties = [name for name in keys if name not in to_samples and (name, len(tensor)) != ("_", 1)]
+    _refuse_twins(to_samples, tensor.sample_names, "samples")
+    _refuse_twins(to_properties + tensor.component_names, tensor.property_names, "properties")
+    if tensor.component_names:
+        tensor = tensor.components_to_properties(_flattened(tensor.component_names, components))
+    if to_samples:
+        tensor = tensor.keys_to_samples(to_samples)
+    if to_properties:
+        tensor = tensor.keys_to_properties(to_properties)
+    return tensor.block()
+
+
+def _flattened(names: list[str], components: str) -> list[str]:
+    if components == "properties":
+        return names[::-1]  # each goes before the last: their order stays
+    if components != "refuse":
+        raise ValueError(f"components is {components!r}: expected 'refuse' or 'properties'")
+    raise ValueError(
+        f"the blocks have components, {_listed(names)}, and a row is the gradient of a scalar: keep the "
+        "invariant blocks only, or pass components='properties' to make each component a column"
+    )
+
+
+def _refuse_twins(moved: list[str], present: list[str], place: str) -> None:
+    # Metatensor answers this with a crash report.
+    twins = [name for name in moved if name in present]
+    if twins:
+        raise ValueError(f"{_listed(twins)} would come twice in the {place}: rename it in the tensor")
+
+
+def _names(names: str | Sequence[str]) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names))
+
+
+def _hashed(properties: Labels) -> str:
+    """Return a name of the columns: the same for the same labels in the same order, on any machine."""
+    values = np.ascontiguousarray(properties.values, dtype="<i4")
+    text = json.dumps(properties.names).encode()
+    return f"metatensor-{hashlib.sha256(text + values.tobytes()).hexdigest()[:16]}"

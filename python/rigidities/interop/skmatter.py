@@ -1,0 +1,218 @@
+"""Drop-in replacements for scikit-matter's prediction rigidities: change the import, nothing else.
+
+scikit-matter (0.4.1) divides all features by s, s² the mean squared norm of the training atoms' rows, reduces each
+structure to the mean of its atoms and takes H = C/s² + alpha·I. That is the rigidity of this package at regularizer
+λ = alpha·s². Here atoms pass in batches instead of one after the other, and the inverse is a Cholesky factor instead
+of a pseudo-inverse.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rigidities.covariance import Covariance
+from rigidities.exceptions import IllConditionedWarning, NotPositiveDefiniteError
+from rigidities.hessian import Hessian, component_indices
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+#: Rows that are stacked into one batch: 32 MB at 1024 features, large enough for the kernels' full speed.
+_BATCH_ROWS = 4096
+
+#: numpy.linalg.pinv, which scikit-matter calls, drops singular values below this part of the largest.
+_PINV_CUTOFF = 1e-15
+
+_Arrays = Sequence["NDArray[Any]"]
+
+
+def local_prediction_rigidity(X_train: _Arrays, X_test: _Arrays, alpha: float) -> tuple[list[NDArray[np.float64]], int]:
+    """Local prediction rigidity (LPR) of every atom, with scikit-matter's signature, scaling and return values.
+
+    Parameters
+    ----------
+    X_train, X_test : list of ndarray of shape (n_atoms, n_features)
+        One array per structure.
+    alpha : float
+        Regulariser in scikit-matter's scaling: λ = alpha·s², s² the mean squared norm of the rows of `X_train`.
+
+    Returns
+    -------
+    LPR : list of ndarray of shape (n_atoms,)
+        One array per structure of `X_test`.
+    rank_diff : int
+        Number of features less the numerical rank of H.
+
+    Raises
+    ------
+    ValueError
+        If there is no structure, columns differ, a feature is not finite or `alpha` is negative.
+
+    Warns
+    -----
+    IllConditionedWarning
+        If H is rank deficient: like scikit-matter, the pseudo-inverse is then taken, which lets what the training
+        set does not cover at all count as rigid.
+    """
+    hessian, rank_diff = _hessian(X_train, alpha)
+    rigidities = [hessian.rigidity(rows) for rows, _ in _batches(X_test, "X_test")]
+    return _split(np.concatenate(rigidities), X_test), rank_diff
+
+
+def componentwise_prediction_rigidity(
+    X_train: _Arrays, X_test: _Arrays, alpha: float, comp_dims: ArrayLike
+) -> tuple[NDArray[np.float64], list[NDArray[np.float64]], int]:
+    """Component-wise rigidity of structures (CPR) and atoms (LCPR), with scikit-matter's signature and return values.
+
+    Parameters
+    ----------
+    X_train, X_test : list of ndarray of shape (n_atoms, n_features)
+        One array per structure.
+    alpha : float
+        Regulariser in scikit-matter's scaling, see `local_prediction_rigidity`.
+    comp_dims : array_like of int of shape (n_components,)
+        Sizes of the consecutive blocks of features that form the components.
+
+    Returns
+    -------
+    CPR : ndarray of shape (n_structures, n_components)
+    LCPR : list of ndarray of shape (n_atoms, n_components)
+        One array per structure of `X_test`.
+    rank_diff : int
+        Number of features less the numerical rank of H.
+
+    Raises
+    ------
+    ValueError
+        As `local_prediction_rigidity`, or if the block sizes do not sum to the number of features.
+
+    Warns
+    -----
+    IllConditionedWarning
+        As `local_prediction_rigidity`.
+    """
+    hessian, rank_diff = _hessian(X_train, alpha)
+    components = component_indices(np.asarray(comp_dims), hessian.n_features)
+    structures, atoms = [], []
+    for rows, groups in _batches(X_test, "X_test"):
+        structures.append(hessian.component_rigidity(rows, components, groups))
+        atoms.append(hessian.component_rigidity(rows, components, None))
+    return np.concatenate(structures), _split(np.concatenate(atoms), X_test), rank_diff
+
+
+def _batches(structures: _Arrays, name: str) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
+    """Stack structures into batches of rows with the number of the structure of each."""
+    if len(structures) == 0:
+        raise ValueError(f"{name} holds no structure: pass a list with one array (n_atoms, n_features) per structure")
+    waiting: list[NDArray[Any]] = []
+    n_rows = 0
+    for i, rows in enumerate(structures):
+        rows = np.asarray(rows)
+        if rows.ndim != 2 or len(rows) == 0:
+            raise ValueError(
+                f"{name}[{i}] has shape {rows.shape}: expected (n_atoms, n_features) with at least one atom"
+            )
+        waiting.append(rows)
+        n_rows += len(rows)
+        if n_rows >= _BATCH_ROWS or i + 1 == len(structures):
+            yield np.concatenate(waiting), np.repeat(np.arange(len(waiting)), [len(rows) for rows in waiting])
+            waiting, n_rows = [], 0
+
+
+def _split(values: NDArray[np.float64], structures: _Arrays) -> list[NDArray[np.float64]]:
+    return np.split(values, np.cumsum([len(rows) for rows in structures])[:-1])
+
+
+def _hessian(X_train: _Arrays, alpha: float) -> tuple[_Exact | _Pseudo, int]:
+    """H of the mean rows at λ = alpha·s², and how many directions it lacks."""
+    covariance, total, n_atoms = None, 0.0, 0
+    for rows, groups in _batches(X_train, "X_train"):
+        covariance = covariance or Covariance(rows.shape[1])
+        covariance.update(rows, groups=groups)
+        total += float(np.einsum("ij,ij->", rows, rows, dtype=np.float64))
+        n_atoms += len(rows)
+    assert covariance is not None  # _batches refuses an empty list
+    regularizer = float(alpha) * total / n_atoms
+    floor = _rank_tolerance(covariance) * (covariance.trace + regularizer)
+    if regularizer > floor:  # λ_min(H) ≥ λ, λ_max(H) ≤ trace(C) + λ: of full rank, whatever C is
+        return _Exact(covariance.factorize(regularizer)), 0
+    return _doubtful(covariance, regularizer)
+
+
+def _rank_tolerance(covariance: Covariance) -> float:
+    """Tolerance of numpy.linalg.matrix_rank relative to the largest singular value: p·eps."""
+    return covariance.n_features * float(np.finfo(np.float64).eps)
+
+
+def _doubtful(covariance: Covariance, regularizer: float) -> tuple[_Exact | _Pseudo, int]:
+    """λ alone does not give H full rank: the data may, which the factor's condition or else the eigenvalues tell."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IllConditionedWarning)
+        try:
+            hessian = covariance.factorize(regularizer)
+        except NotPositiveDefiniteError:
+            hessian = None
+    resolved = 100 * _rank_tolerance(covariance)  # 100: rcond is an estimate, right within a factor of a few
+    if hessian is not None and hessian.rcond > resolved:
+        return _Exact(hessian), 0
+    values, vectors = np.linalg.eigh(covariance.matrix() + regularizer * np.eye(covariance.n_features))
+    rank_diff = int(np.sum(values <= _rank_tolerance(covariance) * values.max()))
+    if rank_diff == 0 and hessian is not None:
+        return _Exact(hessian), 0
+    warnings.warn(
+        f"H lacks {rank_diff} of {len(values)} directions at this alpha; like scikit-matter, the pseudo-inverse is "
+        "taken, in which directions without any data count as rigid. Raise alpha",
+        IllConditionedWarning,
+        stacklevel=4,
+    )
+    kept = values > _PINV_CUTOFF * values.max()
+    return _Pseudo(vectors[:, kept] / np.sqrt(values[kept])), rank_diff
+
+
+@dataclass(frozen=True)
+class _Exact:
+    """Rigidities from the Cholesky factor."""
+
+    hessian: Hessian
+
+    @property
+    def n_features(self) -> int:
+        return self.hessian.n_features
+
+    def rigidity(self, rows: NDArray[Any]) -> NDArray[np.float64]:
+        return self.hessian.rigidity(rows)
+
+    def component_rigidity(
+        self, rows: NDArray[Any], components: list[NDArray[np.int64]], groups: NDArray[np.int64] | None
+    ) -> NDArray[np.float64]:
+        return self.hessian.component_rigidity(rows, components, groups=groups)
+
+
+@dataclass(frozen=True)
+class _Pseudo:
+    """Rigidities 1/‖Wᵀg‖² from the pseudo-inverse W Wᵀ."""
+
+    root: NDArray[np.float64]
+
+    @property
+    def n_features(self) -> int:
+        return len(self.root)
+
+    def rigidity(self, rows: NDArray[Any]) -> NDArray[np.float64]:
+        rigidity: NDArray[np.float64] = 1.0 / np.square(rows @ self.root).sum(axis=1)
+        return rigidity
+
+    def component_rigidity(
+        self, rows: NDArray[Any], components: list[NDArray[np.int64]], groups: NDArray[np.int64] | None
+    ) -> NDArray[np.float64]:
+        if groups is not None:
+            starts = np.flatnonzero(np.diff(groups, prepend=-1))
+            rows = np.add.reduceat(rows, starts) / np.bincount(groups)[:, None]
+        variances = [np.square(rows[:, c] @ self.root[c]).sum(axis=1) for c in components]
+        rigidities: NDArray[np.float64] = 1.0 / np.stack(variances, axis=1)
+        return rigidities

@@ -1,0 +1,289 @@
+"""What the columns of SOAP rows mean: the settings of the descriptor, and the blocks of columns that follow from them.
+
+What enters: cutoff, basis, species, or featomic's own dictionary. What leaves: a `Soap`, which `interop.featomic`
+computes rows with, and which says which columns are a body order's or a species'.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import operator
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import combinations_with_replacement
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+try:
+    import ase
+    import featomic
+    from ase.data import atomic_numbers, chemical_symbols
+except ImportError as error:
+    hint = 'rigidities.interop.featomic needs featomic and ase: pip install "rigidities[atoms]"'
+    raise ImportError(hint) from error
+
+
+class Block(NamedTuple):
+    """The columns of one kind of centre, seen through one choice of neighbours' species."""
+
+    body_order: int
+    centre: int
+    neighbours: tuple[int, ...]
+    columns: slice
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class Soap:
+    """What the columns of SOAP rows mean: immutable, hashable, the same in every process.
+
+    Columns come in `blocks`: body orders rising; within one, the centre's species rising (each has weights of
+    its own in a linear model: a row is zero in the blocks of other centres); within one, the neighbours'
+    species (radial spectrum) or pairs of species (power spectrum) rising; within one, featomic's order: n, or
+    l, n₁, n₂.
+    With S species, N radial functions and L = max_angular there are S²·N columns of body order 2 and
+    S·S(S+1)/2·N²·(L+1) of body order 3.
+
+    A pair of different species stands once, scaled by √2 (by featomic), which leaves scalar products those of
+    the full power spectrum; in a pair of equal species, column (l, n₁, n₂) repeats (l, n₂, n₁). The power
+    spectrum holds l = 0 and the central atom, so it knows distances: "2-body" and "3-body" share information.
+
+    Parameters
+    ----------
+    species : int, str, or iterable of them
+        Atomic numbers or chemical symbols of all elements in the training *and* the test set.
+    cutoff : float, default 5.0
+        Radius of an atom's neighbourhood, in Å.
+    smoothing : float, default 0.5
+        Width, in Å, over which neighbours fade out before the cutoff (shifted cosine). 0: a step.
+    density_width : float, default 0.5
+        Standard deviation of the Gaussian at each neighbour, in Å.
+    max_radial : int, default 7
+        Largest index n of the radial functions (Gaussian-type orbitals): 7 makes 8 functions.
+    max_angular : int, default 6
+        Largest l of the power spectrum's angular channels.
+    body_orders : iterable of {2, 3}, default (3,)
+        (2,): radial spectrum. (3,): power spectrum. (2, 3): one beside the other, components for CPR.
+    hyperparameters : mapping, optional
+        Featomic's own dictionary for `SoapPowerSpectrum` in place of the settings above: "cutoff", "density",
+        "basis", of plain values or featomic's classes. The radial spectrum uses the basis functions of l = 0.
+
+    Attributes
+    ----------
+    species, body_orders : tuple of int
+        Rising, each once.
+    settings : str
+        The hyper-parameters as canonical JSON.
+
+    Raises
+    ------
+    ValueError
+        If a setting has no meaning, or featomic refuses the hyper-parameters.
+    """
+
+    species: tuple[int, ...]
+    body_orders: tuple[int, ...]
+    settings: str
+
+    def __init__(
+        self,
+        species: int | str | Iterable[int | str],
+        cutoff: float = 5.0,
+        *,
+        smoothing: float = 0.5,
+        density_width: float = 0.5,
+        max_radial: int = 7,
+        max_angular: int = 6,
+        body_orders: Iterable[int] = (3,),
+        hyperparameters: Mapping[str, Any] | None = None,
+    ) -> None:
+        given = (cutoff, smoothing, density_width, max_radial, max_angular)
+        if hyperparameters is None:
+            hyperparameters = _hyperparameters(*given)
+        elif given != (5.0, 0.5, 0.5, 7, 6):
+            raise ValueError("give either hyperparameters or cutoff, smoothing, …: both set the same things")
+        # A frozen dataclass can set its fields in no other way.
+        object.__setattr__(self, "species", _atomic_numbers(species))
+        object.__setattr__(self, "body_orders", _body_orders(body_orders))
+        object.__setattr__(self, "settings", _canonical_json(hyperparameters))
+        for order in self.body_orders:
+            _n_properties(self.settings, order)
+
+    def __repr__(self) -> str:
+        return (
+            f"Soap({symbols(self.species)}; cutoff {self.cutoff:g} Å, body orders {self.body_orders}, "
+            f"{self.n_features} features, {self.feature_space!r})"
+        )
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """Featomic's dictionary of settings; a fresh one each time."""
+        return dict(json.loads(self.settings))
+
+    @property
+    def cutoff(self) -> float:
+        """Radius of an atom's neighbourhood, in Å."""
+        return float(self.hyperparameters["cutoff"]["radius"])
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The blocks of columns, in order."""
+        blocks: list[Block] = []
+        start = 0
+        for order in self.body_orders:
+            size = _n_properties(self.settings, order)
+            for centre in self.species:
+                for neighbours in combinations_with_replacement(self.species, order - 1):
+                    blocks.append(Block(order, centre, neighbours, slice(start, start + size)))
+                    start += size
+        return tuple(blocks)
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns."""
+        return int(self.blocks[-1].columns.stop)
+
+    @property
+    def feature_space(self) -> str:
+        """Short name of the columns: the same for the same settings and species, in any process."""
+        text = json.dumps([self.species, self.body_orders, self.settings])
+        return f"soap-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+    def components(self, by: Literal["body_order", "species"] = "body_order") -> dict[str, NDArray[np.int64]]:
+        """Return the columns of each component; their values are what `component_rigidity` takes.
+
+        Parameters
+        ----------
+        by : {"body_order", "species"}
+            Body orders, named "2-body" and "3-body", or species of the central atom, named by their symbol.
+
+        Returns
+        -------
+        dict of str to ndarray of shape (n_columns,)
+            Indices of columns, rising. Each column is in one component; the order is that of the columns.
+
+        Examples
+        --------
+        >>> components = Soap("Si", body_orders=(2, 3)).components()
+        >>> {name: len(columns) for name, columns in components.items()}
+        {'2-body': 8, '3-body': 448}
+        """
+        if by not in ("body_order", "species"):
+            raise ValueError(f"by is {by!r}: expected 'body_order' or 'species'")
+        parts: dict[str, list[NDArray[np.int64]]] = {}
+        for block in self.blocks:
+            name = f"{block.body_order}-body" if by == "body_order" else symbols([block.centre])
+            columns = np.arange(block.columns.start, block.columns.stop, dtype=np.int64)
+            parts.setdefault(name, []).append(columns)
+        return {name: np.concatenate(columns) for name, columns in parts.items()}
+
+
+def _hyperparameters(
+    cutoff: float, smoothing: float, density_width: float, max_radial: int, max_angular: int
+) -> dict[str, Any]:
+    """Return featomic's dictionary. What is refused here, featomic lets pass or answers with a crash."""
+    if not (math.isfinite(cutoff) and cutoff > 0):
+        raise ValueError(f"cutoff is {cutoff}: expected a positive number, in Å")
+    if not 0 <= smoothing <= cutoff:
+        raise ValueError(f"smoothing is {smoothing}: expected a width from 0 to the cutoff, {cutoff} Å")
+    if not (math.isfinite(density_width) and density_width > 0):
+        raise ValueError(f"density_width is {density_width}: expected a positive number, in Å")
+    for name, value in (("max_radial", max_radial), ("max_angular", max_angular)):
+        if operator.index(value) < 0:
+            raise ValueError(f"{name} is {value}: expected an integer from 0")
+    fading = {"type": "ShiftedCosine", "width": smoothing} if smoothing > 0 else {"type": "Step"}
+    radial = {"type": "Gto", "max_radial": max_radial}
+    return {
+        "cutoff": {"radius": cutoff, "smoothing": fading},
+        "density": {"type": "Gaussian", "width": density_width, "center_atom_weight": 1.0},
+        "basis": {"type": "TensorProduct", "max_angular": max_angular, "radial": radial},
+    }
+
+
+def _canonical_json(hyperparameters: Mapping[str, Any]) -> str:
+    if set(hyperparameters) != {"cutoff", "density", "basis"}:
+        names = ", ".join(map(repr, hyperparameters))
+        raise ValueError(f"hyperparameters have {names}: expected 'cutoff', 'density' and 'basis'")
+    # Sorted keys, floats in the shortest form that reads back to the same bits: equal settings, equal text.
+    return json.dumps(_plain(hyperparameters), sort_keys=True, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    """Return a setting as JSON has it: featomic's classes as dictionaries, arrays as lists, 5.0 as 5."""
+    if hasattr(value, "_featomic_hypers"):
+        value = value._featomic_hypers()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    # Whole numbers become integers: featomic reads 5 where it wants a float, but not 5.0 for an integer.
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    return value
+
+
+def _atomic_numbers(species: int | str | Iterable[int | str]) -> tuple[int, ...]:
+    if isinstance(species, str | int | np.integer):
+        species = [species]
+    numbers = tuple(sorted({_atomic_number(entry) for entry in species}))
+    if not numbers:
+        raise ValueError("species is empty: expected at least one atomic number or chemical symbol")
+    return numbers
+
+
+def _atomic_number(species: int | str) -> int:
+    if not isinstance(species, str):
+        return operator.index(species)
+    if species not in atomic_numbers:
+        raise ValueError(f"{species!r} is no chemical symbol: expected e.g. 'Si', or an atomic number")
+    return int(atomic_numbers[species])
+
+
+def symbols(numbers: Iterable[int]) -> str:
+    """Name the elements of atomic numbers, for messages and labels."""
+    # Other readers than ASE number what is no element from 120 on.
+    return ", ".join(str(chemical_symbols[n]) if 0 <= n < len(chemical_symbols) else str(n) for n in numbers)
+
+
+def _body_orders(body_orders: Iterable[int]) -> tuple[int, ...]:
+    orders = tuple(sorted(set(body_orders)))
+    if orders not in ((2,), (3,), (2, 3)):
+        raise ValueError(f"body_orders is {orders}: expected (2,), (3,) or (2, 3)")
+    return orders
+
+
+def calculator(settings: str, body_order: int) -> Any:
+    """Return featomic's calculator of one body order."""
+    hyperparameters = json.loads(settings)
+    if body_order == 3:
+        return featomic.SoapPowerSpectrum(**hyperparameters)
+    hyperparameters["basis"] = _radial_basis(hyperparameters["basis"])
+    return featomic.SoapRadialSpectrum(**hyperparameters)
+
+
+def _radial_basis(basis: Any) -> Any:
+    """Return what of a power spectrum's basis the radial spectrum takes: the functions of l = 0."""
+    if not isinstance(basis, Mapping):
+        return basis
+    radial = {key: basis[key] for key in ("radial", "spline_accuracy") if key in basis}
+    if "by_angular" in basis:
+        if "0" not in basis["by_angular"]:
+            raise ValueError("the basis has no functions of l = 0, which the radial spectrum (body order 2) needs")
+        radial["radial"] = basis["by_angular"]["0"]
+    return radial
+
+
+@lru_cache(maxsize=256)
+def _n_properties(settings: str, body_order: int) -> int:
+    """Columns of one block, asked of featomic for a lone atom: right for any basis, and a check of it."""
+    try:
+        descriptor = calculator(settings, body_order).compute(ase.Atoms("H", positions=[[0.0, 0.0, 0.0]]))
+    except featomic.FeatomicError as error:
+        raise ValueError(f"featomic refuses the hyperparameters: {error}") from error
+    return len(descriptor.block(0).properties)

@@ -1,0 +1,143 @@
+"""Threads, Ctrl-C, fork: how computations run, seen from outside."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import rigidities as rg
+
+
+@pytest.fixture
+def threads():
+    """Restore the number of threads."""
+    before = rg.get_num_threads()
+    yield rg.set_num_threads
+    rg.set_num_threads(before)
+
+
+def run(code, **environment):
+    """Run Python code in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_results_are_the_same_bits_on_any_number_of_threads(threads):
+    rng = np.random.default_rng(0)
+    X, G = rng.normal(size=(900, 777)), rng.normal(size=(600, 777))
+    covariance = rg.Covariance(777)
+    covariance.update(X)
+    results = []
+    for n_threads in (1, 2, 3, 8):
+        threads(n_threads)
+        hessian = covariance.factorize(0.5)
+        results.append(
+            [
+                hessian.variance(G),
+                hessian.solve(G[:300].T),
+                np.array([hessian.log_determinant, hessian.rcond, hessian.effective_dimension]),
+                hessian.component_rigidity(G, [300, 477]),
+                hessian.prediction_covariance(G),
+                hessian.prediction_covariance(G, G[:300]),
+            ]
+        )
+    for others in results[1:]:
+        for first, other in zip(results[0], others, strict=True):
+            np.testing.assert_array_equal(first, other)
+
+
+def test_the_number_of_threads_can_be_set(threads):
+    threads(3)
+    assert rg.get_num_threads() == 3
+    with pytest.raises(ValueError, match="n_threads is 0: at least one"):
+        rg.set_num_threads(0)
+    code = "import rigidities as rg; print(rg.get_num_threads())"
+    assert run(code, RIGIDITIES_NUM_THREADS="5").stdout.strip() == "5"
+    failed = run(code, RIGIDITIES_NUM_THREADS="many")
+    assert 'RIGIDITIES_NUM_THREADS is "many": expected a positive integer' in failed.stderr
+
+
+def test_threads_that_share_an_accumulator_lose_nothing():
+    covariance = rg.Covariance(64)
+    rng = np.random.default_rng(0)
+    batches = rng.integers(-3, 4, size=(40, 50, 64)).astype(float)  # integers: sums are exact in any order
+
+    def work(mine):
+        for X in mine:
+            covariance.update(X)
+            covariance.matrix()
+
+    workers = [threading.Thread(target=work, args=(batches[i::4],)) for i in range(4)]
+    [worker.start() for worker in workers]
+    [worker.join() for worker in workers]
+    X = batches.reshape(-1, 64)
+    np.testing.assert_array_equal(covariance.matrix(), X.T @ X)
+    assert covariance.n_rows == 2000
+
+
+def test_crosswise_merging_does_not_deadlock():
+    a, b = rg.Covariance(300), rg.Covariance(300)
+    a.update(np.eye(300)), b.update(np.eye(300))
+    workers = [
+        threading.Thread(target=lambda x=x, y=y: [x.merge(y) for _ in range(3)]) for x, y in ((a, b), (b, a)) * 4
+    ]
+    [worker.start() for worker in workers]
+    [worker.join(timeout=60) for worker in workers]
+    assert not any(worker.is_alive() for worker in workers)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_computes():
+    code = """
+import os, warnings
+import numpy as np, rigidities as rg
+warnings.simplefilter("ignore")
+def value():
+    covariance = rg.Covariance(400)
+    covariance.update(np.random.default_rng(0).normal(size=(600, 400)))
+    return covariance.factorize(1.0).log_determinant
+expected = value()  # the pool of the parent is made
+child = os.fork()
+if child == 0:
+    os._exit(0 if value() == expected else 1)
+print(os.waitpid(child, 0)[1], value() == expected)
+"""
+    assert run(code).stdout.split() == ["0", "True"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+@pytest.mark.parametrize("call", ["hessian = covariance.factorize(1.0)", "covariance.update(X)"])
+def test_ctrl_c_is_answered_and_leaves_objects_whole(call):
+    p = 3000
+    code = f"""
+import pickle, sys, time
+import numpy as np, rigidities as rg
+rg.set_num_threads(1)
+X = np.random.default_rng(0).normal(size=(6000, {p}))
+covariance = rg.Covariance({p})
+covariance.update(X[:700])
+before = covariance.matrix()
+print("ready", flush=True)
+start = time.perf_counter()
+try:
+    {call}
+    print("finished", time.perf_counter() - start)
+except KeyboardInterrupt:
+    print("interrupted", bool((covariance.matrix() == before).all()), covariance.n_rows)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        sent = time.perf_counter()
+        said = process.stdout.read().split()
+        took = time.perf_counter() - sent
+    assert process.returncode == 0
+    assert said == ["interrupted", "True", "700"]
+    assert took < 3.0  # a second, and room for a busy machine
