@@ -180,7 +180,7 @@ class Hessian:
 
         References
         ----------
-        J. Chem. Theory Comput. 19 (2023) 8020, eqs. 7-14; Faraday Discuss. 256 (2025) 322, section 2.
+        LPR: J. Chem. Theory Comput. 19 (2023) 8020. PR: Faraday Discuss. 256 (2025) 322.
         """
         return _reciprocal(self.variance(X, groups=groups, reduction=reduction))
 
@@ -219,7 +219,7 @@ class Hessian:
 
         References
         ----------
-        Faraday Discuss. 256 (2025) 322, section 2.2.
+        Faraday Discuss. 256 (2025) 322.
         """
         indices = component_indices(components, self.n_features)
         rows = self._rows(X, groups)

@@ -46,9 +46,9 @@ impl Stage {
     }
 
     fn truncate(&mut self, len: usize) {
-        if self.len > 0 {
-            self.rows.truncate(self.rows.len() / self.len * len);
-            self.targets.truncate(self.targets.len() / self.len * len);
+        for values in [&mut self.rows, &mut self.targets] {
+            let width = values.len().checked_div(self.len).unwrap_or(0);
+            values.truncate(width * len);
         }
         self.len = len;
     }
