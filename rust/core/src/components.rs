@@ -10,11 +10,12 @@ use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::matmul::triangular::{self, BlockStructure};
 use faer::linalg::qr::no_pivoting::factor::{qr_in_place, qr_in_place_scratch, recommended_block_size};
 use faer::linalg::triangular_solve::solve_lower_triangular_in_place;
-use faer::{Accum, Mat, MatMut, MatRef};
+use faer::{Accum, Mat};
 
 use crate::error::{Error, Result};
 use crate::execution::Execution;
-use crate::hessian::{Hessian, SOLVE_ROWS, column_norms, for_each_block};
+use crate::hessian::{Hessian, SOLVE_ROWS, for_each_block, row_norms};
+use crate::panel::Panel;
 use crate::rows::{Element, RowBlock};
 use crate::triangle::zeros;
 
@@ -58,10 +59,14 @@ fn sorted_features(component: usize, features: &[i64], n_features: usize) -> Res
     }
 }
 
-/// How the variance of one component is computed.
-enum Way<'a> {
-    Block { features: &'a [usize], factor: Mat<f64> },
-    Masked { features: &'a [usize] },
+/// How the variance of one component is computed, with the memory for a block of rows.
+struct Way<'a> {
+    features: &'a [usize],
+    /// R of the diagonal block, where that is the way.
+    factor: Option<Mat<f64>>,
+    /// Rows with the features of the component alone, or zero elsewhere from the first of them on.
+    gathered: Panel,
+    product: Panel,
 }
 
 impl Hessian {
@@ -72,19 +77,17 @@ impl Hessian {
         components: &Components,
         run: &Execution,
     ) -> Result<Vec<f64>> {
-        let (n, p, n_components) = (rows.n_targets(), self.n_features(), components.len());
-        let ways = components.0.iter().map(|c| self.way(c, n, run)).collect::<Result<Vec<_>>>()?;
+        let (n, n_components) = (rows.n_targets(), components.len());
+        let mut ways = components.0.iter().map(|c| self.way(c, n, run)).collect::<Result<Vec<_>>>()?;
         let mut variances = zeros(n * n_components)?;
-        let mut masked = zeros(SOLVE_ROWS.min(n) * p)?;
-        let mut product = zeros(SOLVE_ROWS.min(n) * p)?;
         for_each_block(rows, run, |targets, block| {
-            for (c, way) in ways.iter().enumerate() {
-                let norms = self.component_norms(way, block, &mut masked, &mut product, run);
-                for (t, v) in targets.clone().zip(norms) {
-                    variances[t * n_components + c] = v;
-                }
+            for (c, way) in ways.iter_mut().enumerate() {
+                run.check()?;
+                way.gather(block, targets.len());
+                let norms = self.component_norms(way, targets.len(), run);
+                targets.clone().zip(norms).for_each(|(t, v)| variances[t * n_components + c] = v);
             }
-            run.check()
+            Ok(())
         })?;
         Ok(variances)
     }
@@ -92,13 +95,15 @@ impl Hessian {
     /// The cheaper way for `n` rows: operations counted as multiplications.
     fn way<'a>(&self, features: &'a [usize], n: usize, run: &Execution) -> Result<Way<'a>> {
         run.check()?;
-        let (size, tail) = (features.len() as f64, (self.n_features() - features[0]) as f64);
-        let by_block = 0.5 * tail * tail * size + tail * size * size + 0.5 * n as f64 * size * size;
-        let by_mask = 0.5 * n as f64 * tail * tail;
-        if by_mask <= by_block {
-            return Ok(Way::Masked { features });
-        }
-        Ok(Way::Block { features, factor: self.inverse_block_factor(features, run) })
+        let tail = self.n_features() - features[0];
+        let (size, height, rows) = (features.len() as f64, tail as f64, n as f64);
+        let by_block = 0.5 * height * height * size + height * size * size + 0.5 * rows * size * size;
+        let masked = 0.5 * rows * height * height <= by_block;
+        let factor = if masked { None } else { Some(self.inverse_block_factor(features, run)) };
+        let at_once = SOLVE_ROWS.min(n);
+        let gathered = Panel::zeros(at_once, if masked { tail } else { features.len() })?;
+        let product = Panel::zeros(if masked { 0 } else { at_once }, features.len())?;
+        Ok(Way { features, factor, gathered, product })
     }
 
     /// Upper triangular R with RᵀR = (H⁻¹)_cc, from M_c = L⁻¹E_c = Q R.
@@ -117,42 +122,31 @@ impl Hessian {
         m.submatrix(0, 0, size, size).to_owned()
     }
 
-    /// v_c of the rows of a block (row-major).
-    fn component_norms(
-        &self,
-        way: &Way<'_>,
-        block: &[f64],
-        masked: &mut [f64],
-        product: &mut [f64],
-        run: &Execution,
-    ) -> Vec<f64> {
-        let p = self.n_features();
-        let n = block.len() / p;
-        match way {
-            Way::Masked { features } => {
-                let (start, height) = (features[0], p - features[0]);
-                let masked = &mut masked[..n * height];
-                masked.fill(0.0);
-                for (out, row) in masked.chunks_mut(height).zip(block.chunks(p)) {
-                    features.iter().for_each(|&feature| out[feature - start] = row[feature]);
-                }
-                let tail = self.lower().submatrix(start, start, height, height);
-                let z = MatMut::from_column_major_slice_mut(masked, height, n);
-                solve_lower_triangular_in_place(tail, z, run.par_for(n));
-                column_norms(masked, height, run)
-            }
-            Way::Block { features, factor } => {
-                let size = features.len();
-                let (masked, product) = (&mut masked[..n * size], &mut product[..n * size]);
-                for (out, row) in masked.chunks_mut(size).zip(block.chunks(p)) {
-                    out.iter_mut().zip(*features).for_each(|(out, &feature)| *out = row[feature]);
-                }
-                let g = MatRef::from_column_major_slice(&*masked, size, n);
-                let z = MatMut::from_column_major_slice_mut(product, size, n);
-                let (upper, full) = (BlockStructure::TriangularUpper, BlockStructure::Rectangular);
-                let par = run.par_for(n.min(size));
-                triangular::matmul(z, full, Accum::Replace, factor, upper, g, full, 1.0, par);
-                column_norms(product, size, run)
+    /// v_c of the first `n` gathered rows.
+    fn component_norms(&self, way: &mut Way<'_>, n: usize, run: &Execution) -> Vec<f64> {
+        let Some(factor) = &way.factor else {
+            let (start, height) = (way.features[0], self.n_features() - way.features[0]);
+            let tail = self.lower().submatrix(start, start, height, height);
+            solve_lower_triangular_in_place(tail, way.gathered.columns_mut(n), run.par_for(n));
+            return row_norms(&way.gathered, n, run);
+        };
+        let (upper, full) = (BlockStructure::TriangularUpper, BlockStructure::Rectangular);
+        let (g, z, par) = (way.gathered.columns(n), way.product.columns_mut(n), run.par_for(n.min(way.features.len())));
+        triangular::matmul(z, full, Accum::Replace, factor, upper, g, full, 1.0, par);
+        row_norms(&way.product, n, run)
+    }
+}
+
+impl Way<'_> {
+    /// Take the component out of the first `n` rows of a block.
+    fn gather(&mut self, block: &Panel, n: usize) {
+        let masked = self.factor.is_none();
+        for (out, row) in self.gathered.rows_mut(0..n).zip(block.rows(0..n)) {
+            if masked {
+                out.fill(0.0);
+                self.features.iter().for_each(|&feature| out[feature - self.features[0]] = row[feature]);
+            } else {
+                out.iter_mut().zip(self.features).for_each(|(out, &feature)| *out = row[feature]);
             }
         }
     }

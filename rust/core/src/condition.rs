@@ -7,9 +7,9 @@ use faer::{Accum, MatMut, MatRef, Par};
 use crate::error::Result;
 use crate::execution::Execution;
 use crate::hessian::{Hessian, SOLVE_ROWS};
+use crate::panel::Panel;
 use crate::penalty::Penalty;
 use crate::rows::squared_norm;
-use crate::triangle::zeros;
 
 /// Steps of the norm estimate; it settles after two or three.
 const MAX_STEPS: usize = 5;
@@ -21,8 +21,9 @@ impl Hessian {
         let p = self.n_features();
         let norm = norm1_estimate(p, |x| self.multiply(x));
         let inverse = norm1_estimate(p, |x| {
-            let z = self.forward_substitute(x, run);
-            self.back_substitute(z, run);
+            let mut x = MatMut::from_column_major_slice_mut(x, p, 1);
+            self.forward_substitute(x.as_mut(), run);
+            self.back_substitute(x, run);
         });
         1.0 / (norm * inverse)
     }
@@ -61,27 +62,25 @@ impl Hessian {
         let p = self.n_features();
         let columns = start..(start + SOLVE_ROWS).min(p);
         let n = p - start; // rows above are zero: L is lower triangular
-        let mut block = zeros(n * columns.len())?;
-        (0..columns.len()).for_each(|j| block[j * (n + 1)] = 1.0);
+        let mut block = Panel::zeros(columns.len(), n)?;
+        (0..columns.len()).for_each(|j| block.row_mut(j)[j] = 1.0);
         let tail = self.lower().submatrix(start, start, n, n);
-        let mut z = MatMut::from_column_major_slice_mut(&mut block, n, columns.len());
-        solve_lower_triangular_in_place(tail, z.as_mut(), run.par_for(columns.len()));
+        solve_lower_triangular_in_place(tail, block.columns_mut(columns.len()), run.par_for(columns.len()));
         let diagonal = |weight: &dyn Fn(usize) -> f64| {
-            block.chunks(n).zip(columns.clone()).map(|(z, j)| weight(j) * squared_norm(z)).sum()
+            block.rows(0..columns.len()).zip(columns.clone()).map(|(z, j)| weight(j) * squared_norm(z)).sum()
         };
         let jitter = self.jitter();
         Ok(match &self.penalty {
             Penalty::Identity => diagonal(&|_| 1.0 + jitter),
             Penalty::Diagonal(values) => diagonal(&|j| values[j] + jitter),
             Penalty::Matrix(matrix) => {
-                let mut inverse = zeros(p * columns.len())?;
-                inverse.chunks_mut(p).zip(block.chunks(n)).for_each(|(x, z)| x[start..].copy_from_slice(z));
-                self.back_substitute(MatMut::from_column_major_slice_mut(&mut inverse, p, columns.len()), run);
-                let row = |j: usize| matrix.as_ref().col(j);
+                let mut inverse = Panel::zeros(columns.len(), p)?;
+                (0..columns.len()).for_each(|j| inverse.row_mut(j)[start..].copy_from_slice(block.row(j)));
+                self.back_substitute(inverse.columns_mut(columns.len()), run);
                 let product = |(x, j): (&[f64], usize)| {
-                    x.iter().zip(row(j).iter()).map(|(x, a)| x * a).sum::<f64>() + jitter * x[j]
+                    x.iter().zip(matrix.column(j)).map(|(x, a)| x * a).sum::<f64>() + jitter * x[j]
                 };
-                inverse.chunks(p).zip(columns.clone()).map(product).sum()
+                inverse.rows(0..columns.len()).zip(columns.clone()).map(product).sum()
             }
         })
     }

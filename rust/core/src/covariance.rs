@@ -6,22 +6,27 @@
 
 use std::ops::Range;
 
+use faer::MatRef;
+
 use crate::cholesky;
 use crate::error::{Error, Result};
 use crate::execution::Execution;
 use crate::hessian::Hessian;
+use crate::panel::Panel;
 use crate::penalty::{Penalty, Regularizer};
-use crate::rows::{Batch, Element};
+use crate::rows::{Batch, Element, squared_norm};
 use crate::triangle::{Moments, Square, add_gram, mirror};
 
-/// Target rows that wait before they are summed: deep enough for the kernels' peak (a product of depth 512 reads and writes C once
-/// for 512 multiplications an entry), 4 MB at p = 1024.
-const STAGE_ROWS: usize = 512;
+/// Target rows that wait before they are summed. 256: deep enough for the kernels' peak (37 to 40 Gmultiplications/s on one AVX2
+/// core at depths of 128 to 384, 31 to 35 at 512, p = 512 to 2048), and what waits costs a factorisation little.
+const STAGE_ROWS: usize = 256;
 
-/// Reduced rows and targets, row-major, both times √w, that wait to be summed.
-#[derive(Debug, Clone, Default)]
+/// Reduced rows and targets, both times √w, that wait to be summed.
+#[derive(Default)]
 struct Stage {
-    rows: Vec<f64>,
+    /// Made when first needed.
+    rows: Option<Panel>,
+    /// Row-major.
     targets: Vec<f64>,
     len: usize,
 }
@@ -29,28 +34,64 @@ struct Stage {
 impl Stage {
     /// Reduce `targets` of the batch behind what waits. On an error nothing was added.
     fn push<T: Element>(&mut self, batch: &Batch<'_, '_, T>, targets: Range<usize>, run: &Execution) -> Result<()> {
-        let p = batch.rows.n_features();
-        let waiting = self.len * p;
-        self.rows.resize(waiting + targets.len() * p, 0.0);
+        let span = self.len..self.len + targets.len();
         let factor = |t| if batch.weights.is_some() { batch.weight(t).sqrt() } else { 1.0 };
-        if let Err(error) = batch.rows.reduce_into(targets.clone(), factor, &mut self.rows[waiting..], run) {
-            self.rows.truncate(waiting);
-            return Err(error);
-        }
+        let strip = self.panel(batch.rows.n_features())?.strip_mut(span.clone());
+        batch.rows.reduce_into(targets.clone(), factor, strip, run)?;
         if let Some(y) = batch.targets {
-            let weighted = targets.clone().flat_map(|t| y.row(t).into_iter().map(move |y| factor(t) * y));
+            let weighted = targets.flat_map(|t| y.row(t).into_iter().map(move |y| factor(t) * y));
             self.targets.extend(weighted);
         }
-        self.len += targets.len();
+        self.len = span.end;
         Ok(())
     }
 
+    fn panel(&mut self, n_features: usize) -> Result<&mut Panel> {
+        let panel = match self.rows.take() {
+            Some(panel) => panel,
+            None => Panel::zeros(STAGE_ROWS, n_features)?,
+        };
+        Ok(self.rows.insert(panel))
+    }
+
     fn truncate(&mut self, len: usize) {
-        for values in [&mut self.rows, &mut self.targets] {
-            let width = values.len().checked_div(self.len).unwrap_or(0);
-            values.truncate(width * len);
-        }
+        let width = self.targets.len().checked_div(self.len).unwrap_or(0);
+        self.targets.truncate(width * len);
         self.len = len;
+    }
+
+    /// The rows that wait, as a matrix of `n_features` columns.
+    fn matrix(&self, n_features: usize) -> MatRef<'_, f64> {
+        match &self.rows {
+            Some(panel) => panel.matrix(0..self.len),
+            None => MatRef::from_row_major_slice(&[], 0, n_features),
+        }
+    }
+
+    fn rows(&self) -> impl Iterator<Item = &[f64]> {
+        self.rows.iter().flat_map(|panel| panel.rows(0..self.len))
+    }
+
+    /// Put rows of another stage, or of a snapshot, behind what waits; there must be room.
+    fn extend<'a>(&mut self, rows: impl Iterator<Item = &'a [f64]>, targets: &[f64]) -> Result<()> {
+        for row in rows {
+            let len = self.len;
+            self.panel(row.len())?.row_mut(len).copy_from_slice(row);
+            self.len += 1;
+        }
+        self.targets.extend_from_slice(targets);
+        Ok(())
+    }
+
+    /// A copy, times `factor`.
+    fn scaled(&self, factor: f64) -> Result<Self> {
+        let rows = self.rows.as_ref().map(Panel::try_clone).transpose()?;
+        let mut scaled = Self { rows, targets: self.targets.clone(), len: self.len };
+        if factor != 1.0 {
+            let rows = scaled.rows.iter_mut().flat_map(|panel| panel.rows_mut(0..self.len));
+            rows.flatten().chain(&mut scaled.targets).for_each(|x| *x *= factor);
+        }
+        Ok(scaled)
     }
 }
 
@@ -72,7 +113,6 @@ pub struct Snapshot {
 }
 
 /// The accumulator.
-#[derive(Clone)]
 pub struct Covariance {
     n_features: usize,
     /// C in the lower triangle, without the rows that wait; `None` once consumed.
@@ -123,7 +163,7 @@ impl Covariance {
     /// trace(C)
     pub fn trace(&self) -> Result<f64> {
         let summed: f64 = self.sums()?.diagonal().iter().sum();
-        Ok(summed + self.stage.rows.iter().map(|x| x * x).sum::<f64>())
+        Ok(summed + self.stage.rows().map(squared_norm).sum::<f64>())
     }
 
     /// Add a batch. Whatever is wrong with it, the accumulator is then as it was, to the bit.
@@ -172,16 +212,18 @@ impl Covariance {
         self.moments = Moments::default();
     }
 
-    /// Stage the rows, and sum what is full.
+    /// Stage the rows, and sum what is full: a stage is never full between two calls.
     fn take<T: Element>(&mut self, batch: &Batch<'_, '_, T>, run: &Execution) -> Result<()> {
         let waiting = self.stage.len;
         let n = batch.rows.n_targets();
-        if waiting + n <= STAGE_ROWS {
+        if waiting + n < STAGE_ROWS {
             return self.stage.push(batch, 0..n, run);
         }
         let mut backup = None;
         let outcome = self.take_blocks(batch, run, &mut backup);
-        if outcome.is_err() {
+        if outcome.is_ok() {
+            std::mem::swap(&mut self.stage, &mut self.next);
+        } else {
             if let (Some((diagonal, cross)), Some(sums)) = (backup, self.sums.as_mut()) {
                 sums.restore(&diagonal, run);
                 self.moments.cross = cross;
@@ -192,8 +234,9 @@ impl Covariance {
         outcome
     }
 
-    /// Fill the stage, then check block after block in `next`. A full stage is summed when the rows behind it were found good;
-    /// where more follow than one block holds, C is first kept in its upper triangle.
+    /// Fill the stage, then check block after block in `next`, where what is left over stays. A full block is summed when the rows
+    /// behind it were found good; where more follow than one block holds, C is first kept in its upper triangle. The stage itself
+    /// is not touched again until the call has succeeded.
     fn take_blocks<T: Element>(
         &mut self,
         batch: &Batch<'_, '_, T>,
@@ -203,34 +246,26 @@ impl Covariance {
         let n = batch.rows.n_targets();
         let mut start = STAGE_ROWS - self.stage.len;
         self.stage.push(batch, 0..start, run)?;
-        let mut stage_is_summed = false;
+        let mut stage_waits = true;
         loop {
             let end = (start + STAGE_ROWS).min(n);
             self.next.push(batch, start..end, run)?;
             run.check()?;
+            let Some(sums) = self.sums.as_mut() else { return Err(Error::Consumed) };
             if end < n && backup.is_none() {
-                *backup = self.sums.as_mut().map(|sums| (sums.back_up(run), self.moments.cross.clone()));
+                *backup = Some((sums.back_up(run), self.moments.cross.clone()));
             }
-            if !stage_is_summed {
-                self.sum_stage(run); // what it holds stays there until the call has succeeded
-                stage_is_summed = true;
+            if std::mem::take(&mut stage_waits) {
+                add_stage(sums, &mut self.moments, &self.stage, run);
+            }
+            if self.next.len == STAGE_ROWS {
+                add_stage(sums, &mut self.moments, &self.next, run);
+                self.next.truncate(0);
             }
             if end == n {
-                std::mem::swap(&mut self.stage, &mut self.next);
                 return Ok(());
             }
-            std::mem::swap(&mut self.stage, &mut self.next);
-            self.sum_stage(run);
-            std::mem::swap(&mut self.stage, &mut self.next);
-            self.next.truncate(0);
             start = end;
-        }
-    }
-
-    fn sum_stage(&mut self, run: &Execution) {
-        if let Some(sums) = self.sums.as_mut() {
-            add_gram(sums.as_mut(), &self.stage.rows, run);
-            self.moments.add_cross(&self.stage.rows, &self.stage.targets, run);
         }
     }
 
@@ -269,23 +304,19 @@ impl Covariance {
             });
         }
         self.moments.add(&other.moments);
-        self.merge_waiting(&other.stage, run);
-        Ok(())
+        self.merge_waiting(&other.stage, run)
     }
 
     /// Rows that wait in the other part wait here too, or are summed with what is full.
-    fn merge_waiting(&mut self, other: &Stage, run: &Execution) {
+    fn merge_waiting(&mut self, other: &Stage, run: &Execution) -> Result<()> {
         let room = (STAGE_ROWS - self.stage.len).min(other.len);
-        let (p, k) = (self.n_features, self.moments.n_outputs);
-        self.stage.rows.extend_from_slice(&other.rows[..room * p]);
-        self.stage.targets.extend_from_slice(&other.targets[..room * k]);
-        self.stage.len += room;
-        if room < other.len {
-            self.sum_stage(run);
-            self.stage.rows = other.rows[room * p..].to_vec();
-            self.stage.targets = other.targets[room * k..].to_vec();
-            self.stage.len = other.len - room;
+        let split = room * self.moments.n_outputs;
+        self.stage.extend(other.rows().take(room), &other.targets[..split])?;
+        if let Some(sums) = self.sums.as_mut().filter(|_| self.stage.len == STAGE_ROWS) {
+            add_stage(sums, &mut self.moments, &self.stage, run);
+            self.stage.truncate(0);
         }
+        self.stage.extend(other.rows().skip(room), &other.targets[split..])
     }
 
     /// The same data at `weight` times the weight in the loss.
@@ -293,16 +324,17 @@ impl Covariance {
         if !(weight.is_finite() && weight >= 0.0) {
             return Err(Error::TermWeight(weight));
         }
-        self.sums()?;
-        let mut scaled = if weight == 0.0 { Self::new(self.n_features)? } else { self.clone() };
+        let mut scaled = Self::new(self.n_features)?;
         scaled.decided = self.decided;
         scaled.moments = self.moments.clone();
         scaled.moments.scale(weight);
-        if let Some(sums) = scaled.sums.as_mut().filter(|_| weight != 1.0 && weight != 0.0) {
-            sums.for_each_lower_column(run, |_, column| column.iter_mut().for_each(|c| *c *= weight));
+        let sums = self.sums()?;
+        if let Some(copy) = scaled.sums.as_mut().filter(|_| weight > 0.0) {
+            copy.for_each_lower_column(run, |j, column| {
+                column.iter_mut().zip(sums.lower_column(j)).for_each(|(c, o)| *c = weight * o);
+            });
+            scaled.stage = self.stage.scaled(weight.sqrt())?;
         }
-        let root = weight.sqrt();
-        scaled.stage.rows.iter_mut().chain(&mut scaled.stage.targets).for_each(|x| *x *= root);
         Ok(scaled)
     }
 
@@ -317,20 +349,15 @@ impl Covariance {
     /// Write C, rows that wait included, into the lower triangle of `out`.
     fn write_lower(&self, mut out: faer::MatMut<'_, f64>, run: &Execution) -> Result<()> {
         let sums = self.sums()?;
-        for j in 0..self.n_features {
-            let column = out.as_mut().col_mut(j).subrows_mut(j, self.n_features - j);
-            if let Some(column) = column.try_as_col_major_mut() {
-                column.as_slice_mut().copy_from_slice(sums.lower_column(j));
-            }
-        }
-        add_gram(out, &self.stage.rows, run);
+        out.copy_from_triangular_lower(sums.as_ref());
+        add_gram(out, self.stage.matrix(self.n_features), run);
         Ok(())
     }
 
     /// b, Σ w y², n, Σ ln w, rows that wait included.
     fn all_moments(&self, run: &Execution) -> Moments {
         let mut moments = self.moments.clone();
-        moments.add_cross(&self.stage.rows, &self.stage.targets, run);
+        moments.add_cross(self.stage.matrix(self.n_features), &self.stage.targets, run);
         moments
     }
 
@@ -347,7 +374,7 @@ impl Covariance {
         let (mut array, kept) = if consume {
             let mut array = self.sums.take().ok_or(Error::Consumed)?;
             let diagonal = array.back_up(run);
-            add_gram(array.as_mut(), &self.stage.rows, run);
+            add_gram(array.as_mut(), self.stage.matrix(self.n_features), run);
             (array, Some(diagonal))
         } else {
             let mut array = Square::zeros(self.n_features)?;
@@ -380,7 +407,7 @@ impl Covariance {
             lower: (0..self.n_features).flat_map(|j| sums.lower_column(j)).copied().collect(),
             moments: self.moments.clone(),
             decided: self.decided,
-            waiting_rows: self.stage.rows.clone(),
+            waiting_rows: self.stage.rows().flatten().copied().collect(),
             waiting_targets: self.stage.targets.clone(),
         })
     }
@@ -395,7 +422,7 @@ impl Covariance {
         check_length("lower triangle", lower.len(), p * (p + 1) / 2)?;
         check_length("cross", moments.cross.len(), p * k)?;
         check_length("squares", moments.squares.len(), k)?;
-        check_length("waiting rows", waiting_rows.len(), len.min(STAGE_ROWS) * p)?;
+        check_length("waiting rows", waiting_rows.len(), len.min(STAGE_ROWS - 1) * p)?;
         check_length("waiting targets", waiting_targets.len(), len * k)?;
         if let Some(sums) = covariance.sums.as_mut() {
             let start = |j: usize| j * (2 * p + 1 - j) / 2; // columns of p, p − 1, … entries
@@ -405,9 +432,16 @@ impl Covariance {
         }
         covariance.moments = moments;
         covariance.decided = decided;
-        covariance.stage = Stage { rows: waiting_rows, targets: waiting_targets, len };
+        covariance.stage.extend(waiting_rows.chunks(p), &waiting_targets)?;
         Ok(covariance)
     }
+}
+
+/// C += FᵀF, b += FᵀY of the rows of a stage.
+fn add_stage(sums: &mut Square, moments: &mut Moments, stage: &Stage, run: &Execution) {
+    let rows = stage.matrix(sums.n());
+    add_gram(sums.as_mut(), rows, run);
+    moments.add_cross(rows, &stage.targets, run);
 }
 
 fn check_length(what: &'static str, got: usize, expected: usize) -> Result<()> {

@@ -13,6 +13,7 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::execution::Execution;
+use crate::panel::Panel;
 use crate::penalty::{Choice, Penalty, Reason};
 use crate::rows::{Element, RowBlock, squared_norm};
 use crate::triangle::{Moments, Square, mirror, zeros};
@@ -95,20 +96,21 @@ impl Hessian {
         }
         for block in b.chunks_mut(SOLVE_ROWS * p) {
             run.check()?;
-            self.back_substitute(self.forward_substitute(block, run), run);
+            let columns = block.len() / p;
+            let mut z = MatMut::from_column_major_slice_mut(block, p, columns);
+            self.forward_substitute(z.as_mut(), run);
+            self.back_substitute(z, run);
         }
         Ok(())
     }
 
-    /// Z = L⁻¹B in place, one column per p entries.
-    pub(crate) fn forward_substitute<'b>(&self, b: &'b mut [f64], run: &Execution) -> MatMut<'b, f64> {
-        let p = self.n_features();
-        let columns = b.len() / p;
-        let mut z = MatMut::from_column_major_slice_mut(b, p, columns);
-        solve_lower_triangular_in_place(self.lower(), z.as_mut(), run.par_for(columns));
-        z
+    /// Z = L⁻¹B in place of B.
+    pub(crate) fn forward_substitute(&self, b: MatMut<'_, f64>, run: &Execution) {
+        let par = run.par_for(b.ncols());
+        solve_lower_triangular_in_place(self.lower(), b, par);
     }
 
+    /// X = L⁻ᵀZ in place of Z.
     pub(crate) fn back_substitute(&self, z: MatMut<'_, f64>, run: &Execution) {
         let par = run.par_for(z.ncols());
         solve_upper_triangular_in_place(self.lower().transpose(), z, par);
@@ -116,34 +118,33 @@ impl Hessian {
 
     /// v = gᵀH⁻¹g = ‖L⁻¹g‖² of each target row g. Dimensionless for unit weights; R = 1/v.
     pub fn variance<T: Element>(&self, rows: &RowBlock<'_, T>, run: &Execution) -> Result<Vec<f64>> {
-        let p = self.n_features();
         let mut variances = Vec::with_capacity(rows.n_targets());
-        for_each_block(rows, run, |_, block| {
-            self.forward_substitute(block, run);
-            variances.extend(column_norms(block, p, run));
+        for_each_block(rows, run, |targets, block| {
+            self.forward_substitute(block.columns_mut(targets.len()), run);
+            variances.extend(row_norms(block, targets.len(), run));
             Ok(())
         })?;
         Ok(variances)
     }
 
-    /// L⁻¹g of every target row, one after the other.
-    fn whitened<T: Element>(&self, rows: &RowBlock<'_, T>, run: &Execution) -> Result<Vec<f64>> {
-        let p = self.n_features();
-        let mut whitened = zeros(rows.n_targets() * p)?;
-        for (start, block) in whitened.chunks_mut(SOLVE_ROWS * p).enumerate() {
+    /// L⁻¹g of every target row g.
+    fn whitened<T: Element>(&self, rows: &RowBlock<'_, T>, run: &Execution) -> Result<Panel> {
+        let n = rows.n_targets();
+        let mut whitened = Panel::zeros(n, self.n_features())?;
+        for start in (0..n).step_by(SOLVE_ROWS) {
             run.check()?;
-            let start = start * SOLVE_ROWS;
-            rows.reduce_into(start..start + block.len() / p, |_| 1.0, block, run)?;
-            self.forward_substitute(block, run);
+            let targets = start..(start + SOLVE_ROWS).min(n);
+            rows.reduce_into(targets.clone(), |_| 1.0, whitened.strip_mut(targets.clone()), run)?;
+            self.forward_substitute(whitened.columns_mut(n).subcols_mut(start, targets.len()), run);
         }
         Ok(whitened)
     }
 
     /// G H⁻¹ Gᵀ of the target rows G: (n, n), exactly symmetric.
     pub fn prediction_covariance<T: Element>(&self, rows: &RowBlock<'_, T>, run: &Execution) -> Result<Vec<f64>> {
-        let (n, p) = (rows.n_targets(), self.n_features());
+        let n = rows.n_targets();
         let whitened = self.whitened(rows, run)?;
-        let z = MatRef::from_column_major_slice(&whitened, p, n);
+        let z = whitened.columns(n);
         let mut joint = zeros(n * n)?;
         let mut out = MatMut::from_column_major_slice_mut(&mut joint, n, n);
         let (lower, full) = (BlockStructure::TriangularLower, BlockStructure::Rectangular);
@@ -159,45 +160,44 @@ impl Hessian {
         others: &RowBlock<'_, U>,
         run: &Execution,
     ) -> Result<Vec<f64>> {
-        let (n, m, p) = (rows.n_targets(), others.n_targets(), self.n_features());
+        let (n, m) = (rows.n_targets(), others.n_targets());
         let whitened = self.whitened(rows, run)?;
-        let z = MatRef::from_column_major_slice(&whitened, p, n);
+        let z = whitened.columns(n);
         let mut joint = zeros(n * m)?;
         let mut out = MatMut::from_row_major_slice_mut(&mut joint, n, m);
         for_each_block(others, run, |targets, block| {
-            let other = self.forward_substitute(block, run);
+            self.forward_substitute(block.columns_mut(targets.len()), run);
             let out = out.as_mut().subcols_mut(targets.start, targets.len());
             let par = run.par_for(n.min(targets.len()));
-            matmul(out, Accum::Replace, z.transpose(), other, 1.0, par);
+            matmul(out, Accum::Replace, z.transpose(), block.columns(targets.len()), 1.0, par);
             Ok(())
         })?;
         Ok(joint)
     }
 }
 
-/// Reduce the rows in blocks of `SOLVE_ROWS` targets and hand each, row-major, to `f`.
+/// Reduce the rows in blocks of `SOLVE_ROWS` targets and hand each to `f`.
 pub(crate) fn for_each_block<T: Element>(
     rows: &RowBlock<'_, T>,
     run: &Execution,
-    mut f: impl FnMut(Range<usize>, &mut [f64]) -> Result<()>,
+    mut f: impl FnMut(Range<usize>, &mut Panel) -> Result<()>,
 ) -> Result<()> {
-    let (n, p) = (rows.n_targets(), rows.n_features());
-    let mut block = zeros(SOLVE_ROWS.min(n) * p)?;
+    let n = rows.n_targets();
+    let mut block = Panel::zeros(SOLVE_ROWS.min(n), rows.n_features())?;
     for start in (0..n).step_by(SOLVE_ROWS) {
         run.check()?;
         let targets = start..(start + SOLVE_ROWS).min(n);
-        let block = &mut block[..targets.len() * p];
-        rows.reduce_into(targets.clone(), |_| 1.0, block, run)?;
-        f(targets, block)?;
+        rows.reduce_into(targets.clone(), |_| 1.0, block.strip_mut(0..targets.len()), run)?;
+        f(targets, &mut block)?;
     }
     Ok(())
 }
 
-/// ‖z‖² of every column of height `p`.
-pub(crate) fn column_norms(z: &[f64], p: usize, run: &Execution) -> Vec<f64> {
-    if run.is_parallel() && z.len() > 1 << 16 {
-        z.par_chunks(p).map(squared_norm).collect()
+/// ‖z‖² of the first `n` rows.
+pub(crate) fn row_norms(block: &Panel, n: usize, run: &Execution) -> Vec<f64> {
+    if run.is_parallel() {
+        (0..n).into_par_iter().map(|i| squared_norm(block.row(i))).collect()
     } else {
-        z.chunks(p).map(squared_norm).collect()
+        block.rows(0..n).map(squared_norm).collect()
     }
 }

@@ -10,6 +10,7 @@
 //! | step | file | enters → leaves |
 //! |---|---|---|
 //! | rows at the door | `rows` | strided f32/f64 rows, groups, weights → reduced f64 rows in a small block |
+//! | memory | `panel` | rows on cache lines: blocks of feature rows, square arrays |
 //! | sums over the data | `covariance` | blocks of rows → C, b = Σ w f yᵀ, Σ w y², n, Σ ln w |
 //! | penalty, λ | `penalty` | Λ, λ or "guaranteed" → H in place of C |
 //! | factor | `cholesky` | H → L, or the pivot that failed |
@@ -25,6 +26,7 @@ mod covariance;
 mod error;
 mod execution;
 mod hessian;
+mod panel;
 mod penalty;
 mod rows;
 mod triangle;

@@ -23,7 +23,6 @@ const SAFETY: f64 = 2.0;
 const SYMMETRY_TOLERANCE: f64 = 1e-10;
 
 /// Λ in H = C + λΛ.
-#[derive(Clone)]
 pub enum Penalty {
     /// All features alike.
     Identity,

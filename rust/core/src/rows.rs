@@ -10,6 +10,8 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::execution::Execution;
+use crate::panel::Strip;
+use crate::triangle::zeros;
 
 /// Targets that one task reduces. Rows that are not contiguous are read by columns over so many targets, so that a cache line
 /// of the input serves several of them.
@@ -146,36 +148,42 @@ impl<'a, T: Element> RowBlock<'a, T> {
         }
     }
 
-    /// Fill `out`, row-major, with the reduced rows of `targets`, each times `factor(target)`. Sums run over the rows in their
+    /// Fill `out` with the reduced rows of `targets`, each times `factor(target)`. Sums run over the rows in their
     /// order, in float64. Refuses rows that are not finite, or whose squared norm is not.
-    pub fn reduce_into(
+    pub(crate) fn reduce_into(
         &self,
         targets: Range<usize>,
         factor: impl Fn(usize) -> f64 + Sync,
-        out: &mut [f64],
+        out: Strip<'_>,
         run: &Execution,
     ) -> Result<()> {
-        let width = TARGETS_PER_TASK * self.n_features();
-        let task = |(i, out): (usize, &mut [f64])| self.reduce_task(targets.start + i * TARGETS_PER_TASK, &factor, out);
+        let task = |(i, out): (usize, Strip<'_>)| self.reduce_task(targets.start + i * TARGETS_PER_TASK, &factor, out);
         let read = self.values.len() / self.n_targets() * targets.len();
         let bad = if run.is_parallel() && read > PARALLEL_ENTRIES {
-            out.par_chunks_mut(width).enumerate().filter_map(task).min()
+            out.par_strips(TARGETS_PER_TASK).enumerate().filter_map(task).min()
         } else {
-            out.chunks_mut(width).enumerate().find_map(task)
+            out.strips(TARGETS_PER_TASK).enumerate().find_map(task)
         };
         bad.map_or(Ok(()), |target| Err(self.locate(target)))
     }
 
+    /// All reduced rows, row-major.
+    pub fn reduce(&self, run: &Execution) -> Result<Vec<f64>> {
+        let (n, p) = (self.n_targets(), self.n_features());
+        let mut out = zeros(n * p)?;
+        self.reduce_into(0..n, |_| 1.0, Strip::contiguous(&mut out, p), run)?;
+        Ok(out)
+    }
+
     /// Reduce the targets from `first` on that `out` has room for; the first of them that is not finite, if any.
-    fn reduce_task(&self, first: usize, factor: &impl Fn(usize) -> f64, out: &mut [f64]) -> Option<usize> {
-        out.fill(0.0);
+    fn reduce_task(&self, first: usize, factor: &impl Fn(usize) -> f64, mut out: Strip<'_>) -> Option<usize> {
         if self.values.row(0).as_slice().is_some() {
-            self.add_rows(first, out);
+            self.add_rows(first, &mut out);
         } else {
-            self.add_columns(first, out);
+            self.add_columns(first, &mut out);
         }
         let mut bad = None;
-        for (i, row) in out.chunks_mut(self.n_features()).enumerate() {
+        for (i, row) in out.rows_mut().enumerate() {
             let norm = finish_row(row, self.divisor(first + i), factor(first + i));
             if !norm.is_finite() && bad.is_none() {
                 bad = Some(first + i);
@@ -185,8 +193,9 @@ impl<'a, T: Element> RowBlock<'a, T> {
     }
 
     /// Rows are contiguous: one after the other.
-    fn add_rows(&self, first: usize, out: &mut [f64]) {
-        for (i, sum) in out.chunks_mut(self.n_features()).enumerate() {
+    fn add_rows(&self, first: usize, out: &mut Strip<'_>) {
+        for (i, sum) in out.rows_mut().enumerate() {
+            sum.fill(0.0);
             for row in self.members(first + i) {
                 if let Some(row) = self.values.row(row).as_slice() {
                     sum.iter_mut().zip(row).for_each(|(sum, &x)| *sum += x.into());
@@ -196,11 +205,12 @@ impl<'a, T: Element> RowBlock<'a, T> {
     }
 
     /// Any strides (Fortran order, every second column, …): some columns at a time over all rows of the task.
-    fn add_columns(&self, first: usize, out: &mut [f64]) {
+    fn add_columns(&self, first: usize, out: &mut Strip<'_>) {
         let p = self.n_features();
         for start in (0..p).step_by(COLUMN_TILE) {
             let tile = start..(start + COLUMN_TILE).min(p);
-            for (i, sum) in out.chunks_mut(p).enumerate() {
+            for (i, sum) in out.rows_mut().enumerate() {
+                sum[tile.clone()].fill(0.0);
                 for row in self.members(first + i) {
                     for column in tile.clone() {
                         sum[column] += self.values[[row, column]].into();
@@ -298,6 +308,7 @@ impl<'r, 'a, T: Element> Batch<'r, 'a, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::panel::Panel;
     use ndarray::array;
 
     #[test]
@@ -318,10 +329,10 @@ mod tests {
         let labels: Vec<i64> = (0..40).map(|i| (i * 7) % 9).collect();
         let groups = Groups::from_labels(&labels);
         let reduce = |x: ArrayView2<'_, f64>| {
-            let mut out = vec![0.0; 9 * 13];
+            let mut out = Panel::zeros(9, 13)?;
             let rows = RowBlock::new(x, Some(&groups), Reduction::Mean, 13)?;
-            rows.reduce_into(0..9, |_| 1.0, &mut out, &Execution::sequential())?;
-            Ok::<_, Error>(out)
+            rows.reduce_into(0..9, |_| 1.0, out.strip_mut(0..9), &Execution::sequential())?;
+            Ok::<_, Error>(out.rows(0..9).flatten().copied().collect::<Vec<_>>())
         };
         assert_eq!(reduce(c.view())?, reduce(f.view())?);
         Ok(())
@@ -332,8 +343,8 @@ mod tests {
         let x = array![[1.0, 2.0], [3.0, f64::NAN], [1e200, 0.0]];
         let groups = Groups::from_labels(&[1, 0, 2]);
         let rows = RowBlock::new(x.view(), Some(&groups), Reduction::Sum, 2)?;
-        let mut out = [0.0; 4];
-        let mut reduce = |range| rows.reduce_into(range, |_| 1.0, &mut out, &Execution::sequential());
+        let mut out = Panel::zeros(2, 2)?;
+        let mut reduce = |range| rows.reduce_into(range, |_| 1.0, out.strip_mut(0..2), &Execution::sequential());
         assert!(matches!(reduce(0..2), Err(Error::NonFinite { row: 1, column: 1, .. })));
         assert_eq!(reduce(1..3), Err(Error::Overflow { target: 2 }));
         Ok(())

@@ -7,10 +7,10 @@
 use faer::linalg::matmul::matmul;
 use faer::linalg::matmul::triangular::{self, BlockStructure};
 use faer::{Accum, MatMut, MatRef};
-use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::execution::Execution;
+use crate::panel::Panel;
 
 /// Edge of the tiles in which a triangle is transposed: 64² × 8 bytes are 32 kB a side, which stays in L1/L2.
 const TILE: usize = 64;
@@ -23,56 +23,59 @@ pub(crate) fn zeros(len: usize) -> Result<Vec<f64>> {
 }
 
 /// A square array, column-major.
-#[derive(Clone)]
-pub struct Square {
-    values: Vec<f64>,
-    n: usize,
-}
+pub struct Square(Panel);
 
 impl Square {
     /// n × n zeros.
     pub fn zeros(n: usize) -> Result<Self> {
-        let len = n.checked_mul(n).ok_or(Error::OutOfMemory { bytes: usize::MAX })?;
-        Ok(Self { values: zeros(len)?, n })
+        Ok(Self(Panel::zeros(n, n)?))
+    }
+
+    /// A copy, where memory allows.
+    pub fn try_clone(&self) -> Result<Self> {
+        Ok(Self(self.0.try_clone()?))
     }
 
     /// Number of rows and columns.
     pub fn n(&self) -> usize {
-        self.n
+        self.0.n_rows()
     }
 
     /// All of it, to read.
     pub fn as_ref(&self) -> MatRef<'_, f64> {
-        MatRef::from_column_major_slice(&self.values, self.n, self.n)
+        self.0.columns(self.n())
     }
 
     /// All of it, to write.
     pub fn as_mut(&mut self) -> MatMut<'_, f64> {
-        MatMut::from_column_major_slice_mut(&mut self.values, self.n, self.n)
+        let n = self.n();
+        self.0.columns_mut(n)
+    }
+
+    /// Column `j`.
+    pub(crate) fn column(&self, j: usize) -> &[f64] {
+        self.0.row(j)
     }
 
     /// Entries on and below the diagonal of column `j`.
     pub(crate) fn lower_column(&self, j: usize) -> &[f64] {
-        &self.values[j * self.n + j..(j + 1) * self.n]
+        &self.0.row(j)[j..]
     }
 
     /// Call `f(j, column)` for all of them, to write.
     pub(crate) fn for_each_lower_column(&mut self, run: &Execution, f: impl Fn(usize, &mut [f64]) + Sync) {
-        let n = self.n;
-        if run.is_parallel() && n > TILE {
-            self.values.par_chunks_mut(n).enumerate().for_each(|(j, column)| f(j, &mut column[j..]));
-        } else {
-            self.values.chunks_mut(n).enumerate().for_each(|(j, column)| f(j, &mut column[j..]));
-        }
+        let n = self.n();
+        let run = if n > TILE { *run } else { Execution::sequential() };
+        self.0.for_each_row(0..n, &run, |j, column| f(j, &mut column[j..]));
     }
 
     /// The diagonal.
     pub(crate) fn diagonal(&self) -> Vec<f64> {
-        (0..self.n).map(|j| self.values[j * (self.n + 1)]).collect()
+        (0..self.n()).map(|j| self.0.row(j)[j]).collect()
     }
 
     pub(crate) fn set_diagonal(&mut self, diagonal: &[f64]) {
-        diagonal.iter().enumerate().for_each(|(j, &d)| self.values[j * (self.n + 1)] = d);
+        diagonal.iter().enumerate().for_each(|(j, &d)| self.0.row_mut(j)[j] = d);
     }
 
     /// Keep the lower triangle in the upper one; the diagonal is returned.
@@ -127,15 +130,12 @@ fn join(run: &Execution, worth_it: bool, a: impl FnOnce() + Send, b: impl FnOnce
     }
 }
 
-/// lower(C) += FᵀF for rows F, row-major.
-pub(crate) fn add_gram(c: MatMut<'_, f64>, rows: &[f64], run: &Execution) {
-    let p = c.nrows();
-    if rows.is_empty() {
-        return;
+/// lower(C) += FᵀF for rows F.
+pub(crate) fn add_gram(c: MatMut<'_, f64>, f: MatRef<'_, f64>, run: &Execution) {
+    if f.nrows() > 0 {
+        let (lower, full) = (BlockStructure::TriangularLower, BlockStructure::Rectangular);
+        triangular::matmul(c, lower, Accum::Add, f.transpose(), full, f, full, 1.0, run.par);
     }
-    let f = MatRef::from_row_major_slice(rows, rows.len() / p, p);
-    let (lower, full) = (BlockStructure::TriangularLower, BlockStructure::Rectangular);
-    triangular::matmul(c, lower, Accum::Add, f.transpose(), full, f, full, 1.0, run.par);
 }
 
 /// What is summed beside C: b = Σ w f yᵀ, Σ w y², n, Σ ln w. Rows of weight 0 count nowhere.
@@ -154,16 +154,14 @@ pub struct Moments {
 }
 
 impl Moments {
-    /// b += Fᵀ Y for rows F and targets Y, both row-major and both times √w.
-    pub(crate) fn add_cross(&mut self, rows: &[f64], targets: &[f64], run: &Execution) {
-        let k = self.n_outputs;
-        if k == 0 || rows.is_empty() {
-            return;
+    /// b += Fᵀ Y for rows F and targets Y (row-major), both times √w.
+    pub(crate) fn add_cross(&mut self, f: MatRef<'_, f64>, targets: &[f64], run: &Execution) {
+        let (k, p) = (self.n_outputs, f.ncols());
+        if k > 0 && f.nrows() > 0 {
+            let b = MatMut::from_column_major_slice_mut(&mut self.cross, p, k);
+            let y = MatRef::from_row_major_slice(targets, f.nrows(), k);
+            matmul(b, Accum::Add, f.transpose(), y, 1.0, run.par_for(k));
         }
-        let (n, p) = (targets.len() / k, self.cross.len() / k);
-        let b = MatMut::from_column_major_slice_mut(&mut self.cross, p, k);
-        let f = MatRef::from_row_major_slice(rows, n, p);
-        matmul(b, Accum::Add, f.transpose(), MatRef::from_row_major_slice(targets, n, k), 1.0, run.par_for(k));
     }
 
     /// The sums of another part of the data on top.
@@ -193,17 +191,16 @@ mod tests {
     fn a_triangle_survives_in_the_other() -> Result<()> {
         let n = 150;
         let mut a = Square::zeros(n)?;
-        let original: Vec<f64> = (0..n * n).map(|i| i as f64).collect();
-        a.values.copy_from_slice(&original);
-        let diagonal = a.back_up(&Execution::sequential());
-        for (i, x) in a.values.iter_mut().enumerate() {
-            if i % n >= i / n {
-                *x = -1.0; // the lower triangle and the diagonal are lost
-            }
-        }
-        a.restore(&diagonal, &Execution::sequential());
+        let run = Execution::sequential();
+        let entry = |i: usize, j: usize| (i * n + j) as f64;
+        a.for_each_lower_column(&run, |j, column| {
+            column.iter_mut().enumerate().for_each(|(i, x)| *x = entry(j + i, j))
+        });
+        let diagonal = a.back_up(&run);
+        a.for_each_lower_column(&run, |_, column| column.fill(-1.0)); // the lower triangle and the diagonal are lost
+        a.restore(&diagonal, &run);
         for j in 0..n {
-            assert_eq!(a.lower_column(j), &original[j * n + j..(j + 1) * n]);
+            assert!(a.lower_column(j).iter().enumerate().all(|(i, x)| *x == entry(j + i, j)));
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use ndarray::ArrayView2;
 use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use rigidities_core::{Element, Execution, Groups, Reduction, Result, RowBlock};
+use rigidities_core::{Element, Groups, Reduction, RowBlock};
 
 use crate::raised::Outcome;
 use crate::threads::execute;
@@ -91,14 +91,8 @@ pub fn reduce_rows<'py>(
     let parts = grouping.parts()?;
     let (rows, p) = with_view!(features, |view| py.detach(|| with_rows(view, parts, view.ncols(), |rows| {
         let p = view.ncols();
-        execute(view.len() as f64, |run: &Execution| reduce(rows, run)).map(|out| (out, p))
+        execute(view.len() as f64, |run| rows.reduce(run)).map(|out| (out, p))
     })))?;
     let n = rows.len() / p.max(1);
     to_matrix(py, rows, n, p)
-}
-
-fn reduce<T: Element>(rows: &RowBlock<'_, T>, run: &Execution) -> Result<Vec<f64>> {
-    let mut out = vec![0.0; rows.n_targets() * rows.n_features()];
-    rows.reduce_into(0..rows.n_targets(), |_| 1.0, &mut out, run)?;
-    Ok(out)
 }
