@@ -1,0 +1,425 @@
+"""The command line by what it leaves: files, text, exit codes, one line for what cannot be used."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import rigidities as rg
+from rigidities import cli
+
+pytest.importorskip("ase")
+pytest.importorskip("featomic")
+pytest.importorskip("chemiscope")
+
+import ase.io
+from ase.build import bulk, molecule
+
+from rigidities.interop.featomic import Soap, soap_rows
+
+MLEARN = Path(__file__).parents[2] / "shared" / "data" / "mlearn"
+FILES = {"rigidities.xyz", "summary.json", "lpr_map.png", "viewer.json.gz"}
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+
+
+def silicon(n, seed=0):
+    frames = [bulk("Si", cubic=True)[: 8 - i % 2] for i in range(n)]
+    for i, frame in enumerate(frames):
+        frame.rattle(0.1, seed=seed + i)
+        frame.info["group"] = ("crystal", "a kind with quite a long name that goes on")[i % 2]
+    return frames
+
+
+@pytest.fixture
+def inputs(tmp_path, monkeypatch):
+    """Train and test files, good and bad, in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    ase.io.write("train.xyz", silicon(4))
+    ase.io.write("test.xyz", silicon(3, seed=50))
+    ase.io.write("ge.xyz", [*silicon(1), bulk("Ge")])
+    Path("empty.xyz").touch()
+    Path("none.traj").write_bytes(b"- of Ulm")
+    Path("text.xyz").write_text("this is\nno structure\n")
+    Path("noatoms.xyz").write_text("0\npbc=F\n")
+    Path("text.json").write_text("{not json")
+    Path("list.json").write_text("[1]")
+    Path("unknown.json").write_text('{"radius": 3}')
+    rng = np.random.default_rng(0)
+    np.savez("train.npz", features=rng.normal(size=(20, 3)), groups=np.repeat(np.arange(4), 5))
+    np.savez("test.npz", features=rng.normal(size=(4, 3)), groups=[3, 3, 1, 1], species=["Si", "Si", "C", "Si"])
+    np.savez("wide.npz", features=rng.normal(size=(4, 5)))
+    np.savez("other.npz", descriptors=np.eye(3))
+    np.savez("short.npz", features=np.eye(3), groups=[1, 2])
+    np.savez("floats.npz", features=np.eye(3), groups=[1.0, 2.0, 3.0])
+    np.savez("flat.npz", features=np.ones(3))
+    np.savez("nan.npz", features=np.array([[1.0, 2.0, 3.0], [1.0, np.nan, 3.0]]))
+    np.savez("zero.npz", features=np.zeros((2, 3)))
+    np.savez("text.npz", features=np.array([["a", "b", "c"]]))
+    np.savez("complex.npz", features=np.eye(3) * 1j)
+    np.savez("norows.npz", features=np.ones((0, 3)))
+    Path("broken.npz").write_text("no archive")
+    return tmp_path
+
+
+# ---- before any command
+
+
+def test_version():
+    result = run("--version")
+    assert result.exit_code == 0
+    assert result.stdout == f"rigidities {rg.__version__}\n"
+
+
+def test_help_names_the_commands_and_loads_nothing_heavy():
+    heavy = "{'ase', 'featomic', 'matplotlib', 'chemiscope', 'scipy'} & set(sys.modules)"
+    code = (
+        "import sys, rigidities\n"
+        f"assert not ({heavy} or 'typer' in sys.modules)\n"
+        "from rigidities.cli import main\n"
+        "sys.argv = ['rigidities', '--help']\n"
+        "try: main()\n"
+        f"finally: assert not {heavy}, {heavy}"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "report" in done.stdout
+    assert "demo" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["report", "demo"])
+def test_help_of_commands(command):
+    result = run(command, "--help")
+    assert result.exit_code == 0
+    assert "--output" in result.stdout
+
+
+def test_help_says_what_an_npz_holds():
+    for word in ("features", "groups", "species", ".npz", "lpr", "pr", "labels", "viewer.json.gz"):
+        assert word in run("report", "--help").stdout
+
+
+# ---- report
+
+
+def test_report_writes_its_files(inputs):
+    Path("out/deep").mkdir(parents=True)
+    Path("out/deep/summary.json").write_text("old")
+    result = run("report", "train.xyz", "test.xyz", "-o", "out/deep", "--regularizer", "1e-4", "--cutoff", "4")
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    assert {path.name for path in Path("out/deep").iterdir()} == FILES
+    soap = Soap("Si", 4.0)
+    F = rg.reduce_rows(soap_rows(ase.io.read("train.xyz", ":"), soap, progress=False))[1]
+    X = soap_rows(ase.io.read("test.xyz", ":"), soap, progress=False).values
+    direct = 1 / np.einsum("ij,ji->i", X, np.linalg.solve(F.T @ F + 1e-4 * np.eye(448), X.T))
+    read = ase.io.read("out/deep/rigidities.xyz", ":")
+    # cond(H) is |F|²/λ, 1e7: nine digits are left.
+    np.testing.assert_allclose(np.concatenate([frame.arrays["lpr"] for frame in read]), direct, rtol=1e-7)
+    summary = json.loads(Path("out/deep/summary.json").read_text())
+    assert summary["regularizer"] == 1e-4
+    assert summary["descriptor"]["hyperparameters"]["cutoff"]["radius"] == 4
+    assert summary["lpr"]["all"]["n"] == len(direct) == 23
+
+
+def test_table(inputs):
+    lines = run("report", "train.xyz", "test.xyz", "-o", "out").stdout.splitlines()
+    assert max(map(len, lines)) <= 100
+    assert lines[0] == "training set  train.xyz: 4 structures, 30 atoms"
+    assert lines[1] == "test set      test.xyz: 3 structures, 23 atoms"
+    assert lines[2] == "features      448 of SOAP: cutoff 5 Å, body orders 3"
+    assert lines[3].startswith("regularizer   ")
+    summary = json.loads(Path("out/summary.json").read_text())
+    rows = {line[:26].strip(): line[26:].split() for line in lines}
+    assert rows["LPR"] == ["atoms", "min", "q05", "q25", "median", "q75", "q95", "max"]
+    described = summary["lpr"]["group"]["crystal"]
+    assert [int(rows["crystal"][0]) for _ in range(1)] == [2]  # the last table with this row is that of structures
+    crystal = next(line for line in lines if line.strip().startswith("crystal"))
+    assert float(crystal.split()[1]) == described["n"] == 16
+    assert [float(x) for x in crystal.split()[2:]] == [float(f"{described[q]:.2g}") for q in rows["LPR"][1:]]
+    assert {"group", "species", "coordination", "Si"} <= set(rows)
+    assert any(line.startswith("PR of the energy per atom") for line in lines)
+    start = lines.index("least rigid atoms, counted from 0")
+    assert lines[start + 1].split()[:5] == ["structure", "atom", "LPR", "group", "species"]
+    for line, atom in zip(lines[start + 2 : start + 12], summary["least_rigid_atoms"], strict=True):
+        structure, index, lpr = line.split()[:3]
+        assert [int(structure), int(index), float(lpr)] == [
+            atom["structure"],
+            atom["atom"],
+            float(f"{atom['lpr']:.2g}"),
+        ]
+    assert lines[-1] == "Written to out: rigidities.xyz, summary.json, lpr_map.png, viewer.json.gz"
+
+
+def test_components_are_in_the_table_and_the_files(inputs):
+    result = run("report", "train.xyz", "test.xyz", "-o", "out", "--body-orders", "2,3", "--reduction", "sum")
+    assert result.exit_code == 0, result.output
+    assert "\nLCPR " in result.stdout
+    assert "\nCPR " in result.stdout
+    assert "PR of the total energy" in result.stdout
+    frame = ase.io.read("out/rigidities.xyz")
+    assert {"lpr", "lcpr_2-body", "lcpr_3-body"} <= set(frame.arrays)
+    assert {"pr", "cpr_2-body", "cpr_3-body", "group"} <= set(frame.info)
+    assert set(json.loads(Path("out/summary.json").read_text())["cpr"]) == {"2-body", "3-body"}
+
+
+def test_slices_hyperparameters_and_other_formats(inputs):
+    Path("hypers.json").write_text(json.dumps(Soap("Si", 3.5, max_radial=2, max_angular=1).hyperparameters))
+    frame = bulk("Si", cubic=True)
+    frame.info["spacegroup"] = "anything"
+    ase.io.write("test.cif", frame)
+    arguments = [
+        "report",
+        "train.xyz@1:3",
+        "test.cif",
+        "-o",
+        "out",
+        "--hyperparameters",
+        "hypers.json",
+        "--threads",
+        "1",
+    ]
+    result = run(*arguments, "--progress")
+    assert result.exit_code == 0, result.output
+    assert "SOAP" in result.stderr
+    summary = json.loads(Path("out/summary.json").read_text())
+    assert summary["train"]["n_structures"] == 2
+    assert summary["descriptor"]["n_features"] == 18
+    assert "group" not in summary["lpr"]
+
+
+def test_a_lone_molecule_and_a_given_group_key(inputs):
+    water = molecule("H2O")
+    water.info["phase"] = "gas"
+    ase.io.write("water.xyz", water)
+    result = run("report", "water.xyz", "water.xyz@0", "-o", "out", "--group-key", "phase")
+    assert result.exit_code == 0, result.output
+    assert json.loads(Path("out/summary.json").read_text())["lpr"]["group"]["gas"]["n"] == 3
+
+
+def test_features_of_any_model(inputs):
+    result = run("report", "train.npz", "test.npz", "-o", "out", "--regularizer", "0.5")
+    assert result.exit_code == 0, result.output
+    assert {path.name for path in Path("out").iterdir()} == FILES - {"rigidities.xyz", "viewer.json.gz"} | {
+        "rigidities.npz"
+    }
+    F = np.load("train.npz")["features"].reshape(4, 5, 3).mean(axis=1)
+    X = np.load("test.npz")["features"]
+    G = np.array([X[2:].mean(axis=0), X[:2].mean(axis=0)])
+    inverse = np.linalg.inv(F.T @ F + 0.5 * np.eye(3))
+    with np.load("out/rigidities.npz") as read:
+        np.testing.assert_allclose(read["lpr"], 1 / np.diag(X @ inverse @ X.T), rtol=1e-12)
+        np.testing.assert_allclose(read["pr"], 1 / np.diag(G @ inverse @ G.T), rtol=1e-12)
+        np.testing.assert_array_equal(read["labels"], [1, 3])
+    summary = json.loads(Path("out/summary.json").read_text())
+    assert summary["lpr"]["species"]["C"]["n"] == 1
+    assert "coordination" not in summary["lpr"]
+
+
+def test_rows_of_zeros_break_nothing(inputs):
+    result = run("report", "train.npz", "zero.npz", "-o", "out")
+    assert result.exit_code == 0, result.output
+    assert " inf" in result.stdout
+    assert json.loads(Path("out/summary.json").read_text())["lpr"]["all"]["max"] is None
+
+
+def test_warnings_go_to_stderr(inputs):
+    np.savez("weak.npz", features=np.diag([1.0, 1e-9]))
+    result = run("report", "weak.npz", "weak.npz", "-o", "out", "--regularizer", "1e-19")
+    assert result.exit_code == 0, result.output
+    assert result.stderr.startswith("rigidities: warning: the pivots of H span")
+
+
+# ---- what cannot be used
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    ("missing.xyz test.xyz", "missing.xyz: no such file"),
+    ("missing.xyz@:3 test.xyz", "missing.xyz: no such file"),
+    ("train.xyz missing.npz", "train.xyz, missing.npz: one holds features, the other structures"),
+    ("train.xyz .", ".: is not a file"),
+    ("empty.xyz test.xyz", "empty.xyz: is empty"),
+    ("train.xyz none.traj", "none.traj: ASE cannot read it"),
+    ("text.xyz test.xyz", "text.xyz: ASE cannot read it"),
+    ("train.xyz@9:9 test.xyz", "train.xyz@9:9: holds no structures"),
+    ("train.xyz@99 test.xyz", "train.xyz@99: ASE cannot read it"),
+    ("noatoms.xyz test.xyz", "noatoms.xyz: its structures have no atoms"),
+    ("train.xyz noatoms.xyz", "noatoms.xyz: structure 0 has no atoms"),
+    ("train.xyz ge.xyz", "ge.xyz: structure 1 contains Ge, which train.xyz lacks: it holds Si only"),
+    ("train.xyz test.xyz --regularizer nan", "--regularizer nan: expected a number from 0, or auto"),
+    ("train.xyz test.xyz --regularizer -1", "--regularizer -1: expected a number from 0, or auto"),
+    ("train.xyz test.xyz --regularizer much", "--regularizer much: expected"),
+    ("train.xyz test.xyz --regularizer 0", "regularizer 0.0: pivot"),
+    ("train.xyz test.xyz --group-key colour", "test.xyz: no structure has 'colour'"),
+    ("train.xyz test.xyz --body-orders 2,x", "--body-orders 2,x: expected 2, 3 or 2,3"),
+    ("train.xyz test.xyz --body-orders 4", "descriptor: body_orders is (4,)"),
+    ("train.xyz test.xyz --cutoff -1", "descriptor: cutoff is -1"),
+    ("train.xyz test.xyz --hyperparameters no.json", "no.json: no such file"),
+    ("train.xyz test.xyz --hyperparameters text.json", "text.json: is no JSON"),
+    ("train.xyz test.xyz --hyperparameters list.json", "list.json: expected a JSON object"),
+    ("train.xyz test.xyz --hyperparameters unknown.json", "descriptor: hyperparameters have 'radius'"),
+    ("train.xyz test.xyz --hyperparameters text.json --cutoff 3", "--cutoff and --hyperparameters text.json"),
+    ("train.xyz test.xyz -o train.xyz", "--output train.xyz: cannot make this directory"),
+    ("train.npz wide.npz", "wide.npz: features have 5 columns, but 3 in train.npz"),
+    ("broken.npz test.npz", "broken.npz: NumPy cannot read it as .npz"),
+    ("train.npz other.npz", "other.npz: has no array features, but descriptors"),
+    ("train.npz short.npz", "short.npz: groups have shape (2,), expected (3,)"),
+    ("train.npz floats.npz", "floats.npz: groups have dtype float64, expected integers"),
+    ("train.npz flat.npz", "flat.npz: features has shape (3,)"),
+    ("train.npz nan.npz", "nan.npz: features hold nan in row 1, column 1"),
+    ("train.npz text.npz", "text.npz: features has dtype <U1"),
+    ("train.npz complex.npz", "complex.npz: features has dtype complex128"),
+    ("train.npz norows.npz", "norows.npz: features have shape (0, 3)"),
+    ("zero.npz test.npz", "regularizer auto:"),
+])  # fmt: skip
+def test_one_line_and_exit_code_2(inputs, arguments, said):
+    result = run("report", *arguments.split(), *([] if " -o " in arguments else ["-o", "out"]))
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    [line] = result.stderr.splitlines()
+    assert line.startswith(f"rigidities: error: {said}")
+    assert isinstance(result.exception, SystemExit)
+
+
+def test_the_installed_command_shows_no_traceback(inputs):
+    command = [sys.executable, "-c", "from rigidities.cli import main; main()", "report"]
+    done = subprocess.run([*command, "empty.xyz", "test.xyz", "-o", "out"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "rigidities: error: empty.xyz: is empty\n"
+
+
+@pytest.mark.parametrize("module", ["ase", "featomic", "matplotlib", "chemiscope"])
+def test_a_missing_extra_says_how_to_get_it(inputs, monkeypatch, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    for arguments in (["report", "train.xyz", "test.xyz", "-o", "out"], ["demo", "-o", "out"]):
+        result = run(*arguments)
+        assert result.exit_code == 2
+        assert result.stderr == f'rigidities: error: {module} not found: pip install "rigidities[atoms,plot]"\n'
+
+
+def test_features_need_matplotlib_only(inputs, monkeypatch):
+    for module in ("ase", "featomic", "chemiscope"):
+        monkeypatch.setitem(sys.modules, module, None)
+    assert run("report", "train.npz", "test.npz", "-o", "out").exit_code == 0
+
+
+def test_a_bug_shows_its_traceback(inputs, monkeypatch):
+    monkeypatch.setattr(cli, "make_report", lambda *a, **k: {}["bug"])
+    result = run("report", "train.npz", "test.npz", "-o", "out")
+    assert isinstance(result.exception, KeyError)
+
+
+def test_interruption_ends_with_130(inputs, monkeypatch):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "make_report", interrupted)
+    result = run("report", "train.npz", "test.npz", "-o", "out")
+    assert result.exit_code == 130
+    assert "Traceback" not in result.output
+
+
+# ---- the demo
+
+
+@pytest.fixture(scope="module")
+def demonstration(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("demo")
+    return run("demo", "-o", directory), directory
+
+
+def test_demo_writes_maps_and_both_reports(demonstration):
+    result, directory = demonstration
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    maps = {"lpr_maps.png", "lpr_map_pristine.png", "lpr_map_with_defects.png"}
+    assert {path.name for path in directory.iterdir()} == maps | {"pristine", "with_defects"}
+    for name in ("pristine", "with_defects"):
+        assert {path.name for path in (directory / name).iterdir()} == FILES
+
+
+def test_demo_tells_its_story(demonstration):
+    result, directory = demonstration
+    lines = result.stdout.splitlines()
+    assert max(map(len, lines[:-1])) <= 100
+    before, after = (
+        [np.concatenate([frame.arrays["lpr"] for frame in frames]), frames]
+        for frames in (ase.io.read(directory / name / "rigidities.xyz", ":") for name in ("pristine", "with_defects"))
+    )
+    kinds = np.concatenate([[frame.info["group"]] * len(frame) for frame in before[1]])
+    defect = np.concatenate([frame.arrays["defect"] for frame in before[1]])
+    # A theorem, at fixed λ; to rounding: cond(H) is 1e9, and p·eps·cond is 1e-4.
+    assert (after[0] > before[0] * (1 - 1e-4)).all()
+    for kind in ("vacancy", "interstitial", "surface"):
+        chosen = (kinds == kind) & defect
+        low, high = (np.median(lpr[chosen]) for lpr in (before[0], after[0]))
+        [line] = [line for line in lines if line.startswith(f"{kind}, at the defect")]
+        assert line.split()[-4:] == [str(chosen.sum()), f"{low:.2g}", f"{high:.2g}", f"{high / low:,.1f}"]
+        assert high > 10 * low
+    for kind in ("crystal", "strained", "rattled"):
+        gain = np.median(after[0][kinds == kind]) / np.median(before[0][kinds == kind])
+        assert 1 < gain < 3  # the training set doubles
+
+
+def test_demo_tests_on_the_other_half():
+    before, after, test = cli._silicon()
+    kinds = [[frame.info["group"] for frame in part.source.frames] for part in (before, after, test)]
+    assert set(kinds[0]) == set(cli.PRISTINE)
+    assert kinds[1] == kinds[2]
+    energies = [{frame.get_potential_energy() for frame in part.source.frames} for part in (before, after, test)]
+    assert energies[0] < energies[1]
+    assert not energies[1] & energies[2]
+    theta = np.linalg.solve(before.rows.T @ before.rows + 0.1 * np.eye(448), before.rows.T @ before.energies)
+    chosen = np.isin(kinds[2], cli.DEFECTIVE)
+    miss = np.sqrt(np.mean((test.energies - test.rows @ theta)[chosen] ** 2))
+    # In meV; cond(H) is 3e4, of which the energies keep ten digits.
+    assert test.error(before.covariance().factorize(0.1), cli.DEFECTIVE) == pytest.approx(1000 * miss, rel=1e-8)
+
+
+def test_demo_takes_the_regularizer_of_least_leave_one_out_error():
+    rng = np.random.default_rng(5)
+    F = rng.normal(size=(12, 4)) @ np.diag([1, 1, 0.1, 0.01])
+    y = F @ [1.0, 2.0, 3.0, 4.0] + 0.1 * rng.normal(size=12)
+    source = cli.Structures("none", [], Soap("Si", max_radial=3, body_orders=(2,)))
+    chosen, error = cli.choose_regularizer(cli.Part(source, F, y))
+
+    def left_out(regularizer):
+        misses = []
+        for i in range(12):
+            A, b = np.delete(F, i, axis=0), np.delete(y, i)
+            misses.append(y[i] - F[i] @ np.linalg.solve(A.T @ A + regularizer * np.eye(4), A.T @ b))
+        return 1000 * np.sqrt(np.mean(np.square(misses)))
+
+    errors = {regularizer: left_out(regularizer) for regularizer in cli.DEMO_GRID * (F**2).sum()}
+    assert chosen == pytest.approx(min(errors, key=errors.get), rel=1e-12)
+    assert error == pytest.approx(min(errors.values()), rel=1e-9)
+
+
+# ---- real data
+
+
+def test_real_silicon_is_that_of_direct_evaluation(tmp_path):
+    if not MLEARN.exists():
+        pytest.skip(f"no data in {os.path.relpath(MLEARN)}")
+    train, test = MLEARN / "Si-training.xyz", MLEARN / "Si-test.xyz"
+    result = run("report", train, test, "-o", tmp_path)
+    assert result.exit_code == 0, result.output
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["train"]["n_atoms"] == 13233
+    assert set(summary["lpr"]["group"]) == {"AIMD-NVT", "Elastic", "Surface", "Vacancy"}
+    soap = Soap("Si")
+    F = rg.reduce_rows(soap_rows(ase.io.read(train, ":"), soap, progress=False))[1]
+    X = soap_rows(ase.io.read(test, ":"), soap, progress=False).values
+    H = F.T @ F + summary["regularizer"] * np.eye(448)
+    direct = 1 / np.einsum("ij,ji->i", X, np.linalg.solve(H, X.T))
+    lpr = np.concatenate([frame.arrays["lpr"] for frame in ase.io.read(tmp_path / "rigidities.xyz", ":")])
+    # Both are off by some eps·cond, 0.03 at this λ, the least that rounding allows (p·eps·cond is for errors that all
+    # point one way). Arithmetic with 64 bits of mantissa finds both right to 2e-5.
+    np.testing.assert_allclose(lpr, direct, rtol=np.finfo(float).eps / summary["rcond"])
+    assert summary["lpr"]["all"]["min"] == lpr.min()

@@ -1,0 +1,149 @@
+"""Maps: axes against the singular value decomposition, figures by what stands on them, the viewer by its file."""
+
+import gzip
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import rigidities as rg
+from rigidities.plot import fit_map, log_limits, lpr_map, lpr_maps, principal_axes, write_viewer
+from rigidities.report import Features, Structures, make_report
+
+pytest.importorskip("matplotlib")
+
+
+def features(values):
+    return Features("rows", rg.Rows(np.asarray(values, dtype=float)))
+
+
+def texts(legend):
+    return [text.get_text() for text in legend.get_texts()]
+
+
+def colours(axes):
+    """Values and ends of the colour scale of the atoms drawn."""
+    drawn = [c for c in axes.collections if c.get_array() is not None and len(c.get_array())]
+    return np.concatenate([c.get_array() for c in drawn]), {c.get_clim() for c in drawn}
+
+
+# ---- axes
+
+
+@pytest.mark.parametrize("shape", [(40, 6), (6, 40), (5, 5)])
+def test_axes_are_the_singular_vectors(shape):
+    rng = np.random.default_rng(1)
+    rows = rng.normal(size=shape) * np.logspace(0, -2, shape[1])
+    rows -= rows.mean(axis=0)
+    axes, shares = principal_axes(rows)
+    s, vt = np.linalg.svd(rows, full_matrices=False)[1:]
+    np.testing.assert_allclose(np.abs(vt[:2] @ axes), np.eye(2), atol=1e-10)
+    np.testing.assert_allclose(shares, s[:2] ** 2 / (s**2).sum(), rtol=1e-12)
+    assert (axes[np.abs(axes).argmax(axis=0), [0, 1]] > 0).all()
+
+
+@pytest.mark.parametrize(("rows", "rank"), [
+    (np.zeros((4, 3)), 0),
+    (np.zeros((1, 1)), 0),
+    (np.outer([-1.0, 0.0, 1.0], [0.0, 2.0]), 1),
+    (np.array([[-1.0], [1.0]]), 1),
+])  # fmt: skip
+def test_what_spans_no_plane_has_no_second_axis(rows, rank):
+    axes, shares = principal_axes(rows)
+    assert axes.shape == (rows.shape[1], 2)
+    np.testing.assert_allclose(shares, [1.0, 0.0] if rank else [0.0, 0.0])
+    np.testing.assert_allclose(np.linalg.norm(axes, axis=0), shares)
+
+
+def test_a_map_is_fitted_to_both_sets():
+    train, test = np.random.default_rng(2).normal(size=(2, 30, 4))
+    atom_map = fit_map(features(train), features(test))
+    both = np.concatenate([train, test])
+    np.testing.assert_allclose(atom_map.centre, both.mean(axis=0), atol=1e-14)
+    np.testing.assert_allclose(atom_map.background, atom_map.project(train), atol=1e-12)
+    spread = atom_map.project(both).var(axis=0) / both.var(axis=0).sum()
+    np.testing.assert_allclose(spread, atom_map.explained, rtol=1e-12)
+
+
+# ---- figures
+
+
+def test_a_map_says_what_it_shows(tmp_path):
+    places = np.random.default_rng(3).normal(size=(5, 2))
+    lpr = np.array([1e-6, 1e2, np.inf, 1.0, 10.0])
+    figure = lpr_map(places, lpr, explained=[0.625, 0.25], background=places[:2], title="a title")
+    axes, bar = figure.axes
+    assert axes.get_title() == "a title"
+    assert axes.get_xlabel() == "principal component 1 (62% of the variance)"
+    assert axes.get_ylabel() == "principal component 2 (25% of the variance)"
+    assert bar.get_ylabel().startswith("log₁₀ LPR")
+    assert texts(axes.get_legend()) == ["training atoms", "test atoms", "infinite LPR"]
+    values, limits = colours(axes)
+    np.testing.assert_array_equal(values, [2, 1, 0, -6])  # the least rigid is drawn last, on top
+    assert limits == {(-6, 2)}
+    figure.savefig(tmp_path / "map.png")
+    assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_maps_side_by_side_share_their_scale():
+    places = np.random.default_rng(4).normal(size=(4, 2))
+    panels = {"before": [1e-3, 1e-2, 1.0, 1.0], "after": [1.0, 1.0, 1.0, 1e4]}
+    figure = lpr_maps(places, panels, backgrounds={"after": places}, marks=["", "vacancy", "vacancy", "surface"])
+    before, after, _ = figure.axes
+    assert colours(before)[1] == colours(after)[1] == {(-3, 4)}
+    assert before.get_xlim() == after.get_xlim()
+    assert texts(before.get_legend()) == ["other test atoms", "surface", "vacancy"]
+    assert texts(after.get_legend())[0] == "training atoms"
+    drawn = [c.get_array().tolist() for c in before.collections if c.get_array() is not None and len(c.get_array())]
+    assert drawn == [[-3], [0], [0, -2]]  # each atom once, in the order of the legend
+    limited = lpr_maps(places, panels, limits=(-1.0, 1.0))
+    assert colours(limited.axes[0])[1] == {(-1, 1)}
+
+
+@pytest.mark.parametrize("lpr", [[np.inf, np.inf], [1.0, 1.0]])
+def test_a_map_without_contrast_can_be_drawn(lpr, tmp_path):
+    lpr_map(np.zeros((2, 2)), lpr).savefig(tmp_path / "map.png")
+    assert log_limits(np.log10(lpr)) == ((0, 1) if np.isinf(lpr[0]) else (0, 0))
+
+
+def test_no_global_state_of_pyplot():
+    code = (
+        "import sys, rigidities.plot as plot; assert 'matplotlib' not in sys.modules\n"
+        "plot.lpr_map([[0, 0], [1, 1]], [1, 2]); assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# ---- the viewer
+
+
+def test_viewer_holds_every_atom(tmp_path):
+    pytest.importorskip("chemiscope")
+    build, interop = pytest.importorskip("ase.build"), pytest.importorskip("rigidities.interop.featomic")
+    frames = [build.bulk("Si", cubic=True), build.bulk("Si")]
+    for i, frame in enumerate(frames):
+        frame.rattle(0.1, seed=i)
+        frame.info["group"] = "bulk"
+    source = Structures("Si", frames, interop.Soap("Si", 4.0, max_radial=2, max_angular=1))
+    report = make_report(source, source, regularizer=1e-3, atom_map=fit_map(source, source))
+    report.scores.lpr[3] = np.inf
+    write_viewer(report, tmp_path / "viewer.json.gz")
+    text = gzip.decompress((tmp_path / "viewer.json.gz").read_bytes()).decode()
+    read = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in JSON"))
+    properties = read["properties"]
+    assert set(properties) == {"PC1", "PC2", "log10 LPR", "group", "species", "coordination", "log10 PR"}
+    np.testing.assert_array_equal(properties["PC1"]["values"], report.scores.coordinates[:, 0])
+    shown = np.array(properties["log10 LPR"]["values"])
+    finite = np.isfinite(report.scores.lpr)
+    np.testing.assert_array_equal(shown[finite], np.log10(report.scores.lpr[finite]))
+    assert shown[3] == shown[finite].max()
+    assert "infinite" in properties["log10 LPR"]["description"]
+    assert properties["species"]["values"] == ["Si"] * 10
+    np.testing.assert_array_equal(properties["log10 PR"]["values"], np.log10(report.scores.pr))
+    assert properties["log10 PR"]["target"] == "structure"
+    assert "of the energy per atom" in properties["log10 PR"]["description"]
+    assert [(e["structure"], e["center"], e["cutoff"]) for e in read["environments"]][-1] == (1, 1, 4.0)
+    assert len(read["environments"]) == 10
+    assert read["settings"]["map"]["color"]["property"] == "log10 LPR"
