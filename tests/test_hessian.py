@@ -213,7 +213,9 @@ def test_the_failing_pivot_is_named(p):
     X[:, column] = 0.0
     covariance = rg.Covariance(p)
     covariance.update(X)
-    with pytest.raises(rg.NotPositiveDefiniteError, match=f"pivot {column} of {p} .counted from 0. is 0e0") as caught:
+    with pytest.raises(
+        rg.NotPositiveDefiniteError, match=f"pivot {column} of {p} .counted from 0. is 0.0 at regularizer 0.0"
+    ) as caught:
         covariance.factorize(0.0)
     assert (caught.value.pivot, caught.value.regularizer) == (column, 0.0)
     assert isinstance(caught.value, np.linalg.LinAlgError)

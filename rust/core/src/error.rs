@@ -162,7 +162,7 @@ pub enum Error {
 
     /// A penalty that rewards some direction, or none at all.
     #[error(
-        "penalty has eigenvalues from {smallest:e} to {largest:e}: a penalty is positive semi-definite and not zero"
+        "penalty has eigenvalues from {smallest:.3e} to {largest:.3e}: a penalty is positive semi-definite and not zero"
     )]
     PenaltyIndefinite {
         /// smallest eigenvalue
@@ -173,7 +173,7 @@ pub enum Error {
 
     /// The Cholesky factorisation met a pivot that is not positive.
     #[error(
-        "pivot {pivot} of {size} (counted from 0) is {value:e} at regularizer {regularizer:e}: the data leave a direction \
+        "pivot {pivot} of {size} (counted from 0) is {value:?} at regularizer {regularizer:?}: the data leave a direction \
          uncovered; raise the regularizer (\"auto\" takes the smallest that is guaranteed to work) or add data"
     )]
     NotPositiveDefinite {

@@ -142,11 +142,11 @@ impl fmt::Display for Reason {
         f.write_str(match self {
             Self::Given => "given",
             Self::Guaranteed => {
-                "guaranteed: the smallest at which rounding cannot make the factorisation fail, 2(p + 1)·u·trace(C)/λ_min(Λ)"
+                "guaranteed: the smallest at which rounding cannot make the factorisation fail"
             }
             Self::GuaranteedWithJitter => {
-                "guaranteed: the penalty is singular, so that regularizer·λ_max(Λ) = 2(p + 1)·u·trace(C) was taken and as much \
-                 added to every diagonal entry of H as jitter"
+                "guaranteed: the smallest at which rounding cannot make the factorisation fail; the penalty is singular, so \
+                 that as much as its largest eigenvalue adds was also added to every diagonal entry of H"
             }
         })
     }
