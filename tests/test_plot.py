@@ -10,7 +10,8 @@ import pytest
 
 import rigidities as rg
 from rigidities.plot import fit_map, log_limits, lpr_map, lpr_maps, principal_axes, write_viewer
-from rigidities.report import Features, Structures, make_report
+from rigidities.report import make_report
+from rigidities.sources import Features, Structures
 
 pytest.importorskip("matplotlib")
 

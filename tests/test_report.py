@@ -8,11 +8,7 @@ import pytest
 import rigidities as rg
 from rigidities.report import (
     QUANTILES,
-    Features,
-    InputError,
-    Structures,
     accumulate,
-    coordination,
     describe,
     factorize,
     make_report,
@@ -21,13 +17,14 @@ from rigidities.report import (
     write_summary,
     write_xyz,
 )
+from rigidities.sources import Features, InputError, Structures, coordination
 
 pytest.importorskip("ase")
 pytest.importorskip("featomic")
 
 import ase
 import ase.io
-from ase.build import bulk, molecule
+from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from rigidities.interop.featomic import Soap, soap_rows
@@ -172,14 +169,6 @@ def test_a_group_key_nobody_has_is_an_error(sets):
         make_report(*sets, regularizer=REGULARIZER, group_key="colour")
 
 
-def test_coordination():
-    vacancy = bulk("Si", cubic=True).repeat(2)[1:]
-    assert set(coordination(bulk("Si", cubic=True))) == {4}
-    assert sorted(coordination(vacancy)) == [3] * 4 + [4] * 59
-    np.testing.assert_array_equal(coordination(molecule("H2O")), [2, 1, 1])
-    np.testing.assert_array_equal(coordination(ase.Atoms("Ar")), [0])
-
-
 # ---- statistics
 
 
@@ -319,9 +308,3 @@ def test_refusals_name_the_set(sets, soap):
         make_report(features(np.zeros((2, 2))), features(np.eye(2)))
     with pytest.raises(InputError, match=r"^rows\.npz: features\[1, 0\] is NaN"):
         make_report(features([[1.0], [np.nan]]), features(np.eye(1)))
-
-
-def test_samples_are_evenly_spread(sets):
-    assert len(sets[0].sample(1000)) == 38
-    assert len(sets[0].sample(10)) <= 10
-    np.testing.assert_array_equal(features(np.arange(10.0)[:, None]).sample(4)[:, 0], [0, 3, 6, 9])

@@ -1,7 +1,8 @@
 """Pictures of rigidities: a map of atoms coloured by LPR, and the same for the chemiscope viewer.
 
 What enters: two sets of rows, or coordinates and rigidities as arrays. What leaves: the map's axes, matplotlib figures
-(made without pyplot's global state, so scripts and threads can use them), a file for https://chemiscope.org.
+(made without pyplot's global state, so scripts and threads can use them), a file for https://chemiscope.org; and, by
+`write`, all files of a report.
 
 Such a map is figure 2 of the LPR paper, J. Chem. Theory Comput. 19 (2023) 8020.
 """
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rigidities.report import PR_IS, Report, Source, Structures
+from rigidities.report import PR_IS, Report, write_npz, write_summary, write_xyz
+from rigidities.sources import Features, Source, Structures
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -298,3 +300,22 @@ def _description(report: Report) -> str:
         f"at regularizer {report.hessian.regularizer:.3g} ({report.hessian.regularizer_reason}). "
         f"PR is {PR_IS[report.reduction]}."
     )
+
+
+# All files of a report --------------------------------------------------------------------------------------
+
+
+def write(report: Report, atom_map: AtomMap, directory: Path) -> list[str]:
+    """Write the files of a report; return their names."""
+    figure = lpr_map(
+        report.scores.coordinates, report.scores.lpr, explained=atom_map.explained, background=atom_map.background
+    )
+    names = ["summary.json", "lpr_map.png"]
+    write_summary(report, directory / "summary.json")
+    figure.savefig(directory / "lpr_map.png")
+    if isinstance(report.test, Features):
+        write_npz(report, directory / "rigidities.npz")
+        return ["rigidities.npz", *names]
+    write_xyz(report, directory / "rigidities.xyz")
+    write_viewer(report, directory / "viewer.json.gz")
+    return ["rigidities.xyz", *names, "viewer.json.gz"]

@@ -2,7 +2,7 @@
 
 What enters: a training and a test set, of structures or of any model's feature rows. What leaves: a `Report` of plain
 arrays, its summary, and the files that hold them. Rows are summed and scored batch by batch: memory holds the
-structures, C, and one batch. Reading and printing are `cli`'s, drawing is `plot`'s.
+structures, C, and one batch. Reading is done in `sources`, drawing in `plot`, printing in `cli`.
 
 LPR: J. Chem. Theory Comput. 19 (2023) 8020. PR and CPR: Faraday Discuss. 256 (2025) 322.
 """
@@ -13,10 +13,8 @@ import json
 import math
 import platform
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.metadata import version
 from io import StringIO
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,7 +23,17 @@ import numpy as np
 
 from rigidities.covariance import Covariance
 from rigidities.exceptions import IllConditionedWarning
-from rigidities.rows import Rows
+from rigidities.sources import (
+    BOND_STRETCH,
+    Features,
+    InputError,
+    Source,
+    Structures,
+    blame,
+    classes_of,
+    kinds_of,
+    labels_of,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,133 +42,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rigidities.hessian import Hessian
-    from rigidities.interop.featomic import Soap
     from rigidities.plot import AtomMap
-    from rigidities.rows import Reduction
+    from rigidities.rows import Reduction, Rows
 
 QUANTILES = {"min": 0.0, "q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95, "max": 1.0}
 """Each is the value of one atom or structure; none is interpolated (which infinite values would not allow)."""
 
-GROUP_KEYS = ("group", "config_type")
-"""Names under which data sets keep the kind of a structure in its ``info``."""
-
-BOND_STRETCH = 1.25
-"""Two atoms are neighbours up to this times the sum of their covalent radii: 2.78 Å in silicon, between its bond
-(2.35 Å) and its second neighbours (3.84 Å)."""
-
 PR_IS = {"mean": "of the energy per atom", "sum": "of the total energy"}
 """What `pr` is the rigidity of, by reduction."""
-
-
-class InputError(ValueError):
-    """What was given cannot be used. The message is one line and names the file or the option."""
-
-
-@contextmanager
-def blame(name: str) -> Iterator[None]:
-    """Let a refusal say, in one line, which file or option it is about."""
-    try:
-        yield
-    except InputError:
-        raise
-    except (ValueError, TypeError, MemoryError) as error:
-        raise InputError(f"{name}: {' '.join(str(error).split())}") from error
-
-
-# Sets of rows -----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class Structures:
-    """Structures whose atoms have SOAP rows.
-
-    Parameters
-    ----------
-    name : str
-        Where they come from: what messages and the summary call them.
-    frames : list of ase.Atoms
-    soap : Soap
-        What the columns mean; of the species of the training set.
-    progress : bool
-        Show a progress bar on stderr.
-    """
-
-    name: str
-    frames: list[Atoms]
-    soap: Soap
-    progress: bool = False
-
-    @property
-    def n_features(self) -> int:
-        """Length of a row."""
-        return self.soap.n_features
-
-    @property
-    def sizes(self) -> NDArray[np.int64]:
-        """Number of atoms of each structure."""
-        return np.array([len(frame) for frame in self.frames], dtype=np.int64)
-
-    def batches(self) -> Iterator[Rows]:
-        """Yield the rows of one batch of structures after the other."""
-        from rigidities.interop.featomic import iter_soap_rows
-
-        with blame(self.name):
-            yield from iter_soap_rows(self.frames, self.soap, progress=self.progress)
-
-    def sample(self, n_atoms: int) -> NDArray[np.float64]:
-        """Return the rows of about `n_atoms` atoms of evenly spread structures, or of all if there are fewer."""
-        from rigidities.interop.featomic import soap_rows
-
-        step = max(1, math.ceil(self.sizes.sum() / n_atoms))
-        with blame(self.name if step == 1 else f"{self.name}@::{step}"):  # a refusal counts structures within these
-            values = soap_rows(self.frames[::step], self.soap, progress=False).values
-        return values[:: math.ceil(len(values) / n_atoms)]
-
-
-@dataclass(frozen=True, eq=False)
-class Features:
-    """Feature rows of any model.
-
-    Parameters
-    ----------
-    name : str
-    rows : Rows
-        Their groups are the structures; without groups, each row is a structure.
-    species : ndarray of str of shape (n_rows,), optional
-    """
-
-    name: str
-    rows: Rows
-    species: NDArray[np.str_] | None = None
-
-    @property
-    def n_features(self) -> int:
-        """Length of a row."""
-        return int(self.rows.values.shape[1])
-
-    @property
-    def groups(self) -> NDArray[np.int64]:
-        """Label of each row's structure."""
-        return np.arange(len(self.rows)) if self.rows.groups is None else self.rows.groups
-
-    @property
-    def sizes(self) -> NDArray[np.int64]:
-        """Number of rows of each structure, in the order of the sorted labels."""
-        return np.unique(self.groups, return_counts=True)[1]
-
-    def batches(self) -> Iterator[Rows]:
-        """Yield all rows: they are in memory."""
-        yield self.rows
-
-    def sample(self, n_atoms: int) -> NDArray[np.float64]:
-        """Return about `n_atoms` evenly spread rows, or all if there are fewer."""
-        return np.asarray(self.rows.values[:: math.ceil(len(self.rows) / n_atoms)], dtype=np.float64)
-
-
-Source = Structures | Features
-
-
-# The report -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -276,12 +165,12 @@ def score(
     warned: Sequence[str] = (),
 ) -> Report:
     """Score a test set by a Hessian that is there already; else as `make_report`."""
-    kinds = _kinds(test, group_key)
+    kinds = kinds_of(test, group_key)
     orders, components = _components(test)
     with blame(test.name):
         parts = [_score(hessian, rows, reduction, orders, components, atom_map) for rows in test.batches()]
     scores = Scores(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-    labels = *_positions(test), kinds, _classes(test, kinds)
+    labels = *labels_of(test), kinds, classes_of(test, kinds)
     return Report(train, test, hessian, reduction, scores, *labels, list(orders), list(components), list(warned))
 
 
@@ -334,50 +223,6 @@ def _components(source: Source) -> tuple[dict[str, NDArray[np.int64]], dict[str,
     return orders, orders | (species if len(species) > 1 else {})
 
 
-# Labels -----------------------------------------------------------------------------------------------------
-
-
-def _positions(source: Source) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return each atom's structure and its index there, and the labels of the structures."""
-    if isinstance(source, Structures):
-        sizes = source.sizes
-        atoms = np.concatenate([np.arange(size) for size in sizes])
-        return np.repeat(np.arange(len(sizes)), sizes), atoms, np.arange(len(sizes))
-    groups = source.groups
-    labels, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)
-    atoms = np.empty(len(groups), dtype=np.int64)
-    atoms[np.argsort(inverse, kind="stable")] = np.concatenate([np.arange(count) for count in counts])
-    return groups, atoms, labels
-
-
-def _kinds(source: Source, key: str | None) -> NDArray[np.str_] | None:
-    """Return the kind of each structure, "-" where it has none; None where none has one."""
-    if isinstance(source, Features):
-        return None
-    for name in GROUP_KEYS if key is None else (key,):
-        if any(name in frame.info for frame in source.frames):
-            return np.array([str(frame.info.get(name, "-")) for frame in source.frames])
-    if key is not None:
-        raise InputError(f"{source.name}: no structure has {key!r} in its info (group key)")
-    return None
-
-
-def _classes(source: Source, kinds: NDArray[np.str_] | None) -> dict[str, NDArray[Any]]:
-    if isinstance(source, Features):
-        return {} if source.species is None else {"species": source.species}
-    classes: dict[str, NDArray[Any]] = {} if kinds is None else {"group": np.repeat(kinds, source.sizes)}
-    classes["species"] = np.concatenate([np.array([*frame.symbols]) for frame in source.frames])
-    classes["coordination"] = np.concatenate([coordination(frame) for frame in source.frames])
-    return classes
-
-
-def coordination(frame: Atoms) -> NDArray[np.int64]:
-    """Count the neighbours of each atom within `BOND_STRETCH` times the sum of the covalent radii."""
-    neighborlist: Any = import_module("ase.neighborlist")
-    reach = neighborlist.natural_cutoffs(frame, mult=BOND_STRETCH)
-    return np.bincount(neighborlist.neighbor_list("i", frame, reach), minlength=len(frame))
-
-
 # Summary and files ------------------------------------------------------------------------------------------
 
 
@@ -421,6 +266,15 @@ def summary(report: Report) -> dict[str, Any]:
         "null": "an infinite rigidity: the row of features is zero, and so is its prediction, whatever the data",
     }
     return dict(_finite(content))
+
+
+def make_directory(path: Path) -> Path:
+    """Make a directory to write into, unless it is there; return it."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--output {path}: cannot make this directory ({error.strerror})") from error
+    return path
 
 
 def write_summary(report: Report, path: Path) -> None:

@@ -1,0 +1,290 @@
+"""Sources of rows: a set of structures, or of any model's features; reading them, and what their rows belong to.
+
+What enters: names of files. What leaves: a `Structures` or a `Features`, which hand out `Rows` batch by batch, and the
+labels of their structures and atoms. This is a door: what cannot be used is an `InputError`, which names the file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rigidities.rows import Rows, as_floats
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from numpy.typing import NDArray
+
+    from rigidities.interop.featomic import Soap
+
+GROUP_KEYS = ("group", "config_type")
+"""Names under which data sets keep the kind of a structure in its ``info``."""
+
+BOND_STRETCH = 1.25
+"""Two atoms are neighbours up to this times the sum of their covalent radii: 2.78 Å in silicon, between its bond
+(2.35 Å) and its second neighbours (3.84 Å)."""
+
+
+class InputError(ValueError):
+    """What was given cannot be used. The message is one line and names the file or the option."""
+
+
+@contextmanager
+def blame(name: str) -> Iterator[None]:
+    """Let a refusal say, in one line, which file or option it is about."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (ValueError, TypeError, MemoryError) as error:
+        raise InputError(f"{name}: {' '.join(str(error).split())}") from error
+
+
+# Sets of rows -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Structures:
+    """Structures whose atoms have SOAP rows.
+
+    Parameters
+    ----------
+    name : str
+        Where they come from: what messages and the summary call them.
+    frames : list of ase.Atoms
+    soap : Soap
+        What the columns mean; of the species of the training set.
+    progress : bool
+        Show a progress bar on stderr.
+    """
+
+    name: str
+    frames: list[Atoms]
+    soap: Soap
+    progress: bool = False
+
+    @property
+    def n_features(self) -> int:
+        """Length of a row."""
+        return self.soap.n_features
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Number of atoms of each structure."""
+        return np.array([len(frame) for frame in self.frames], dtype=np.int64)
+
+    def batches(self) -> Iterator[Rows]:
+        """Yield the rows of one batch of structures after the other."""
+        from rigidities.interop.featomic import iter_soap_rows
+
+        with blame(self.name):
+            yield from iter_soap_rows(self.frames, self.soap, progress=self.progress)
+
+    def sample(self, n_atoms: int) -> NDArray[np.float64]:
+        """Return the rows of about `n_atoms` atoms of evenly spread structures, or of all if there are fewer."""
+        from rigidities.interop.featomic import soap_rows
+
+        step = max(1, math.ceil(self.sizes.sum() / n_atoms))
+        with blame(self.name if step == 1 else f"{self.name}@::{step}"):  # a refusal counts structures within these
+            values = soap_rows(self.frames[::step], self.soap, progress=False).values
+        return values[:: math.ceil(len(values) / n_atoms)]
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Feature rows of any model.
+
+    Parameters
+    ----------
+    name : str
+    rows : Rows
+        Their groups are the structures; without groups, each row is a structure.
+    species : ndarray of str of shape (n_rows,), optional
+    """
+
+    name: str
+    rows: Rows
+    species: NDArray[np.str_] | None = None
+
+    @property
+    def n_features(self) -> int:
+        """Length of a row."""
+        return int(self.rows.values.shape[1])
+
+    @property
+    def groups(self) -> NDArray[np.int64]:
+        """Label of each row's structure."""
+        return np.arange(len(self.rows)) if self.rows.groups is None else self.rows.groups
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Number of rows of each structure, in the order of the sorted labels."""
+        return np.unique(self.groups, return_counts=True)[1]
+
+    def batches(self) -> Iterator[Rows]:
+        """Yield all rows: they are in memory."""
+        yield self.rows
+
+    def sample(self, n_atoms: int) -> NDArray[np.float64]:
+        """Return about `n_atoms` evenly spread rows, or all if there are fewer."""
+        return np.asarray(self.rows.values[:: math.ceil(len(self.rows) / n_atoms)], dtype=np.float64)
+
+
+Source = Structures | Features
+
+
+# Reading ----------------------------------------------------------------------------------------------------
+
+
+def read_sources(train: str, test: str, descriptor: dict[str, Any], progress: bool = False) -> tuple[Source, Source]:
+    """Read a training and a test set: both of structures, or both of features (``.npz``)."""
+    if train.endswith(".npz") != test.endswith(".npz"):
+        raise InputError(f"{train}, {test}: one holds features, the other structures; give two of a kind")
+    if train.endswith(".npz"):
+        features = read_features(train), read_features(test)
+        _require_columns(*features)
+        return features
+    known, asked = read_structures(train), read_structures(test)
+    species = sorted({number for frame in known for number in frame.numbers.tolist()})
+    if not species:
+        raise InputError(f"{train}: its structures have no atoms")
+    _require_species(test, asked, train, species)
+    soap = _soap(species, descriptor)
+    return Structures(train, known, soap, progress), Structures(test, asked, soap, progress)
+
+
+def _soap(species: Sequence[int], descriptor: dict[str, Any]) -> Soap:
+    from rigidities.interop.featomic import Soap
+
+    with blame("descriptor"):
+        return Soap(species, **descriptor)
+
+
+def read_structures(path: str) -> list[Atoms]:
+    """Read all structures of a file in any format of ASE's, or those that ``file@slice`` names."""
+    import ase.io
+
+    whole = Path(path).exists() or "@" not in path
+    require_file(path if whole else path.rpartition("@")[0])
+    try:
+        # With an index beside it, ASE passes over the one in the name.
+        read = ase.io.read(path, ":", do_not_split_by_at_sign=True) if whole else ase.io.read(path)
+    except Exception as error:  # a reader fails in as many ways as there are formats
+        reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
+        raise InputError(f"{path}: ASE cannot read it ({reason})") from error
+    frames = read if isinstance(read, list) else [read]
+    if not frames:
+        raise InputError(f"{path}: holds no structures")
+    return frames
+
+
+def read_features(path: str) -> Features:
+    """Read ``features`` (n_rows, n_features), and ``groups`` and ``species`` (n_rows,) if present, of an .npz file."""
+    require_file(path)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except Exception as error:  # what is no archive, no array or a pickle: five unrelated types
+        raise InputError(f"{path}: NumPy cannot read it as .npz ({' '.join(str(error).split())})") from error
+    if "features" not in arrays:
+        raise InputError(f"{path}: has no array features, but {', '.join(arrays) or 'none at all'}")
+    groups, species = arrays.get("groups"), arrays.get("species")
+    with blame(path):
+        features = as_floats(arrays["features"], "features", ndim=2)
+    if features.size == 0:
+        raise InputError(f"{path}: features have shape {features.shape}, expected at least one row and one column")
+    _require_finite(path, features)
+    for name, labels in (("groups", groups), ("species", species)):
+        if labels is not None and labels.shape != features.shape[:1]:
+            raise InputError(f"{path}: {name} have shape {labels.shape}, expected {features.shape[:1]}")
+    if groups is not None and groups.dtype.kind not in "iu":
+        raise InputError(f"{path}: groups have dtype {groups.dtype}, expected integers")
+    return Features(path, Rows(features, groups), None if species is None else species.astype(str))
+
+
+def require_file(path: str) -> None:
+    """Refuse what is no file, or an empty one."""
+    if not Path(path).exists():
+        raise InputError(f"{path}: no such file")
+    if not Path(path).is_file():
+        raise InputError(f"{path}: is not a file")
+    if Path(path).stat().st_size == 0:
+        raise InputError(f"{path}: is empty")
+
+
+def _require_finite(path: str, features: NDArray[Any]) -> None:
+    bad = ~np.isfinite(features).all(axis=1)
+    if bad.any():
+        row = int(bad.argmax())
+        column = int((~np.isfinite(features[row])).argmax())
+        raise InputError(f"{path}: features hold {features[row, column]} in row {row}, column {column}")
+
+
+def _require_columns(train: Features, test: Features) -> None:
+    if train.n_features != test.n_features:
+        raise InputError(
+            f"{test.name}: features have {test.n_features} columns, but {train.n_features} in {train.name}: "
+            "compute both with the same model"
+        )
+
+
+def _require_species(path: str, frames: list[Atoms], train: str, species: Sequence[int]) -> None:
+    from ase.data import chemical_symbols
+
+    for index, frame in enumerate(frames):
+        unknown = sorted(set(frame.numbers.tolist()).difference(species))
+        if unknown:
+            names, known = (", ".join(chemical_symbols[number] for number in part) for part in (unknown, species))
+            raise InputError(f"{path}: structure {index} contains {names}, which {train} lacks: it holds {known} only")
+
+
+# Labels -----------------------------------------------------------------------------------------------------
+
+
+def labels_of(source: Source) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return each atom's structure and its index there, and the labels of the structures."""
+    if isinstance(source, Structures):
+        sizes = source.sizes
+        atoms = np.concatenate([np.arange(size) for size in sizes])
+        return np.repeat(np.arange(len(sizes)), sizes), atoms, np.arange(len(sizes))
+    groups = source.groups
+    labels, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    atoms = np.empty(len(groups), dtype=np.int64)
+    atoms[np.argsort(inverse, kind="stable")] = np.concatenate([np.arange(count) for count in counts])
+    return groups, atoms, labels
+
+
+def kinds_of(source: Source, key: str | None) -> NDArray[np.str_] | None:
+    """Return the kind of each structure, "-" where it has none; None where none has one."""
+    if isinstance(source, Features):
+        return None
+    for name in GROUP_KEYS if key is None else (key,):
+        if any(name in frame.info for frame in source.frames):
+            return np.array([str(frame.info.get(name, "-")) for frame in source.frames])
+    if key is not None:
+        raise InputError(f"{source.name}: no structure has {key!r} in its info (group key)")
+    return None
+
+
+def classes_of(source: Source, kinds: NDArray[np.str_] | None) -> dict[str, NDArray[Any]]:
+    """Return what is known of each atom: "group", "species" and "coordination"."""
+    if isinstance(source, Features):
+        return {} if source.species is None else {"species": source.species}
+    classes: dict[str, NDArray[Any]] = {} if kinds is None else {"group": np.repeat(kinds, source.sizes)}
+    classes["species"] = np.concatenate([np.array([*frame.symbols]) for frame in source.frames])
+    classes["coordination"] = np.concatenate([coordination(frame) for frame in source.frames])
+    return classes
+
+
+def coordination(frame: Atoms) -> NDArray[np.int64]:
+    """Count the neighbours of each atom within `BOND_STRETCH` times the sum of the covalent radii."""
+    neighborlist: Any = import_module("ase.neighborlist")
+    reach = neighborlist.natural_cutoffs(frame, mult=BOND_STRETCH)
+    return np.bincount(neighborlist.neighbor_list("i", frame, reach), minlength=len(frame))
