@@ -31,7 +31,7 @@ clean:
 
 # The environment, with the package in place (editable) and the core compiled with optimisation.
 .venv/.built: .venv/.made $(SOURCES)
-	$(BIN)/maturin develop --release --quiet --extras dev
+	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[dev]'
 	touch $@
 
 .venv/.made:
