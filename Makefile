@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find rust python/rigidities/_core.pyi -name '*.rs' -o -name '*.toml' -o -name '*.pyi')
 
-.PHONY: demo test test-slow check wheel clean
+.PHONY: demo test test-slow check bench bench-short wheel clean
 
 demo: .venv/.built
 	$(BIN)/rigidities demo
@@ -22,6 +22,14 @@ check: .venv/.built
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/stubtest rigidities._core
+
+# On a quiet machine: the peers' table, kept beside the earlier ones.
+bench: .venv/.built
+	$(BIN)/python benches/peers.py --output benches/results/$$(date +%F)-$$(uname -n).json
+
+# That the benchmarks still run, not how fast.
+bench-short: .venv/.built
+	$(BIN)/python benches/peers.py --short
 
 wheel: .venv/.built
 	$(BIN)/maturin build --release --out dist
