@@ -269,3 +269,74 @@ def test_a_damaged_state_is_refused():
 
 def test_repr():
     assert repr(rg.Covariance(3, feature_space="a")) == "Covariance(n_features=3, n_rows=0, feature_space='a')"
+
+
+@pytest.fixture(scope="module")
+def many():
+    """More targets than one stage holds, so that some of b and C has been summed and some waits."""
+    rng = np.random.default_rng(11)
+    X, w, Y = rng.normal(size=(1300, 17)), rng.uniform(0, 2, 1300), rng.normal(size=(1300, 2))
+    covariance = rg.Covariance(17)
+    covariance.update(X[:900], weights=w[:900], targets=Y[:900])
+    covariance.update(X[900:], weights=w[900:], targets=Y[900:])
+    return X, w, Y, covariance
+
+
+@pytest.mark.parametrize("k", [1.0, 0.3])
+def test_fit_of_more_rows_than_wait_equals_the_textbook(many, k):
+    X, w, Y, covariance = many
+    C, b = reference.covariance(X, weights=k * w), X.T @ (k * w[:, None] * Y)
+    scaled = k * covariance
+    np.testing.assert_allclose(scaled.matrix(), C, rtol=0, atol=1300 * EPS * np.abs(C).max())
+    expected = np.linalg.solve(C + 0.1 * np.eye(17), b)
+    np.testing.assert_allclose(scaled.factorize(0.1).coef, expected, rtol=0, atol=1e-10 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    "duplicate", [lambda c: 2 * c, lambda c: 0 * c, lambda c: c.copy(), lambda c: pickle.loads(pickle.dumps(c))]
+)
+@pytest.mark.parametrize("targets", [None, [1.0, 2.0]])
+def test_duplicates_remember_whether_targets_come(duplicate, targets):
+    covariance = rg.Covariance(2)
+    covariance.update(np.eye(2), targets=targets)
+    with pytest.raises(ValueError, match="targets come with every update or with none"):
+        duplicate(covariance).update(np.eye(2), targets=[1.0, 2.0] if targets is None else None)
+
+
+def test_merging_adds_every_moment(many):
+    X, w, Y, covariance = many
+    parts = []
+    for rows in (slice(0, 600), slice(600, 1300)):
+        parts.append(rg.Covariance(17))
+        parts[-1].update(X[rows], weights=w[rows], targets=Y[rows])
+    total, whole = (parts[0] + parts[1]), covariance
+    a, b = total._core.snapshot(), whole._core.snapshot()
+    assert a["n_rows"] == b["n_rows"] == 1300
+    assert a["log_weight"] == pytest.approx(np.log(w).sum(), rel=1e-12)
+    assert b["log_weight"] == pytest.approx(np.log(w).sum(), rel=1e-12)
+    for snapshot in (a, b):
+        np.testing.assert_allclose(snapshot["squares"], (w[:, None] * Y**2).sum(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(total.factorize(1.0).coef, whole.factorize(1.0).coef, rtol=0, atol=1e-12)
+
+
+def test_large_covariances_merge_scale_and_copy():
+    p = 1500
+    X = np.random.default_rng(0).integers(-3, 4, size=(600, p)).astype(float)
+    covariance = rg.Covariance(p)
+    covariance.update(X)
+    C = X.T @ X
+    np.testing.assert_array_equal((4 * covariance + covariance).matrix(), 5 * C)
+    np.testing.assert_array_equal(covariance.copy().matrix(), C)
+
+
+def test_adding_leaves_both_terms():
+    a, b = (rg.Covariance(2) for _ in range(2))
+    a.update(np.eye(2)), b.update(np.ones((3, 2)))
+    total = a + b
+    assert (a.n_rows, b.n_rows, total.n_rows) == (2, 3, 5)
+    np.testing.assert_array_equal(a.matrix(), np.eye(2))
+
+
+def test_arrays_do_not_broadcast_over_a_covariance():
+    with pytest.raises(TypeError):
+        np.ones(2) * rg.Covariance(2)

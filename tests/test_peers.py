@@ -123,3 +123,30 @@ def test_the_factor_is_scipys():
     np.testing.assert_allclose(hessian._core.diagonal(), np.diag(L), rtol=1e-10)
     expected = np.square(scipy.linalg.solve_triangular(L, X.T, lower=True)).sum(axis=0)
     np.testing.assert_allclose(hessian.variance(X), expected, rtol=1e-10)
+
+
+def test_the_drop_in_takes_more_atoms_than_one_batch():
+    rng = np.random.default_rng(0)
+    X = [rng.normal(size=(n, 4)) for n in (3000, 2000, 10, 5000, 7)]
+    expected, _ = skmatter.metrics.local_prediction_rigidity(X, X[1:], 1e-3)
+    lpr, _ = ours.local_prediction_rigidity(X, X[1:], 1e-3)
+    np.testing.assert_allclose(np.concatenate(lpr), np.concatenate(expected), rtol=1e-9)
+    dims = np.array([1, 3])
+    for mine, theirs in zip(
+        ours.componentwise_prediction_rigidity(X, X, 1e-3, dims)[:2],
+        skmatter.metrics.componentwise_prediction_rigidity(X, X, 1e-3, dims)[:2],
+        strict=True,
+    ):
+        np.testing.assert_allclose(np.vstack(mine), np.vstack(theirs), rtol=1e-9)
+
+
+def test_the_pseudo_inverse_keeps_weak_directions():
+    rng = np.random.default_rng(0)
+    Q = np.linalg.qr(rng.normal(size=(12, 12)))[0]
+    train = [
+        scale * Q[i : i + 1] for i, scale in enumerate([1, 1, 0.1, 1e-2, 1e-3])
+    ]  # eigenvalues down to 1e-6, then 0
+    expected, _ = skmatter.metrics.local_prediction_rigidity(train, train, 0.0)
+    with pytest.warns(rg.IllConditionedWarning):
+        lpr, _ = ours.local_prediction_rigidity(train, train, 0.0)
+    np.testing.assert_allclose(np.concatenate(lpr), np.concatenate(expected), rtol=1e-6)

@@ -1,6 +1,7 @@
 """Threads, Ctrl-C, fork: how computations run, seen from outside."""
 
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -145,3 +146,60 @@ except KeyboardInterrupt:
     assert process.returncode == 0
     assert said[:2] == ["interrupted", "True"]
     assert float(said[2]) - sent < 3.0  # a second, and room for a busy machine
+
+
+def test_the_first_bad_row_is_named_on_several_threads(threads):
+    threads(3)
+    X = np.ones((600, 400))
+    X[[130, 300, 470], 5] = np.nan
+    for call in (rg.Covariance(400).update, rg.reduce_rows):
+        with pytest.raises(ValueError, match=r"features\[130, 5\] is NaN"):
+            call(X)
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "2.5", ""])
+def test_impossible_numbers_of_threads_are_named(value):
+    failed = run("import rigidities as rg; print(rg.get_num_threads())", RIGIDITIES_NUM_THREADS=value)
+    assert f'RIGIDITIES_NUM_THREADS is "{value}": expected a positive integer' in failed.stderr
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="needs /proc")
+def test_the_pool_has_as_many_threads_as_were_asked_for(threads):
+    def pool_size(n):
+        threads(n)
+        covariance = rg.Covariance(400)
+        covariance.update(np.ones((100, 400)))
+        covariance.factorize(1.0)
+        deadline = time.monotonic() + 10
+        while True:  # threads of the pool before end on their own
+            names = [path.read_text().strip() for path in pathlib.Path("/proc/self/task").glob("*/comm")]
+            size = sum(name.startswith("rigidities-") for name in names)
+            if size == n or time.monotonic() > deadline:
+                return size
+            time.sleep(0.05)
+
+    assert [pool_size(n) for n in (2, 5, 3)] == [2, 5, 3]
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs setitimer")
+def test_a_factorisation_stops_long_before_its_end(threads):
+    threads(1)
+    covariance = rg.Covariance(4500)
+    covariance.update(np.ones((2, 4500)))
+    start = time.perf_counter()
+    covariance.factorize(1.0)
+    whole = time.perf_counter() - start
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1 * whole)
+        start = time.perf_counter()
+        with pytest.raises(KeyboardInterrupt):
+            covariance.factorize(1.0)
+        assert time.perf_counter() - start < 0.8 * whole
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
