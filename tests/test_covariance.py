@@ -238,6 +238,7 @@ def test_what_cannot_be_merged_or_scaled():
             value * covariance
     with pytest.raises(TypeError):
         covariance + 1
+    np.testing.assert_array_equal(sum([covariance, covariance]).matrix(), 2 * np.eye(3))
 
 
 @pytest.mark.parametrize("value", [0, -1])

@@ -7,13 +7,6 @@ import reference
 import rigidities as rg
 
 
-def test_an_infinite_pivot_is_refused():
-    covariance = rg.Covariance(3)
-    covariance.update(1e10 * np.eye(3))
-    with pytest.raises(rg.NotPositiveDefiniteError):
-        (1e300 * covariance).factorize(1.0)
-
-
 def test_the_value_of_the_failing_pivot():
     covariance = rg.Covariance(2)
     covariance.update([[3.0, 4.0]])

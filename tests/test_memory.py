@@ -1,5 +1,8 @@
 """What does not fit is refused with figures, before it is allocated."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -22,18 +25,45 @@ def test_all_that_is_large_asks_for_memory_first(monkeypatch):
     covariance.factorize(1.0, consume=True)  # takes no more
 
 
+@pytest.mark.parametrize("group", ["/", "/job/step"])
 @pytest.mark.parametrize("version", [1, 2])
-def test_the_limit_of_a_container_counts(version, monkeypatch):
-    root = "/sys/fs/cgroup/"
-    names = [
-        ("memory.max", "memory.current", "memory.stat", "inactive_file"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
-    ][version == 1]
+def test_the_limit_of_a_container_counts(version, group, monkeypatch):
+    """The group that a process is in, or one around it: a batch system sets its limit on any of them."""
+    limit, use, cache = {
+        1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        2: ("memory.max", "memory.current", "inactive_file"),
+    }[version]
+    folder = {1: "/sys/fs/cgroup/memory", 2: "/sys/fs/cgroup"}[version] + group.rstrip("/").removesuffix("/step")
     files = {
-        root + names[0]: "1000\n",
-        root + names[1]: "700\n",
-        root + names[2]: f"anon 5\n{names[3]} 200\n",
+        "/proc/self/cgroup": {1: f"3:cpu,memory:{group}\n", 2: f"0::{group}\n"}[version],
+        f"{folder}/{limit}": "1000\n",
+        f"{folder}/{use}": "700\n",
+        f"{folder}/memory.stat": f"anon 5\n{cache} 200\n",
         "/proc/meminfo": "MemAvailable: 9999 kB\n",
     }
     monkeypatch.setattr(rg.memory, "_read", files.get)
     assert rg.memory.available() == 500
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sets a limit of the system's")
+@pytest.mark.parametrize(
+    "call", ["c.copy()", "c.matrix()", "c.factorize(1.0)", "pickle.dumps(c)", "rg.reduce_rows(c.X)", "c + c"]
+)
+def test_a_limit_on_the_address_space_is_a_memory_error(call):
+    """Neither an abort nor a panic."""
+    code = f"""
+import pickle, resource
+import numpy as np, rigidities as rg
+rg.set_num_threads(1)
+c = rg.Covariance(3000)
+c.X = np.ones((3000, 3000), dtype=np.float32)
+c.update(c.X[:600])
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 36_000_000,) * 2)
+try:
+    {call}
+except MemoryError:
+    print("refused")
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (result.stdout, result.returncode) == ("refused\n", 0), result.stderr

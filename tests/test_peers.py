@@ -150,3 +150,17 @@ def test_the_pseudo_inverse_keeps_weak_directions():
     with pytest.warns(rg.IllConditionedWarning):
         lpr, _ = ours.local_prediction_rigidity(train, train, 0.0)
     np.testing.assert_allclose(np.concatenate(lpr), np.concatenate(expected), rtol=1e-6)
+
+
+def test_bad_input_is_refused_where_the_pseudo_inverse_is_taken():
+    rng = np.random.default_rng(0)
+    train = [rng.normal(size=(2, 12)) for _ in range(4)]
+    for test, error, message in (
+        (np.full((2, 12), np.nan), ValueError, "is NaN"),
+        (np.ones((2, 12)) * 1j, TypeError, "complex128"),
+        (np.ones((2, 13)), ValueError, "features have 13 columns but 12 were expected"),
+    ):
+        with pytest.warns(rg.IllConditionedWarning), pytest.raises(error, match=message):
+            ours.local_prediction_rigidity(train, [test], 0.0)
+    with pytest.warns(rg.IllConditionedWarning):
+        assert ours.local_prediction_rigidity(train, [np.zeros((1, 12))], 0.0)[0][0] == np.inf

@@ -35,7 +35,7 @@ def test_labels_beyond_int64_keep_their_order():
     groups = np.array([2**64 - 1, 3, 2**63], dtype=np.uint64)
     labels, rows = rg.reduce_rows(np.array([[2.0], [0.0], [1.0]]), groups)
     np.testing.assert_array_equal(rows[:, 0], [0, 1, 2])
-    assert len(labels) == 3
+    np.testing.assert_array_equal(labels, np.sort(groups))
 
 
 @pytest.mark.parametrize(
@@ -64,6 +64,7 @@ VALUE_ERRORS = [
     (dict(X=OK[0]), r"features has shape \(3,\): expected 2 dimensions, one row per target or atom"),
     (dict(X=OK[None]), r"features has shape \(1, 4, 3\): expected 2 dimensions"),
     (dict(X=OK[:0]), "features have no rows"),
+    (dict(X=OK[:, :0]), "features have no columns"),
     (dict(X=OK, groups=[0, 1]), "groups has 2 entries but there are 4 rows"),
     (dict(X=OK, groups=[]), "groups has 0 entries but there are 4 rows"),
     (dict(X=OK, groups=np.zeros((4, 1), int)), r"groups has shape \(4, 1\): expected one integer label per row"),

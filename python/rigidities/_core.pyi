@@ -34,7 +34,12 @@ class Covariance:
     def copy(self) -> Covariance: ...
     def matrix(self) -> _Floats: ...
     def factorize(
-        self, regularizer: float | None, diagonal: _Floats | None, matrix: _Floats | None, consume: bool
+        self,
+        regularizer: float | None,
+        diagonal: _Floats | None,
+        matrix: _Floats | None,
+        matrix_eps: float,
+        consume: bool,
     ) -> Hessian: ...
     def snapshot(self) -> dict[str, Any]: ...
     @staticmethod

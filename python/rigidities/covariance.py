@@ -13,7 +13,7 @@ import numpy as np
 from rigidities import _core, memory
 from rigidities.exceptions import IllConditionedWarning
 from rigidities.hessian import Hessian
-from rigidities.rows import CheckedRows, Reduction, Rows, as_floats
+from rigidities.rows import CheckedRows, Reduction, Rows, as_array, as_floats
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -117,6 +117,11 @@ class Covariance:
             negative, the feature space is another, or targets come to only some updates.
         TypeError
             If features, weights or targets are not real numbers, or labels not integers.
+
+        Notes
+        -----
+        Ctrl-C takes the batch back, unless it comes while the very last block of rows is summed (milliseconds): the
+        batch is then in, as it is when Ctrl-C comes just after the call. `n_rows` tells.
         """
         rows = CheckedRows.of(features, groups)
         rows.check_space(self.feature_space)
@@ -168,9 +173,14 @@ class Covariance:
         """Scale a term of the loss: every weight w becomes `weight`·w."""
         if isinstance(weight, bool) or not isinstance(weight, (int, float, np.integer, np.floating)):
             return NotImplemented
-        return self._wrap(self._core.scaled(float(weight)), self.feature_space)
+        _require_square(self.n_features, "another covariance", "merge in place, with +=")
+        return self._wrap(self._core.scaled(_as_float(weight, "the weight of the term")), self.feature_space)
 
     __rmul__ = __mul__
+
+    def __radd__(self, other: object) -> Covariance:
+        """Let ``sum([...])`` begin with its 0."""
+        return self.copy() if isinstance(other, int) and other == 0 else NotImplemented
 
     def copy(self) -> Covariance:
         """Return an independent accumulator with the same sums."""
@@ -243,10 +253,11 @@ class Covariance:
             If the pivots span more than float64 resolves, so that no digit of a variance can be trusted.
         """
         value = _as_regularizer(regularizer)
-        diagonal, matrix = _as_penalty(penalty, self.n_features)
-        arrays = (not consume) + (matrix is not None)
+        diagonal, matrix, eps = _as_penalty(penalty, self.n_features)
+        # a matrix penalty is kept, and "auto" factorises it
+        arrays = (not consume) + (matrix is not None) * (2 if value is None else 1)
         _require_square(self.n_features, "the factor", "pass consume=True to factorise in place of C", arrays)
-        hessian = Hessian._wrap(self._core.factorize(value, diagonal, matrix, consume), self.feature_space)
+        hessian = Hessian._wrap(self._core.factorize(value, diagonal, matrix, eps, consume), self.feature_space)
         _warn_if_unresolved(hessian)
         return hessian
 
@@ -257,7 +268,7 @@ def _require_square(n: int, what: str, remedy: str, arrays: int = 1) -> None:
 
 def _as_outputs(targets: ArrayLike) -> NDArray[np.float64]:
     """Targets as (n_targets, n_outputs)."""
-    array = np.asarray(targets)
+    array = as_array(targets, "targets")
     if array.ndim == 1:
         array = array[:, None]
     elif array.ndim != 2:
@@ -273,23 +284,33 @@ def _as_regularizer(regularizer: float | str) -> float | None:
         raise ValueError(f'regularizer is {regularizer!r}: expected a number or "auto"')
     if isinstance(regularizer, bool) or not isinstance(regularizer, (int, float, np.integer, np.floating)):
         raise TypeError(f'regularizer is {regularizer!r}: expected a number or "auto"')
-    return float(regularizer)
+    return _as_float(regularizer, "regularizer")
+
+
+def _as_float(value: float, name: str) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{name} is too large for float64") from None
 
 
 def _as_penalty(
     penalty: ArrayLike | None, n_features: int
-) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
-    """Λ as a diagonal or as a matrix."""
+) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None, float]:
+    """Λ as a diagonal or as a matrix, and the machine precision of its numbers."""
+    eps = float(np.finfo(np.float64).eps)
     if penalty is None:
-        return None, None
-    array = np.asarray(penalty)
+        return None, None, eps
+    array = as_array(penalty, "penalty")
     if array.ndim not in (1, 2):
         raise ValueError(
             f"penalty has shape {array.shape} but there are {n_features} features: "
             f"pass ({n_features},) or ({n_features}, {n_features})"
         )
+    if array.dtype in (np.float16, np.float32):
+        eps = float(np.finfo(array.dtype).eps)
     array = as_floats(array, "penalty", ndim=array.ndim, double=True)
-    return (array, None) if array.ndim == 1 else (None, array)
+    return (array, None, eps) if array.ndim == 1 else (None, array, eps)
 
 
 def _warn_if_unresolved(hessian: Hessian) -> None:

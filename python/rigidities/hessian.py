@@ -14,7 +14,7 @@ import numpy as np
 
 from rigidities import memory
 from rigidities._core import Hessian as CoreHessian
-from rigidities.rows import CheckedRows, Reduction, Rows, as_floats, reduce_rows
+from rigidities.rows import CheckedRows, Reduction, Rows, as_array, as_floats, reduce_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,6 +45,15 @@ class Hessian:
 
     def __repr__(self) -> str:
         return f"Hessian(n_features={self.n_features}, n_rows={self.n_rows}, regularizer={self.regularizer:g})"
+
+    def __copy__(self) -> Hessian:
+        return self  # nothing about it changes
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Hessian:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError("a Hessian cannot be pickled: pickle the Covariance, and factorize where it is needed")
 
     @property
     def n_features(self) -> int:
@@ -118,7 +127,7 @@ class Hessian:
         ValueError
             If B has another number of rows, or an entry that is not finite.
         """
-        array = np.asarray(B)
+        array = as_array(B, "B")
         columns = as_floats(array[:, None] if array.ndim == 1 else array, "B", ndim=2, double=True)
         solved = self._core.solve(columns)
         return solved[:, 0].copy() if array.ndim == 1 else np.ascontiguousarray(solved)
@@ -272,16 +281,16 @@ def _reciprocal(variance: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def component_indices(components: Any, n_features: int) -> list[NDArray[np.int64]]:
     """Components in any of their forms as arrays of feature indices. The core checks ranges and repeats."""
-    if isinstance(components, np.ndarray) and components.dtype == object:
-        components = list(components)
+    if not isinstance(components, np.ndarray) or components.dtype == object:
+        try:
+            components = list(components)
+        except TypeError:
+            text = f"components is {components!r}: expected index arrays, slices, masks or block sizes"
+            raise TypeError(text) from None
     array = np.asarray(components) if _are_sizes(components) else None
     if array is not None:
         return _blocks(array, n_features)
-    try:
-        entries = list(components)
-    except TypeError:
-        raise TypeError(f"components is {components!r}: expected index arrays, slices, masks or block sizes") from None
-    return [_indices(entry, i, n_features) for i, entry in enumerate(entries)]
+    return [_indices(entry, i, n_features) for i, entry in enumerate(components)]
 
 
 def _are_sizes(components: Any) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from rigidities import _core
+from rigidities import _core, memory
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -76,11 +76,16 @@ class CheckedRows:
             )
 
 
+def as_array(values: ArrayLike, name: str) -> NDArray[Any]:
+    """Return any array, but no masked one: its mask would be lost without a word."""
+    if isinstance(values, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array: leave the masked entries out, or fill them")
+    return np.asarray(values)
+
+
 def as_floats(values: ArrayLike, name: str, *, ndim: int, double: bool = False) -> NDArray[Any]:
     """Return `values` as an aligned float32 or float64 array (with `double`: float64) of `ndim` dimensions."""
-    if isinstance(values, np.ma.MaskedArray):
-        raise TypeError(f"{name} is a masked array: leave the masked rows out, or fill them")
-    array = np.asarray(values)
+    array = as_array(values, name)
     if array.dtype not in _FLOATS[: 1 if double else 2]:
         array = _to_float(array, name, double)
     if array.ndim != ndim:
@@ -108,7 +113,7 @@ def as_groups(groups: ArrayLike | None) -> NDArray[np.int64] | None:
     """Return labels as contiguous int64, or None."""
     if groups is None:
         return None
-    array = np.asarray(groups)
+    array = as_array(groups, "groups")
     if array.ndim != 1:
         raise ValueError(f"groups has shape {array.shape}: expected one integer label per row, (n_rows,)")
     if array.dtype.kind not in "iu" and array.size:
@@ -147,6 +152,8 @@ def reduce_rows(
         If the features are not real numbers or the labels not integers.
     """
     rows = CheckedRows.of(X, groups)
-    reduced = _core.reduce_rows(rows.values, rows.groups, reduction)
-    labels = np.arange(len(reduced)) if rows.groups is None else np.unique(rows.groups)
-    return labels, reduced
+    if isinstance(X, Rows) and groups is None:
+        groups = X.groups
+    labels = np.arange(len(rows.values)) if groups is None else np.unique(np.asarray(groups))
+    memory.require(8 * len(labels) * rows.values.shape[1], "the reduced rows", "reduce fewer at a time")
+    return labels, _core.reduce_rows(rows.values, rows.groups, reduction)

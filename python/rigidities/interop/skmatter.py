@@ -18,6 +18,7 @@ import numpy as np
 from rigidities.covariance import Covariance
 from rigidities.exceptions import IllConditionedWarning, NotPositiveDefiniteError
 from rigidities.hessian import Hessian, component_indices
+from rigidities.rows import reduce_rows
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -204,15 +205,15 @@ class _Pseudo:
         return len(self.root)
 
     def rigidity(self, rows: NDArray[Any]) -> NDArray[np.float64]:
-        rigidity: NDArray[np.float64] = 1.0 / np.square(rows @ self.root).sum(axis=1)
-        return rigidity
+        return self.component_rigidity(rows, [np.arange(self.n_features)], None)[:, 0]
 
     def component_rigidity(
         self, rows: NDArray[Any], components: list[NDArray[np.int64]], groups: NDArray[np.int64] | None
     ) -> NDArray[np.float64]:
-        if groups is not None:
-            starts = np.flatnonzero(np.diff(groups, prepend=-1))
-            rows = np.add.reduceat(rows, starts) / np.bincount(groups)[:, None]
-        variances = [np.square(rows[:, c] @ self.root[c]).sum(axis=1) for c in components]
-        rigidities: NDArray[np.float64] = 1.0 / np.stack(variances, axis=1)
-        return rigidities
+        if rows.shape[1] != self.n_features:
+            raise ValueError(f"features have {rows.shape[1]} columns but {self.n_features} were expected")
+        _, rows = reduce_rows(rows, groups)  # checks them, too
+        columns = [np.square(rows[:, c] @ self.root[c]).sum(axis=1) for c in components]
+        variances: NDArray[np.float64] = np.stack(columns, axis=1)
+        with np.errstate(divide="ignore"):
+            return np.reciprocal(variances, out=variances)

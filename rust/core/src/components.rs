@@ -10,7 +10,7 @@ use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::matmul::triangular::{self, BlockStructure};
 use faer::linalg::qr::no_pivoting::factor::{qr_in_place, qr_in_place_scratch, recommended_block_size};
 use faer::linalg::triangular_solve::solve_lower_triangular_in_place;
-use faer::{Accum, Mat};
+use faer::{Accum, Par};
 
 use crate::error::{Error, Result};
 use crate::execution::Execution;
@@ -63,7 +63,7 @@ fn sorted_features(component: usize, features: &[i64], n_features: usize) -> Res
 struct Way<'a> {
     features: &'a [usize],
     /// R of the diagonal block, where that is the way.
-    factor: Option<Mat<f64>>,
+    factor: Option<Panel>,
     /// Rows with the features of the component alone, or zero elsewhere from the first of them on.
     gathered: Panel,
     product: Panel,
@@ -99,27 +99,31 @@ impl Hessian {
         let (size, height, rows) = (features.len() as f64, tail as f64, n as f64);
         let by_block = 0.5 * height * height * size + height * size * size + 0.5 * rows * size * size;
         let masked = 0.5 * rows * height * height <= by_block;
-        let factor = if masked { None } else { Some(self.inverse_block_factor(features, run)) };
+        let factor = if masked { None } else { Some(self.inverse_block_factor(features, run)?) };
         let at_once = SOLVE_ROWS.min(n);
         let gathered = Panel::zeros(at_once, if masked { tail } else { features.len() })?;
         let product = Panel::zeros(if masked { 0 } else { at_once }, features.len())?;
         Ok(Way { features, factor, gathered, product })
     }
 
-    /// Upper triangular R with RᵀR = (H⁻¹)_cc, from M_c = L⁻¹E_c = Q R.
-    fn inverse_block_factor(&self, features: &[usize], run: &Execution) -> Mat<f64> {
+    /// Upper triangular R with RᵀR = (H⁻¹)_cc, from M_c = L⁻¹E_c = Q R. The QR runs on one thread: on several its bits would
+    /// depend on their number.
+    fn inverse_block_factor(&self, features: &[usize], run: &Execution) -> Result<Panel> {
         let (start, size) = (features[0], features.len());
         let n = self.n_features() - start; // rows above are zero
-        let mut m = Mat::<f64>::zeros(n, size);
-        features.iter().enumerate().for_each(|(column, &feature)| m[(feature - start, column)] = 1.0);
+        let mut m = Panel::zeros(size, n)?;
+        features.iter().enumerate().for_each(|(column, &feature)| m.row_mut(column)[feature - start] = 1.0);
         let tail = self.lower().submatrix(start, start, n, n);
-        solve_lower_triangular_in_place(tail, m.as_mut(), run.par_for(size));
+        solve_lower_triangular_in_place(tail, m.columns_mut(size), run.par_for(size));
         let block_size = recommended_block_size::<f64>(n, size);
-        let mut householder = Mat::<f64>::zeros(block_size, size);
-        let scratch = qr_in_place_scratch::<f64>(n, size, block_size, run.par, Default::default());
+        let mut householder = Panel::zeros(size, block_size)?;
+        let scratch = qr_in_place_scratch::<f64>(n, size, block_size, Par::Seq, Default::default());
         let mut memory = MemBuffer::new(scratch);
-        qr_in_place(m.as_mut(), householder.as_mut(), run.par, MemStack::new(&mut memory), Default::default());
-        m.submatrix(0, 0, size, size).to_owned()
+        let (a, q) = (m.columns_mut(size), householder.columns_mut(size));
+        qr_in_place(a, q, Par::Seq, MemStack::new(&mut memory), Default::default());
+        let mut factor = Panel::zeros(size, size)?;
+        factor.columns_mut(size).copy_from(m.columns(size).subrows(0, size));
+        Ok(factor)
     }
 
     /// v_c of the first `n` gathered rows.
@@ -132,7 +136,7 @@ impl Hessian {
         };
         let (upper, full) = (BlockStructure::TriangularUpper, BlockStructure::Rectangular);
         let (g, z, par) = (way.gathered.columns(n), way.product.columns_mut(n), run.par_for(n.min(way.features.len())));
-        triangular::matmul(z, full, Accum::Replace, factor, upper, g, full, 1.0, par);
+        triangular::matmul(z, full, Accum::Replace, factor.columns(way.features.len()), upper, g, full, 1.0, par);
         row_norms(&way.product, n, run)
     }
 }

@@ -73,7 +73,7 @@ impl Hessian {
         Ok(match &self.penalty {
             Penalty::Identity => diagonal(&|_| 1.0 + jitter),
             Penalty::Diagonal(values) => diagonal(&|j| values[j] + jitter),
-            Penalty::Matrix(matrix) => {
+            Penalty::Matrix(matrix, _) => {
                 let mut inverse = Panel::zeros(columns.len(), p)?;
                 (0..columns.len()).for_each(|j| inverse.row_mut(j)[start..].copy_from_slice(block.row(j)));
                 self.back_substitute(inverse.columns_mut(columns.len()), run);

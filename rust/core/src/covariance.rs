@@ -15,7 +15,7 @@ use crate::hessian::Hessian;
 use crate::panel::Panel;
 use crate::penalty::{Penalty, Regularizer};
 use crate::rows::{Batch, Element, squared_norm};
-use crate::triangle::{Moments, Square, add_gram, mirror};
+use crate::triangle::{Moments, Square, add_gram, mirror, zeros};
 
 /// Target rows that wait before they are summed. 256: deep enough for the kernels' peak (37 to 40 Gmultiplications/s on one AVX2
 /// core at depths of 128 to 384, 31 to 35 at 512, p = 512 to 2048), and what waits costs a factorisation little.
@@ -217,7 +217,8 @@ impl Covariance {
         let waiting = self.stage.len;
         let n = batch.rows.n_targets();
         if waiting + n < STAGE_ROWS {
-            return self.stage.push(batch, 0..n, run);
+            self.stage.push(batch, 0..n, run)?;
+            return run.check().inspect_err(|_| self.stage.truncate(waiting));
         }
         let mut backup = None;
         let outcome = self.take_blocks(batch, run, &mut backup);
@@ -369,7 +370,11 @@ impl Covariance {
         consume: bool,
         run: &Execution,
     ) -> Result<Hessian> {
-        let choice = regularizer.settle(&penalty, self.trace()?, self.n_features, run)?;
+        let trace = self.trace()?;
+        if !trace.is_finite() {
+            return Err(Error::SumOverflow(trace));
+        }
+        let choice = regularizer.settle(&penalty, trace, self.n_features, run)?;
         let moments = self.all_moments(run);
         let (mut array, kept) = if consume {
             let mut array = self.sums.take().ok_or(Error::Consumed)?;
@@ -382,7 +387,8 @@ impl Covariance {
             (array, None)
         };
         penalty.add_to(array.as_mut(), &choice);
-        let outcome = match cholesky::factorize(array.as_mut(), run) {
+        // looked at once more at the end: who interrupts a call does not get its result, so C must not be gone for it
+        let outcome = match cholesky::factorize(array.as_mut(), run).and_then(|done| run.check().map(|()| done)) {
             Ok(Ok(())) => return Ok(Hessian::new(array, penalty, choice, moments)),
             Ok(Err(pivot)) => Error::NotPositiveDefinite {
                 pivot: pivot.index,
@@ -402,9 +408,12 @@ impl Covariance {
     /// All state, to be stored.
     pub fn snapshot(&self) -> Result<Snapshot> {
         let sums = self.sums()?;
+        let mut lower = zeros(self.n_features * (self.n_features + 1) / 2)?;
+        let entries = (0..self.n_features).flat_map(|j| sums.lower_column(j));
+        lower.iter_mut().zip(entries).for_each(|(out, x)| *out = *x);
         Ok(Snapshot {
             n_features: self.n_features,
-            lower: (0..self.n_features).flat_map(|j| sums.lower_column(j)).copied().collect(),
+            lower,
             moments: self.moments.clone(),
             decided: self.decided,
             waiting_rows: self.stage.rows().flatten().copied().collect(),

@@ -47,9 +47,15 @@ pub enum Error {
         of: &'static str,
     },
 
-    /// NaN or infinity among the features.
-    #[error("features[{row}, {column}] is {value}: features must be finite; nothing of this call was taken")]
+    /// An array without a single column.
+    #[error("features have no columns: pass at least one")]
+    NoColumns,
+
+    /// NaN or infinity among the features, or among right-hand sides.
+    #[error("{what}[{row}, {column}] is {value}: only finite numbers are taken")]
     NonFinite {
+        /// the argument
+        what: &'static str,
         /// row of the array that was passed
         row: usize,
         /// its column
@@ -121,9 +127,14 @@ pub enum Error {
 
     /// λ is to be found from the data, and there are none.
     #[error(
-        "nothing was summed (C = 0), so \"auto\" has no scale to choose a regularizer from: add data or pass a number"
+        "nothing was summed (the trace of C is {0:?}), so \"auto\" has no scale to choose a regularizer from: add data or pass a \
+         number"
     )]
-    NothingSummed,
+    NothingSummed(f64),
+
+    /// The sums overflowed.
+    #[error("the trace of C is {0}: the sums have overflowed; rescale the features or weights")]
+    SumOverflow(f64),
 
     /// A penalty of the wrong size.
     #[error(
@@ -160,16 +171,20 @@ pub enum Error {
         upper: f64,
     },
 
-    /// A penalty that rewards some direction, or none at all.
-    #[error(
-        "penalty has eigenvalues from {smallest:.3e} to {largest:.3e}: a penalty is positive semi-definite and not zero"
-    )]
+    /// A penalty that rewards some direction.
+    #[error("penalty is not positive semi-definite: with its rounding on the diagonal, its pivot {pivot} is {value:?}")]
     PenaltyIndefinite {
-        /// smallest eigenvalue
-        smallest: f64,
-        /// largest eigenvalue
-        largest: f64,
+        /// index of the pivot
+        pivot: usize,
+        /// its value
+        value: f64,
     },
+
+    /// A penalty of zeros.
+    #[error(
+        "penalty is zero: \"auto\" cannot choose the strength of nothing; pass a regularizer or a penalty that is not zero"
+    )]
+    PenaltyZero,
 
     /// The Cholesky factorisation met a pivot that is not positive.
     #[error(
@@ -218,10 +233,6 @@ pub enum Error {
     /// No targets were accumulated.
     #[error("no targets were accumulated, so there is no fit: pass targets to every update")]
     NotFitted,
-
-    /// An eigenvalue problem that did not converge.
-    #[error("the eigenvalues of the penalty did not converge")]
-    Eigenvalues,
 
     /// The allocator refused.
     #[error("could not allocate {bytes} bytes")]

@@ -92,7 +92,7 @@ impl Hessian {
             return Err(Error::RightHandSide { got: b.len(), expected: p });
         }
         if let Some(i) = b.iter().position(|x| !x.is_finite()) {
-            return Err(Error::NonFinite { row: i % p, column: i / p, value: b[i] });
+            return Err(Error::NonFinite { what: "B", row: i % p, column: i / p, value: b[i] });
         }
         for block in b.chunks_mut(SOLVE_ROWS * p) {
             run.check()?;

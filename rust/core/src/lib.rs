@@ -38,4 +38,4 @@ pub use execution::Execution;
 pub use hessian::Hessian;
 pub use penalty::{Penalty, Reason, Regularizer};
 pub use rows::{Batch, Element, Groups, Reduction, RowBlock};
-pub use triangle::{Moments, Square};
+pub use triangle::{Moments, Square, zeros};

@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use faer::MatMut;
-use faer::diag::DiagMut;
-use faer::dyn_stack::{MemBuffer, MemStack};
-use faer::linalg::evd::{ComputeEigenvectors, self_adjoint_evd, self_adjoint_evd_scratch};
+use faer::linalg::triangular_solve::{solve_lower_triangular_in_place, solve_upper_triangular_in_place};
+use faer::{MatMut, Par};
 use ndarray::ArrayView2;
 
+use crate::cholesky;
 use crate::error::{Error, Result};
 use crate::execution::Execution;
+use crate::rows::squared_norm;
 use crate::triangle::Square;
 
 /// Unit roundoff of float64 sums.
@@ -22,6 +22,9 @@ const SAFETY: f64 = 2.0;
 /// Entries of a symmetric penalty may differ across the diagonal by so much of the largest: what a product such as K_MM leaves.
 const SYMMETRY_TOLERANCE: f64 = 1e-10;
 
+/// Steps of a power iteration: (λ₂/λ₁)¹⁰⁰ is below 1 % unless two eigenvalues are within 5 %, and then either will do.
+const POWER_STEPS: usize = 100;
+
 /// Λ in H = C + λΛ.
 pub enum Penalty {
     /// All features alike.
@@ -29,7 +32,8 @@ pub enum Penalty {
     /// One entry a feature; zeros leave a feature (an intercept) unpenalised.
     Diagonal(Vec<f64>),
     /// A symmetric positive semi-definite matrix, such as K_MM of a sparse kernel model.
-    Matrix(Square),
+    /// The second entry is the machine precision of the numbers that came in.
+    Matrix(Square, f64),
 }
 
 impl Penalty {
@@ -45,7 +49,7 @@ impl Penalty {
     }
 
     /// A matrix, given by its entries: finite, symmetric to rounding (the mean of both triangles is taken), no negative diagonal.
-    pub fn matrix(values: ArrayView2<'_, f64>, n_features: usize) -> Result<Self> {
+    pub fn matrix(values: ArrayView2<'_, f64>, eps: f64, n_features: usize) -> Result<Self> {
         if values.dim() != (n_features, n_features) {
             return Err(Error::PenaltyShape { got: format!("{:?}", values.dim()), expected: n_features });
         }
@@ -63,26 +67,26 @@ impl Penalty {
         for column in 0..n_features {
             for row in column + 1..n_features {
                 let (lower, upper) = (a[(row, column)], a[(column, row)]);
-                if (lower - upper).abs() > SYMMETRY_TOLERANCE * largest {
+                if (lower - upper).abs() > SYMMETRY_TOLERANCE.max(10.0 * eps) * largest {
                     return Err(Error::PenaltyAsymmetric { row, column, lower, upper });
                 }
                 a[(row, column)] = 0.5 * lower + 0.5 * upper;
                 a[(column, row)] = a[(row, column)];
             }
         }
-        Ok(Self::Matrix(square))
+        Ok(Self::Matrix(square, eps))
     }
 
-    /// Smallest and largest eigenvalue.
+    /// Smallest and largest eigenvalue, the smallest 0 where it is not above rounding.
     fn spectrum(&self, run: &Execution) -> Result<(f64, f64)> {
-        let values = match self {
-            Self::Identity => return Ok((1.0, 1.0)),
-            Self::Diagonal(values) => values.clone(),
-            Self::Matrix(matrix) => eigenvalues(matrix, run)?,
-        };
-        let smallest = values.iter().copied().fold(f64::INFINITY, f64::min);
-        let largest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        Ok((smallest, largest))
+        match self {
+            Self::Identity => Ok((1.0, 1.0)),
+            Self::Diagonal(values) => {
+                let largest = values.iter().copied().fold(0.0, f64::max);
+                Ok((values.iter().copied().fold(f64::INFINITY, f64::min), largest))
+            }
+            Self::Matrix(matrix, eps) => matrix_spectrum(matrix, matrix.n() as f64 * eps, run),
+        }
     }
 
     /// lower(C) += λ(Λ + jitter·I)
@@ -92,7 +96,7 @@ impl Penalty {
         match self {
             Self::Identity => (0..p).for_each(|j| c[(j, j)] += lambda),
             Self::Diagonal(values) => values.iter().enumerate().for_each(|(j, d)| c[(j, j)] += lambda * d),
-            Self::Matrix(matrix) => {
+            Self::Matrix(matrix, _) => {
                 for j in 0..p {
                     let column = matrix.lower_column(j);
                     column.iter().enumerate().for_each(|(i, value)| c[(j + i, j)] += lambda * value);
@@ -105,16 +109,52 @@ impl Penalty {
     }
 }
 
-/// Eigenvalues of a symmetric matrix.
-fn eigenvalues(matrix: &Square, run: &Execution) -> Result<Vec<f64>> {
-    let n = matrix.n();
-    let mut values = vec![0.0; n];
-    let scratch = self_adjoint_evd_scratch::<f64>(n, ComputeEigenvectors::No, run.par, Default::default());
-    let mut memory = MemBuffer::new(scratch);
-    let diagonal = DiagMut::from_slice_mut(&mut values);
-    self_adjoint_evd(matrix.as_ref(), diagonal, None, run.par, MemStack::new(&mut memory), Default::default())
-        .map_err(|_| Error::Eigenvalues)?;
-    Ok(values)
+/// Largest eigenvalue by powers of A, smallest by powers of A⁻¹: both from inside the spectrum, and close enough for a λ that has a
+/// margin of two. A factorisation can be interrupted, and gives the same bits on any number of threads; an eigensolver's neither.
+fn matrix_spectrum(a: &Square, rounding: f64, run: &Execution) -> Result<(f64, f64)> {
+    let largest = power_iteration(a.n(), |x| multiply(a, x));
+    if largest == 0.0 {
+        return Ok((0.0, 0.0));
+    }
+    let mut factor = a.try_clone()?;
+    if cholesky::factorize(factor.as_mut(), run)?.is_ok() {
+        let l = factor.as_ref();
+        let inverse = power_iteration(a.n(), |x| {
+            let mut x = MatMut::from_column_major_slice_mut(x, a.n(), 1);
+            solve_lower_triangular_in_place(l, x.as_mut(), Par::Seq);
+            solve_upper_triangular_in_place(l.transpose(), x, Par::Seq);
+        });
+        let smallest = 1.0 / inverse;
+        return Ok((if smallest > rounding * largest { smallest } else { 0.0 }, largest));
+    }
+    let mut shifted = a.try_clone()?;
+    (0..a.n()).for_each(|j| shifted.as_mut()[(j, j)] += 2.0 * rounding * largest);
+    match cholesky::factorize(shifted.as_mut(), run)? {
+        Ok(()) => Ok((0.0, largest)),
+        Err(pivot) => Err(Error::PenaltyIndefinite { pivot: pivot.index, value: pivot.value }),
+    }
+}
+
+/// x ← A x for symmetric A.
+fn multiply(a: &Square, x: &mut [f64]) {
+    let product: Vec<f64> = (0..a.n()).map(|j| a.column(j).iter().zip(&*x).map(|(a, x)| a * x).sum()).collect();
+    x.copy_from_slice(&product);
+}
+
+/// ‖A x‖ for the unit vector x that steps of x ← A x/‖A x‖ lead to: at most the largest eigenvalue, and mostly within a per cent of it.
+fn power_iteration(n: usize, mut apply: impl FnMut(&mut [f64])) -> f64 {
+    // no two entries alike, signs that follow no period: at right angles to no eigenvector that data would have
+    let mut x: Vec<f64> = (0..n).map(|i| ((i * i) as f64 * 0.618 + 1.0).sin() + 0.1).collect();
+    let mut norm = squared_norm(&x).sqrt();
+    for _ in 0..POWER_STEPS {
+        if norm == 0.0 {
+            break;
+        }
+        x.iter_mut().for_each(|x| *x /= norm);
+        apply(&mut x);
+        norm = squared_norm(&x).sqrt();
+    }
+    norm
 }
 
 /// What the caller asks for.
@@ -173,16 +213,16 @@ impl Regularizer {
 }
 
 fn guaranteed(penalty: &Penalty, trace: f64, n_features: usize, run: &Execution) -> Result<Choice> {
-    if trace == 0.0 {
-        return Err(Error::NothingSummed);
+    let shift = SAFETY * (n_features as f64 + 1.0) * UNIT_ROUNDOFF * trace;
+    if shift < f64::MIN_POSITIVE {
+        return Err(Error::NothingSummed(trace));
     }
     let (smallest, largest) = penalty.spectrum(run)?;
-    let rounding = n_features as f64 * f64::EPSILON * largest; // of the eigenvalues themselves
-    if largest <= 0.0 || smallest < -rounding {
-        return Err(Error::PenaltyIndefinite { smallest, largest });
+    if largest == 0.0 {
+        return Err(Error::PenaltyZero);
     }
-    let shift = SAFETY * (n_features as f64 + 1.0) * UNIT_ROUNDOFF * trace;
-    Ok(if smallest > rounding {
+    // an eigenvalue below rounding would ask for a λ at which rounding of λΛ itself is as large as the shift
+    Ok(if smallest > n_features as f64 * f64::EPSILON * largest {
         Choice { regularizer: shift / smallest, jitter: 0.0, reason: Reason::Guaranteed }
     } else {
         Choice { regularizer: shift / largest, jitter: largest, reason: Reason::GuaranteedWithJitter }

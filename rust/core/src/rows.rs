@@ -115,6 +115,9 @@ impl<'a, T: Element> RowBlock<'a, T> {
         if values.nrows() == 0 {
             return Err(Error::NoRows);
         }
+        if n_features == 0 {
+            return Err(Error::NoColumns);
+        }
         match groups.map(Groups::n_rows) {
             Some(got) if got != values.nrows() => {
                 Err(Error::Length { what: "groups", got, expected: values.nrows(), of: "rows" })
@@ -226,7 +229,7 @@ impl<'a, T: Element> RowBlock<'a, T> {
             for (column, &value) in self.values.row(row).iter().enumerate() {
                 let value = value.into();
                 if !value.is_finite() {
-                    return Error::NonFinite { row, column, value };
+                    return Error::NonFinite { what: "features", row, column, value };
                 }
             }
         }

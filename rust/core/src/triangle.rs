@@ -16,7 +16,7 @@ use crate::panel::Panel;
 const TILE: usize = 64;
 
 /// A vector of zeros, or an error where the allocator refuses (the pages themselves are only touched when written).
-pub(crate) fn zeros(len: usize) -> Result<Vec<f64>> {
+pub fn zeros(len: usize) -> Result<Vec<f64>> {
     let refused = |_| Error::OutOfMemory { bytes: len.saturating_mul(size_of::<f64>()) };
     Vec::<f64>::new().try_reserve_exact(len).map_err(refused)?;
     Ok(vec![0.0; len])

@@ -79,6 +79,11 @@ pub fn to_matrix<'py>(
     PyArray1::from_vec(py, values).reshape([rows, columns])
 }
 
+/// An array by NumPy itself, which says so where memory is short.
+pub fn empty_matrix<'py>(py: Python<'py>, rows: usize, columns: usize) -> PyResult<Bound<'py, PyArray2<f64>>> {
+    Ok(py.import("numpy")?.getattr("empty")?.call1(((rows, columns),))?.cast_into()?)
+}
+
 /// Target rows, in the order of the sorted labels.
 #[pyfunction]
 pub fn reduce_rows<'py>(

@@ -1,7 +1,5 @@
 //! `_core.Covariance`: an accumulator behind a lock, so that no thread sees half an update.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use ndarray::ArrayView2;
 use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
@@ -9,30 +7,27 @@ use pyo3::types::PyDict;
 use rigidities_core as core;
 use rigidities_core::{Batch, Element, Moments, Penalty, Reduction, Regularizer, Snapshot};
 
-use crate::arrays::{Features, Grouping, with_rows, with_view};
+use crate::arrays::{Features, Grouping, empty_matrix, with_rows, with_view};
+use crate::guarded::Guarded;
 use crate::hessian::Hessian;
 use crate::raised::Outcome;
 use crate::threads::execute;
 
 /// Sums over the data.
 #[pyclass(frozen, module = "rigidities._core")]
-pub struct Covariance(Mutex<core::Covariance>);
+pub struct Covariance(Guarded<core::Covariance>);
 
 /// Weights and targets of a batch.
 type Extras<'a> = (Option<&'a [f64]>, Option<ArrayView2<'a, f64>>);
 
 impl Covariance {
-    fn lock(&self) -> MutexGuard<'_, core::Covariance> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn update_rows<T: Element>(
         &self,
         view: ArrayView2<'_, T>,
         groups: (Option<&[i64]>, Reduction),
         (weights, targets): Extras<'_>,
     ) -> Outcome<()> {
-        let guard = &mut *self.lock();
+        let guard = &mut *self.0.lock()?;
         let p = guard.n_features();
         with_rows(view, groups, p, |rows| {
             let batch = Batch::new(*rows, weights, targets)?;
@@ -45,7 +40,7 @@ impl Covariance {
 impl Covariance {
     #[new]
     fn new(n_features: usize) -> Outcome<Self> {
-        Ok(Self(Mutex::new(core::Covariance::new(n_features)?)))
+        Ok(Self(Guarded::new(core::Covariance::new(n_features)?)))
     }
 
     fn update(
@@ -72,11 +67,11 @@ impl Covariance {
         py.detach(|| {
             let (mine, theirs);
             if std::ptr::from_ref(self) < std::ptr::from_ref(other) {
-                mine = self.lock();
-                theirs = other.lock();
+                mine = self.0.lock()?;
+                theirs = other.0.lock()?;
             } else {
-                theirs = other.lock();
-                mine = self.lock();
+                theirs = other.0.lock()?;
+                mine = self.0.lock()?;
             }
             let (mut mine, theirs) = (mine, &*theirs);
             let mine = &mut *mine;
@@ -86,9 +81,9 @@ impl Covariance {
 
     fn scaled(&self, py: Python<'_>, weight: f64) -> Outcome<Self> {
         py.detach(|| {
-            let guard = &*self.lock();
+            let guard = &*self.0.lock()?;
             let scaled = execute(square(guard.n_features()), |run| guard.scaled(weight, run))?;
-            Ok(Self(Mutex::new(scaled)))
+            Ok(Self(Guarded::new(scaled)))
         })
     }
 
@@ -97,12 +92,12 @@ impl Covariance {
     }
 
     fn matrix<'py>(&self, py: Python<'py>) -> Outcome<Bound<'py, PyArray2<f64>>> {
-        let p = self.n_features(py);
-        let array = PyArray2::zeros(py, [p, p], false);
+        let p = self.n_features(py)?;
+        let array = empty_matrix(py, p, p)?;
         let mut out = array.readwrite();
         let values = out.as_slice_mut().map_err(PyErr::from)?;
         py.detach(|| {
-            let guard = &*self.lock();
+            let guard = &*self.0.lock()?;
             execute(square(p), |run| guard.write_matrix(values, run))
         })?;
         drop(out);
@@ -110,43 +105,44 @@ impl Covariance {
     }
 
     #[getter]
-    fn n_features(&self, py: Python<'_>) -> usize {
-        py.detach(|| self.lock().n_features())
+    fn n_features(&self, py: Python<'_>) -> Outcome<usize> {
+        py.detach(|| Ok(self.0.lock()?.n_features()))
     }
 
     #[getter]
-    fn n_rows(&self, py: Python<'_>) -> usize {
-        py.detach(|| self.lock().n_rows())
+    fn n_rows(&self, py: Python<'_>) -> Outcome<usize> {
+        py.detach(|| Ok(self.0.lock()?.n_rows()))
     }
 
     #[getter]
-    fn n_outputs(&self, py: Python<'_>) -> usize {
-        py.detach(|| self.lock().n_outputs())
+    fn n_outputs(&self, py: Python<'_>) -> Outcome<usize> {
+        py.detach(|| Ok(self.0.lock()?.n_outputs()))
     }
 
     #[getter]
     fn trace(&self, py: Python<'_>) -> Outcome<f64> {
-        Ok(py.detach(|| self.lock().trace())?)
+        py.detach(|| Ok(self.0.lock()?.trace()?))
     }
 
-    #[pyo3(signature = (regularizer, diagonal, matrix, consume))]
+    #[pyo3(signature = (regularizer, diagonal, matrix, matrix_eps, consume))]
     fn factorize(
         &self,
         py: Python<'_>,
         regularizer: Option<f64>,
         diagonal: Option<PyReadonlyArray1<'_, f64>>,
         matrix: Option<PyReadonlyArray2<'_, f64>>,
+        matrix_eps: f64,
         consume: bool,
     ) -> Outcome<Hessian> {
         let regularizer = regularizer.map_or(Regularizer::Guaranteed, Regularizer::Value);
         let diagonal = diagonal.map(|diagonal| diagonal.as_array().to_vec());
         let matrix = matrix.as_ref().map(|matrix| matrix.as_array());
         py.detach(|| {
-            let guard = &mut *self.lock();
+            let guard = &mut *self.0.lock()?;
             let p = guard.n_features();
             let penalty = match (diagonal, matrix) {
                 (Some(values), _) => Penalty::diagonal(values, p)?,
-                (None, Some(view)) => Penalty::matrix(view, p)?,
+                (None, Some(view)) => Penalty::matrix(view, matrix_eps, p)?,
                 (None, None) => Penalty::Identity,
             };
             let work = square(p) * p as f64 / 6.0;
@@ -155,7 +151,7 @@ impl Covariance {
     }
 
     fn snapshot<'py>(&self, py: Python<'py>) -> Outcome<Bound<'py, PyDict>> {
-        let snapshot = py.detach(|| self.lock().snapshot())?;
+        let snapshot = py.detach(|| Outcome::Ok(self.0.lock()?.snapshot()?))?;
         let state = PyDict::new(py);
         state.set_item("n_features", snapshot.n_features)?;
         state.set_item("n_rows", snapshot.moments.n_rows)?;
@@ -191,7 +187,7 @@ impl Covariance {
             waiting_rows: vector("waiting_rows")?,
             waiting_targets: vector("waiting_targets")?,
         };
-        Ok(Self(Mutex::new(core::Covariance::from_snapshot(snapshot)?)))
+        Ok(Self(Guarded::new(core::Covariance::from_snapshot(snapshot)?)))
     }
 }
 

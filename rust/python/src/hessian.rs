@@ -3,7 +3,7 @@
 use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
 use rigidities_core as core;
-use rigidities_core::{Components, Element, RowBlock};
+use rigidities_core::{Components, Element, RowBlock, zeros};
 
 use crate::arrays::{Features, Grouping, to_matrix, with_rows, with_view};
 use crate::raised::Outcome;
@@ -87,10 +87,11 @@ impl Hessian {
             return Err(core::Error::RightHandSide { got: view.nrows(), expected: p }.into());
         }
         let solved = py.detach(|| {
-            let mut columns: Vec<f64> = view.t().iter().copied().collect();
+            let mut columns = zeros(p * k)?;
+            columns.iter_mut().zip(view.t()).for_each(|(out, x)| *out = *x);
             let values = &mut columns;
             execute((p * p * k) as f64, |run| self.0.solve_in_place(values, run))?;
-            Ok::<_, crate::raised::Raised>(columns)
+            Outcome::Ok(columns)
         })?;
         Ok(to_matrix(py, solved, k, p)?.transpose()?)
     }

@@ -5,6 +5,7 @@
 
 mod arrays;
 mod covariance;
+mod guarded;
 mod hessian;
 mod raised;
 mod threads;

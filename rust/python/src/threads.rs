@@ -19,6 +19,9 @@ const SMALL: f64 = 2e6;
 /// How often the calling thread looks for Ctrl-C while the pool works.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 
+/// More threads than any machine of today has cores for; beyond, waiting for one another takes all their time.
+const MAX_THREADS: usize = 1024;
+
 /// What `set_num_threads` asked for; 0 until then.
 static REQUESTED: AtomicUsize = AtomicUsize::new(0);
 
@@ -35,19 +38,24 @@ pub fn get_num_threads() -> PyResult<usize> {
         requested => return Ok(requested),
     }
     match env::var("RIGIDITIES_NUM_THREADS") {
-        Ok(text) => match text.trim().parse() {
-            Ok(n) if n > 0 => Ok(n),
-            _ => Err(PyValueError::new_err(format!("RIGIDITIES_NUM_THREADS is {text:?}: expected a positive integer"))),
+        Ok(text) if !text.trim().is_empty() => match text.trim().parse() {
+            Ok(n) if (1..=MAX_THREADS).contains(&n) => Ok(n),
+            _ => {
+                let text =
+                    format!("RIGIDITIES_NUM_THREADS is {text:?}: expected a positive integer, at most {MAX_THREADS}");
+                Err(PyValueError::new_err(text))
+            }
         },
-        Err(_) => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
+        _ => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
     }
 }
 
 /// Set the number of threads that computations use.
 #[pyfunction]
 pub fn set_num_threads(n_threads: usize) -> PyResult<()> {
-    if n_threads == 0 {
-        return Err(PyValueError::new_err("n_threads is 0: at least one thread is needed"));
+    if !(1..=MAX_THREADS).contains(&n_threads) {
+        let text = format!("n_threads is {n_threads}: at least one thread is needed, and at most {MAX_THREADS}");
+        return Err(PyValueError::new_err(text));
     }
     REQUESTED.store(n_threads, Ordering::Relaxed);
     Ok(())
