@@ -6,7 +6,6 @@ use std::sync::atomic::AtomicBool;
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use faer::Par;
 use ndarray::Array2;
 use rigidities_core::{Batch, Covariance, Execution, Hessian, Penalty, Reduction, Regularizer, Result, RowBlock};
 
@@ -20,7 +19,7 @@ fn main() {
 }
 
 fn parallel() -> Execution<'static> {
-    Execution::new(Par::rayon(0), &NEVER)
+    Execution::new(true, &NEVER)
 }
 
 fn features(p: usize) -> Array2<f64> {

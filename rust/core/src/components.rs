@@ -6,17 +6,16 @@
 //!   digits that the product M_cᵀM_c would lose (its condition is that of H, that of R the root);
 //! - by a solve with the masked row, at (p − s)²/2 a row with s the first feature of c.
 
+use faer::Par;
 use faer::dyn_stack::{MemBuffer, MemStack};
-use faer::linalg::matmul::triangular::{self, BlockStructure};
 use faer::linalg::qr::no_pivoting::factor::{qr_in_place, qr_in_place_scratch, recommended_block_size};
-use faer::linalg::triangular_solve::solve_lower_triangular_in_place;
-use faer::{Accum, Par};
 
 use crate::error::{Error, Result};
 use crate::execution::Execution;
 use crate::hessian::{Hessian, SOLVE_ROWS, for_each_block, row_norms};
 use crate::panel::Panel;
 use crate::rows::{Element, RowBlock};
+use crate::tiles;
 use crate::triangle::zeros;
 
 /// Sets of features, checked.
@@ -66,7 +65,6 @@ struct Way<'a> {
     factor: Option<Panel>,
     /// Rows with the features of the component alone, or zero elsewhere from the first of them on.
     gathered: Panel,
-    product: Panel,
 }
 
 impl Hessian {
@@ -102,8 +100,7 @@ impl Hessian {
         let factor = if masked { None } else { Some(self.inverse_block_factor(features, run)?) };
         let at_once = SOLVE_ROWS.min(n);
         let gathered = Panel::zeros(at_once, if masked { tail } else { features.len() })?;
-        let product = Panel::zeros(if masked { 0 } else { at_once }, features.len())?;
-        Ok(Way { features, factor, gathered, product })
+        Ok(Way { features, factor, gathered })
     }
 
     /// Upper triangular R with RᵀR = (H⁻¹)_cc, from M_c = L⁻¹E_c = Q R. The QR runs on one thread: on several its bits would
@@ -114,7 +111,7 @@ impl Hessian {
         let mut m = Panel::zeros(size, n)?;
         features.iter().enumerate().for_each(|(column, &feature)| m.row_mut(column)[feature - start] = 1.0);
         let tail = self.lower().submatrix(start, start, n, n);
-        solve_lower_triangular_in_place(tail, m.columns_mut(size), run.par_for(size));
+        tiles::solve_lower(tail, m.columns_mut(size), run);
         let block_size = recommended_block_size::<f64>(n, size);
         let mut householder = Panel::zeros(size, block_size)?;
         let scratch = qr_in_place_scratch::<f64>(n, size, block_size, Par::Seq, Default::default());
@@ -128,16 +125,15 @@ impl Hessian {
 
     /// v_c of the first `n` gathered rows.
     fn component_norms(&self, way: &mut Way<'_>, n: usize, run: &Execution) -> Vec<f64> {
-        let Some(factor) = &way.factor else {
-            let (start, height) = (way.features[0], self.n_features() - way.features[0]);
-            let tail = self.lower().submatrix(start, start, height, height);
-            solve_lower_triangular_in_place(tail, way.gathered.columns_mut(n), run.par_for(n));
-            return row_norms(&way.gathered, n, run);
-        };
-        let (upper, full) = (BlockStructure::TriangularUpper, BlockStructure::Rectangular);
-        let (g, z, par) = (way.gathered.columns(n), way.product.columns_mut(n), run.par_for(n.min(way.features.len())));
-        triangular::matmul(z, full, Accum::Replace, factor.columns(way.features.len()), upper, g, full, 1.0, par);
-        row_norms(&way.product, n, run)
+        let gathered = way.gathered.columns_mut(n);
+        match &way.factor {
+            Some(factor) => tiles::multiply_upper(factor.columns(way.features.len()), gathered, run),
+            None => {
+                let (start, height) = (way.features[0], self.n_features() - way.features[0]);
+                tiles::solve_lower(self.lower().submatrix(start, start, height, height), gathered, run);
+            }
+        }
+        row_norms(&way.gathered, n, run)
     }
 }
 

@@ -1,7 +1,6 @@
 //! How well the factor determines its answers: reciprocal condition and effective dimension.
 
 use faer::linalg::matmul::triangular::{self, BlockStructure};
-use faer::linalg::triangular_solve::solve_lower_triangular_in_place;
 use faer::{Accum, MatMut, MatRef, Par};
 
 use crate::error::Result;
@@ -10,6 +9,7 @@ use crate::hessian::{Hessian, SOLVE_ROWS};
 use crate::panel::Panel;
 use crate::penalty::Penalty;
 use crate::rows::squared_norm;
+use crate::tiles;
 
 /// Steps of the norm estimate; it settles after two or three.
 const MAX_STEPS: usize = 5;
@@ -65,7 +65,7 @@ impl Hessian {
         let mut block = Panel::zeros(columns.len(), n)?;
         (0..columns.len()).for_each(|j| block.row_mut(j)[j] = 1.0);
         let tail = self.lower().submatrix(start, start, n, n);
-        solve_lower_triangular_in_place(tail, block.columns_mut(columns.len()), run.par_for(columns.len()));
+        tiles::solve_lower(tail, block.columns_mut(columns.len()), run);
         let diagonal = |weight: &dyn Fn(usize) -> f64| {
             block.rows(0..columns.len()).zip(columns.clone()).map(|(z, j)| weight(j) * squared_norm(z)).sum()
         };

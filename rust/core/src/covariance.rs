@@ -15,7 +15,8 @@ use crate::hessian::Hessian;
 use crate::panel::Panel;
 use crate::penalty::{Penalty, Regularizer};
 use crate::rows::{Batch, Element, squared_norm};
-use crate::triangle::{Moments, Square, add_gram, mirror, zeros};
+use crate::tiles::mirror;
+use crate::triangle::{Moments, Square, add_gram, zeros};
 
 /// Target rows that wait before they are summed. 256: deep enough for the kernels' peak (37 to 40 Gmultiplications/s on one AVX2
 /// core at depths of 128 to 384, 31 to 35 at 512, p = 512 to 2048), and what waits costs a factorisation little.

@@ -5,10 +5,7 @@
 
 use std::ops::Range;
 
-use faer::linalg::matmul::matmul;
-use faer::linalg::matmul::triangular::{self, BlockStructure};
-use faer::linalg::triangular_solve::{solve_lower_triangular_in_place, solve_upper_triangular_in_place};
-use faer::{Accum, MatMut, MatRef};
+use faer::{MatMut, MatRef};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
@@ -16,10 +13,11 @@ use crate::execution::Execution;
 use crate::panel::Panel;
 use crate::penalty::{Choice, Penalty, Reason};
 use crate::rows::{Element, RowBlock, squared_norm};
-use crate::triangle::{Moments, Square, mirror, zeros};
+use crate::tiles::{self, mirror};
+use crate::triangle::{Moments, Square, zeros};
 
-/// Target rows that are solved for together: wide enough that the kernels reuse each block of L 256 times; 2 MB at p = 1024.
-pub(crate) const SOLVE_ROWS: usize = 256;
+/// Target rows that are solved for together: strips for eight cores; 4 MB at p = 1024.
+pub(crate) const SOLVE_ROWS: usize = 512;
 
 /// The factorised system.
 pub struct Hessian {
@@ -106,14 +104,12 @@ impl Hessian {
 
     /// Z = L⁻¹B in place of B.
     pub(crate) fn forward_substitute(&self, b: MatMut<'_, f64>, run: &Execution) {
-        let par = run.par_for(b.ncols());
-        solve_lower_triangular_in_place(self.lower(), b, par);
+        tiles::solve_lower(self.lower(), b, run);
     }
 
     /// X = L⁻ᵀZ in place of Z.
     pub(crate) fn back_substitute(&self, z: MatMut<'_, f64>, run: &Execution) {
-        let par = run.par_for(z.ncols());
-        solve_upper_triangular_in_place(self.lower().transpose(), z, par);
+        tiles::solve_lower_transposed(self.lower(), z, run);
     }
 
     /// v = gᵀH⁻¹g = ‖L⁻¹g‖² of each target row g. Dimensionless for unit weights; R = 1/v.
@@ -147,8 +143,7 @@ impl Hessian {
         let z = whitened.columns(n);
         let mut joint = zeros(n * n)?;
         let mut out = MatMut::from_column_major_slice_mut(&mut joint, n, n);
-        let (lower, full) = (BlockStructure::TriangularLower, BlockStructure::Rectangular);
-        triangular::matmul(out.as_mut(), lower, Accum::Replace, z.transpose(), full, z, full, 1.0, run.par_for(n));
+        tiles::gram(out.as_mut(), z.transpose(), 1.0, run);
         mirror(out, run);
         Ok(joint)
     }
@@ -168,8 +163,7 @@ impl Hessian {
         for_each_block(others, run, |targets, block| {
             self.forward_substitute(block.columns_mut(targets.len()), run);
             let out = out.as_mut().subcols_mut(targets.start, targets.len());
-            let par = run.par_for(n.min(targets.len()));
-            matmul(out, Accum::Replace, z.transpose(), block.columns(targets.len()), 1.0, par);
+            tiles::product(out, z.transpose(), block.columns(targets.len()), 1.0, run);
             Ok(())
         })?;
         Ok(joint)

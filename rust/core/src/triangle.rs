@@ -4,16 +4,15 @@
 //! one while something that may fail is under way, so that a refused update or a failed factorisation leaves no trace, and no
 //! third array is needed for it.
 
-use faer::linalg::matmul::matmul;
-use faer::linalg::matmul::triangular::{self, BlockStructure};
-use faer::{Accum, MatMut, MatRef};
+use faer::{MatMut, MatRef};
 
 use crate::error::{Error, Result};
 use crate::execution::Execution;
 use crate::panel::Panel;
+use crate::tiles::{self, mirror};
 
-/// Edge of the tiles in which a triangle is transposed: 64² × 8 bytes are 32 kB a side, which stays in L1/L2.
-const TILE: usize = 64;
+/// Columns below which it is not worth waking a second thread to go through a triangle.
+const SMALL: usize = 512;
 
 /// A vector of zeros, or an error where the allocator refuses (the pages themselves are only touched when written).
 pub fn zeros(len: usize) -> Result<Vec<f64>> {
@@ -65,7 +64,7 @@ impl Square {
     /// Call `f(j, column)` for all of them, to write.
     pub(crate) fn for_each_lower_column(&mut self, run: &Execution, f: impl Fn(usize, &mut [f64]) + Sync) {
         let n = self.n();
-        let run = if n > TILE { *run } else { Execution::sequential() };
+        let run = if n > SMALL { *run } else { Execution::sequential() };
         self.0.for_each_row(0..n, &run, |j, column| f(j, &mut column[j..]));
     }
 
@@ -91,51 +90,9 @@ impl Square {
     }
 }
 
-/// Copy the lower triangle onto the upper one.
-pub(crate) fn mirror(a: MatMut<'_, f64>, run: &Execution) {
-    let half = a.nrows() / 2;
-    if half == 0 {
-        return;
-    }
-    let (top, right, below, bottom) = a.split_at_mut(half, half);
-    let (left, others) = (
-        || transpose_into(right, below.as_ref(), run),
-        || join(run, half > TILE, || mirror(top, run), || mirror(bottom, run)),
-    );
-    join(run, half > TILE, left, others);
-}
-
-/// dst = srcᵀ
-fn transpose_into(mut dst: MatMut<'_, f64>, src: MatRef<'_, f64>, run: &Execution) {
-    let (m, n) = (dst.nrows(), dst.ncols());
-    if m.max(n) <= TILE {
-        dst.copy_from(src.transpose());
-    } else if m >= n {
-        let (top, bottom) = dst.split_at_row_mut(m / 2);
-        let (left, right) = src.split_at_col(m / 2);
-        join(run, true, || transpose_into(top, left, run), || transpose_into(bottom, right, run));
-    } else {
-        let (left, right) = dst.split_at_col_mut(n / 2);
-        let (top, bottom) = src.split_at_row(n / 2);
-        join(run, true, || transpose_into(left, top, run), || transpose_into(right, bottom, run));
-    }
-}
-
-fn join(run: &Execution, worth_it: bool, a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
-    if worth_it && run.is_parallel() {
-        rayon::join(a, b);
-    } else {
-        a();
-        b();
-    }
-}
-
 /// lower(C) += FᵀF for rows F.
 pub(crate) fn add_gram(c: MatMut<'_, f64>, f: MatRef<'_, f64>, run: &Execution) {
-    if f.nrows() > 0 {
-        let (lower, full) = (BlockStructure::TriangularLower, BlockStructure::Rectangular);
-        triangular::matmul(c, lower, Accum::Add, f.transpose(), full, f, full, 1.0, run.par);
-    }
+    tiles::gram(c, f.transpose(), 1.0, run);
 }
 
 /// What is summed beside C: b = Σ w f yᵀ, Σ w y², n, Σ ln w. Rows of weight 0 count nowhere.
@@ -160,7 +117,7 @@ impl Moments {
         if k > 0 && f.nrows() > 0 {
             let b = MatMut::from_column_major_slice_mut(&mut self.cross, p, k);
             let y = MatRef::from_row_major_slice(targets, f.nrows(), k);
-            matmul(b, Accum::Add, f.transpose(), y, 1.0, run.par_for(k));
+            tiles::product(b, f.transpose(), y, 1.0, run);
         }
     }
 

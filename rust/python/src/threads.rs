@@ -91,14 +91,11 @@ pub fn execute<R: Send>(work: f64, f: impl FnOnce(&Execution) -> Result<R> + Sen
     }
     let pool = pool()?;
     let stop = AtomicBool::new(false);
-    let par = match pool.current_num_threads() {
-        1 => faer::Par::Seq,
-        n => faer::Par::rayon(n),
-    };
+    let parallel = pool.current_num_threads() > 1;
     let (sender, receiver) = channel();
     let (result, signal) = pool.in_place_scope(|scope| {
         let stop = &stop;
-        scope.spawn(move |_| drop(sender.send(f(&Execution::new(par, stop)))));
+        scope.spawn(move |_| drop(sender.send(f(&Execution::new(parallel, stop)))));
         let mut signal = None;
         loop {
             match receiver.recv_timeout(SIGNAL_INTERVAL) {
