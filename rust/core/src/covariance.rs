@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use faer::MatRef;
+use faer::{MatMut, MatRef};
 
 use crate::cholesky;
 use crate::error::{Error, Result};
@@ -342,18 +342,23 @@ impl Covariance {
 
     /// Write C, both triangles, into an array of p × p.
     pub fn write_matrix(&self, out: &mut [f64], run: &Execution) -> Result<()> {
-        let mut c = faer::MatMut::from_column_major_slice_mut(out, self.n_features, self.n_features);
-        self.write_lower(c.as_mut(), run)?;
+        let (p, sums) = (self.n_features, self.sums()?);
+        for (j, column) in out.chunks_mut(p).enumerate() {
+            column[j..].copy_from_slice(sums.lower_column(j));
+        }
+        let mut c = MatMut::from_column_major_slice_mut(out, p, p);
+        add_gram(c.as_mut(), self.stage.matrix(p), run);
         mirror(c, run);
         Ok(())
     }
 
-    /// Write C, rows that wait included, into the lower triangle of `out`.
-    fn write_lower(&self, mut out: faer::MatMut<'_, f64>, run: &Execution) -> Result<()> {
+    /// The lower triangle of C, rows that wait included, in an array of its own.
+    fn lower_copy(&self, run: &Execution) -> Result<Square> {
         let sums = self.sums()?;
-        out.copy_from_triangular_lower(sums.as_ref());
-        add_gram(out, self.stage.matrix(self.n_features), run);
-        Ok(())
+        let mut copy = Square::zeros(self.n_features)?;
+        copy.for_each_lower_column(run, |j, column| column.copy_from_slice(sums.lower_column(j)));
+        add_gram(copy.as_mut(), self.stage.matrix(self.n_features), run);
+        Ok(copy)
     }
 
     /// b, Σ w y², n, Σ ln w, rows that wait included.
@@ -383,9 +388,7 @@ impl Covariance {
             add_gram(array.as_mut(), self.stage.matrix(self.n_features), run);
             (array, Some(diagonal))
         } else {
-            let mut array = Square::zeros(self.n_features)?;
-            self.write_lower(array.as_mut(), run)?;
-            (array, None)
+            (self.lower_copy(run)?, None)
         };
         penalty.add_to(array.as_mut(), &choice);
         // looked at once more at the end: who interrupts a call does not get its result, so C must not be gone for it
