@@ -37,6 +37,10 @@ from rigidities.interop import skmatter as drop_in
 QUIET = 0.05
 
 
+#: OpenBLAS's threads spin for some 25 ms after a call, on cores that the next one needs.
+PAUSE = 0.06
+
+
 @dataclass
 class Result:
     """One line of the table."""
@@ -70,7 +74,8 @@ def busy_fraction(seconds=0.3):
 
 
 def seconds(f):
-    """Duration of one call."""
+    """Duration of one call, once the threads of the one before have stopped spinning."""
+    time.sleep(PAUSE)
     start = time.perf_counter()
     f()
     return time.perf_counter() - start
