@@ -4,97 +4,17 @@
 //! when it is full, so that the boundaries of the batches change no bit of C, and single structures cost as little as big batches.
 //! Reading never disturbs what waits.
 
-use std::ops::Range;
-
-use faer::{MatMut, MatRef};
+use faer::MatMut;
 
 use crate::cholesky;
 use crate::error::{Error, Result};
 use crate::execution::Execution;
 use crate::hessian::Hessian;
-use crate::panel::Panel;
 use crate::penalty::{Penalty, Regularizer};
 use crate::rows::{Batch, Element, squared_norm};
+use crate::stage::{STAGE_ROWS, Stage};
 use crate::tiles::mirror;
 use crate::triangle::{Moments, Square, add_gram, zeros};
-
-/// Target rows that wait before they are summed. 256: deep enough for the kernels' peak (37 to 40 Gmultiplications/s on one AVX2
-/// core at depths of 128 to 384, 31 to 35 at 512, p = 512 to 2048), and what waits costs a factorisation little.
-const STAGE_ROWS: usize = 256;
-
-/// Reduced rows and targets, both times √w, that wait to be summed.
-#[derive(Default)]
-struct Stage {
-    /// Made when first needed.
-    rows: Option<Panel>,
-    /// Row-major.
-    targets: Vec<f64>,
-    len: usize,
-}
-
-impl Stage {
-    /// Reduce `targets` of the batch behind what waits. On an error nothing was added.
-    fn push<T: Element>(&mut self, batch: &Batch<'_, '_, T>, targets: Range<usize>, run: &Execution) -> Result<()> {
-        let span = self.len..self.len + targets.len();
-        let factor = |t| if batch.weights.is_some() { batch.weight(t).sqrt() } else { 1.0 };
-        let strip = self.panel(batch.rows.n_features())?.strip_mut(span.clone());
-        batch.rows.reduce_into(targets.clone(), factor, strip, run)?;
-        if let Some(y) = batch.targets {
-            let weighted = targets.flat_map(|t| y.row(t).into_iter().map(move |y| factor(t) * y));
-            self.targets.extend(weighted);
-        }
-        self.len = span.end;
-        Ok(())
-    }
-
-    fn panel(&mut self, n_features: usize) -> Result<&mut Panel> {
-        let panel = match self.rows.take() {
-            Some(panel) => panel,
-            None => Panel::zeros(STAGE_ROWS, n_features)?,
-        };
-        Ok(self.rows.insert(panel))
-    }
-
-    fn truncate(&mut self, len: usize) {
-        let width = self.targets.len().checked_div(self.len).unwrap_or(0);
-        self.targets.truncate(width * len);
-        self.len = len;
-    }
-
-    /// The rows that wait, as a matrix of `n_features` columns.
-    fn matrix(&self, n_features: usize) -> MatRef<'_, f64> {
-        match &self.rows {
-            Some(panel) => panel.matrix(0..self.len),
-            None => MatRef::from_row_major_slice(&[], 0, n_features),
-        }
-    }
-
-    fn rows(&self) -> impl Iterator<Item = &[f64]> {
-        self.rows.iter().flat_map(|panel| panel.rows(0..self.len))
-    }
-
-    /// Put rows of another stage, or of a snapshot, behind what waits; there must be room.
-    fn extend<'a>(&mut self, rows: impl Iterator<Item = &'a [f64]>, targets: &[f64]) -> Result<()> {
-        for row in rows {
-            let len = self.len;
-            self.panel(row.len())?.row_mut(len).copy_from_slice(row);
-            self.len += 1;
-        }
-        self.targets.extend_from_slice(targets);
-        Ok(())
-    }
-
-    /// A copy, times `factor`.
-    fn scaled(&self, factor: f64) -> Result<Self> {
-        let rows = self.rows.as_ref().map(Panel::try_clone).transpose()?;
-        let mut scaled = Self { rows, targets: self.targets.clone(), len: self.len };
-        if factor != 1.0 {
-            let rows = scaled.rows.iter_mut().flat_map(|panel| panel.rows_mut(0..self.len));
-            rows.flatten().chain(&mut scaled.targets).for_each(|x| *x *= factor);
-        }
-        Ok(scaled)
-    }
-}
 
 /// Everything a covariance is made of, for files and pickles: restoring it continues to the same bits.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -12,6 +12,7 @@
 //! | rows at the door | `rows` | strided f32/f64 rows, groups, weights → reduced f64 rows in a small block |
 //! | memory | `panel` | rows on cache lines: blocks of feature rows, square arrays |
 //! | kernels | `tiles` | products and solves in tiles, side by side, the same bits on any number of threads |
+//! | waiting room | `stage` | reduced rows in any number → blocks of one size |
 //! | sums over the data | `covariance` | blocks of rows → C, b = Σ w f yᵀ, Σ w y², n, Σ ln w |
 //! | penalty, λ | `penalty` | Λ, λ or "guaranteed" → H in place of C |
 //! | factor | `cholesky` | H → L, or the pivot that failed |
@@ -30,6 +31,7 @@ mod hessian;
 mod panel;
 mod penalty;
 mod rows;
+mod stage;
 mod tiles;
 mod triangle;
 
