@@ -96,12 +96,12 @@ impl Covariance {
         }
         let n_outputs = batch.targets.map_or(0, |y| y.ncols());
         self.check_outputs(batch.targets.is_some(), n_outputs)?;
-        let before = (self.decided, self.moments.n_outputs);
+        let was_decided = self.decided;
         self.decide(n_outputs);
         let outcome = self.take(batch, run);
         match outcome {
             Ok(()) => self.count(batch),
-            Err(_) if !before.0 => self.undecide(),
+            Err(_) if !was_decided => self.undecide(),
             Err(_) => {}
         }
         outcome
