@@ -302,11 +302,12 @@ def test_interruption_ends_with_130(inputs, monkeypatch):
 # ---- real data
 
 
-def test_real_silicon_is_that_of_direct_evaluation(tmp_path):
+@pytest.mark.parametrize("regularizer", ["auto", "1e-3"])
+def test_real_silicon_is_that_of_direct_evaluation(tmp_path, regularizer):
     if not MLEARN.exists():
         pytest.skip(f"no data in {os.path.relpath(MLEARN)}")
     train, test = MLEARN / "Si-training.xyz", MLEARN / "Si-test.xyz"
-    result = run("report", train, test, "-o", tmp_path)
+    result = run("report", train, test, "-o", tmp_path, "--regularizer", regularizer)
     assert result.exit_code == 0, result.output
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["train"]["n_atoms"] == 13233
@@ -317,7 +318,7 @@ def test_real_silicon_is_that_of_direct_evaluation(tmp_path):
     H = F.T @ F + summary["regularizer"] * np.eye(448)
     direct = 1 / np.einsum("ij,ji->i", X, np.linalg.solve(H, X.T))
     lpr = np.concatenate([frame.arrays["lpr"] for frame in ase.io.read(tmp_path / "rigidities.xyz", ":")])
-    # Both are off by some eps·cond, 0.03 at this λ, the least that rounding allows (p·eps·cond is for errors that all
-    # point one way). Arithmetic with 64 bits of mantissa finds both right to 2e-5.
+    # Both are off by some eps·cond: 3e-8 at 1e-3, 0.03 at auto's λ, the least that rounding allows (p·eps·cond is
+    # for errors that all point one way). Arithmetic with 64 bits of mantissa finds both right to 2e-5.
     np.testing.assert_allclose(lpr, direct, rtol=np.finfo(float).eps / summary["rcond"])
     assert summary["lpr"]["all"]["min"] == lpr.min()
