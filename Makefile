@@ -25,7 +25,7 @@ check: .venv/.built
 
 # On a quiet machine: the peers' table, kept beside the earlier ones.
 bench: .venv/.built
-	$(BIN)/python benches/peers.py --output benches/results/$$(date +%F)-$$(uname -n).json
+	$(BIN)/python benches/peers.py --output benches/results/$$(date +%F)-$$(uname -m).json
 
 # That the benchmarks still run, not how fast.
 bench-short: .venv/.built
