@@ -341,3 +341,12 @@ def test_adding_leaves_both_terms():
 def test_arrays_do_not_broadcast_over_a_covariance():
     with pytest.raises(TypeError):
         np.ones(2) * rg.Covariance(2)
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">f8", "f2", np.float32, int, bool])
+def test_weights_and_targets_of_any_real_dtype(dtype):
+    values = np.array([1, 0, 1]).astype(dtype)
+    covariance = accumulated(np.eye(3), weights=values, targets=values)
+    expected = accumulated(np.eye(3), weights=[1.0, 0.0, 1.0], targets=[1.0, 0.0, 1.0])
+    assert_same_bits(covariance, expected)
+    np.testing.assert_array_equal(covariance.factorize(1.0).coef, expected.factorize(1.0).coef)

@@ -105,6 +105,8 @@ def test_bad_input_of_the_drop_in():
     ):
         with pytest.raises(ValueError, match=message):
             ours.local_prediction_rigidity(train, test, 1e-3)
+    with pytest.raises(TypeError, match=r"X_train\[0\] is a masked array"):
+        ours.local_prediction_rigidity([np.ma.masked_equal(np.eye(3), 0)], X, 1e-3)
     with pytest.raises(ValueError, match="regularizer is -"):
         ours.local_prediction_rigidity(X, X, -1.0)
     with pytest.raises(ValueError, match="block sizes sum to 2, but there are 3 features"):

@@ -60,12 +60,12 @@ class CheckedRows:
     feature_space: str | None
 
     @classmethod
-    def of(cls, X: ArrayLike | Rows, groups: ArrayLike | None, name: str = "features") -> CheckedRows:
+    def of(cls, X: ArrayLike | Rows, groups: ArrayLike | None) -> CheckedRows:
         """Check types and shapes; copy only what is neither float32 nor float64, or not aligned."""
         if isinstance(X, Rows):
             groups = X.groups if groups is None else groups
-            return cls(as_floats(X.values, name, ndim=2), as_groups(groups), X.feature_space)
-        return cls(as_floats(X, name, ndim=2), as_groups(groups), None)
+            return cls(as_floats(X.values, "features", ndim=2), as_groups(groups), X.feature_space)
+        return cls(as_floats(X, "features", ndim=2), as_groups(groups), None)
 
     def check_space(self, expected: str | None) -> None:
         """Refuse rows of another feature space; None matches all."""
@@ -91,19 +91,16 @@ def as_floats(values: ArrayLike, name: str, *, ndim: int, double: bool = False) 
     if array.ndim != ndim:
         kind = "one row per target or atom, (n_rows, n_features)" if ndim == 2 else "one entry per target"
         raise ValueError(f"{name} has shape {array.shape}: expected {ndim} dimension{'s' * (ndim > 1)}, {kind}")
-    if not (array.flags.aligned and array.dtype.isnative):
-        array = np.array(array, dtype=array.dtype.newbyteorder("="))
-    return array
+    return array if array.flags.aligned else array.copy()
 
 
 def _to_float(array: NDArray[Any], name: str, double: bool) -> NDArray[Any]:
-    """Widen integers, booleans and half precision; refuse what would lose something or is no number."""
-    if array.dtype.kind in "biu" or (double and array.dtype == np.float32):
+    """Widen integers, booleans, half precision and the other byte order; refuse what would lose something."""
+    size = array.dtype.itemsize
+    if array.dtype.kind in "biu" or (array.dtype.kind == "f" and (size == 8 or (double and size < 8))):
         return array.astype(np.float64)
-    if array.dtype == np.float16:
-        return array.astype(np.float64 if double else np.float32)
-    if array.dtype.kind == "f" and array.dtype.itemsize in (4, 8):  # the other byte order
-        return array.astype(array.dtype.newbyteorder("="))
+    if array.dtype.kind == "f" and size < 8:
+        return array.astype(np.float32)
     advice = {"O": ": is it ragged, sparse or of mixed types?", "c": ": take the real part if that is meant"}
     hint = advice.get(array.dtype.kind, "")
     raise TypeError(f"{name} has dtype {array.dtype}: expected real numbers, float64 or float32{hint}")

@@ -18,7 +18,7 @@ import numpy as np
 from rigidities.covariance import Covariance
 from rigidities.exceptions import IllConditionedWarning, NotPositiveDefiniteError
 from rigidities.hessian import Hessian, component_indices
-from rigidities.rows import reduce_rows
+from rigidities.rows import as_array, reduce_rows
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -113,7 +113,7 @@ def _batches(structures: _Arrays, name: str) -> Iterator[tuple[NDArray[Any], NDA
     waiting: list[NDArray[Any]] = []
     n_rows = 0
     for i, rows in enumerate(structures):
-        rows = np.asarray(rows)
+        rows = as_array(rows, f"{name}[{i}]")
         if rows.ndim != 2 or len(rows) == 0:
             raise ValueError(
                 f"{name}[{i}] has shape {rows.shape}: expected (n_atoms, n_features) with at least one atom"

@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use faer::linalg::triangular_solve::{solve_lower_triangular_in_place, solve_upper_triangular_in_place};
-use faer::{MatMut, Par};
+use faer::MatMut;
 use ndarray::ArrayView2;
 
 use crate::cholesky;
 use crate::error::{Error, Result};
 use crate::execution::Execution;
 use crate::rows::squared_norm;
+use crate::tiles;
 use crate::triangle::Square;
 
 /// Unit roundoff of float64 sums.
@@ -121,8 +121,8 @@ fn matrix_spectrum(a: &Square, rounding: f64, run: &Execution) -> Result<(f64, f
         let l = factor.as_ref();
         let inverse = power_iteration(a.n(), |x| {
             let mut x = MatMut::from_column_major_slice_mut(x, a.n(), 1);
-            solve_lower_triangular_in_place(l, x.as_mut(), Par::Seq);
-            solve_upper_triangular_in_place(l.transpose(), x, Par::Seq);
+            tiles::solve_lower(l, x.as_mut(), run);
+            tiles::solve_lower_transposed(l, x, run);
         });
         let smallest = 1.0 / inverse;
         return Ok((if smallest > rounding * largest { smallest } else { 0.0 }, largest));
