@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use ndarray::Array2;
-use rigidities_core::{Batch, Covariance, Execution, Hessian, Penalty, Reduction, Regularizer, Result, RowBlock};
+use rigidities_core::{Batch, Covariance, Execution, Hessian, Penalty, Precision, Reduction, Regularizer, Result, RowBlock};
 
 const SIZES: [usize; 7] = [128, 256, 512, 1024, 2048, 4096, 8192];
 const ROWS: usize = 2048;
@@ -27,7 +27,7 @@ fn features(p: usize) -> Array2<f64> {
 }
 
 fn accumulate(x: &Array2<f64>) -> Result<Covariance> {
-    let mut covariance = Covariance::new(x.ncols())?;
+    let mut covariance = Covariance::new(x.ncols(), Precision::Double)?;
     let rows = RowBlock::new(x.view(), None, Reduction::Mean, x.ncols())?;
     covariance.update(&Batch::new(rows, None, None)?, &parallel())?;
     Ok(covariance)

@@ -14,12 +14,15 @@ import numpy as np
 
 from rigidities import memory
 from rigidities._core import Hessian as CoreHessian
-from rigidities.rows import CheckedRows, Reduction, Rows, as_array, as_floats, reduce_rows
+from rigidities.rows import CheckedRows, Precision, Reduction, Rows, as_array, as_floats, check_precision, reduce_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
+
+#: Relative error of a variance beyond which float32 is refused.
+_SINGLE_ERROR = 1e-3
 
 
 class Hessian:
@@ -138,7 +141,12 @@ class Hessian:
         return rows
 
     def variance(
-        self, X: ArrayLike | Rows, *, groups: ArrayLike | None = None, reduction: Reduction = "mean"
+        self,
+        X: ArrayLike | Rows,
+        *,
+        groups: ArrayLike | None = None,
+        reduction: Reduction = "mean",
+        precision: Precision = "float64",
     ) -> NDArray[np.float64]:
         """Variance v = gᵀH⁻¹g of each prediction, dimensionless for unit weights.
 
@@ -150,6 +158,9 @@ class Hessian:
         groups : array_like of int of shape (n_rows,), optional
         reduction : {"mean", "sum"}
             See `Covariance.update`.
+        precision : {"float64", "float32"}
+            With "float32" the rows and a copy of the factor (4p² bytes, kept) are rounded to float32: about 1.8 times as
+            fast, with a relative error of some 6e-8/√rcond. Refused where that exceeds 1e-3.
 
         Returns
         -------
@@ -158,13 +169,32 @@ class Hessian:
         Raises
         ------
         ValueError, TypeError
-            As `Covariance.update`.
+            As `Covariance.update`; or float32 was asked for and H is too ill-conditioned for it.
         """
+        check_precision(precision)
         rows = self._rows(X, groups)
-        return self._core.variance(rows.values, rows.groups, reduction)
+        if precision == "float32":
+            self._require_single()
+        return self._core.variance(rows.values, rows.groups, reduction, precision)
+
+    def _require_single(self) -> None:
+        """Refuse float32 where its error in a variance, about eps32·√cond(H), would exceed 1e-3."""
+        error = float(np.finfo(np.float32).eps / np.sqrt(self.rcond))
+        if not error < _SINGLE_ERROR:
+            raise ValueError(
+                f"float32 would leave a relative error of about {error:.1e} in the variances (rcond is {self.rcond:.1e}), "
+                f'more than {_SINGLE_ERROR:g}: pass precision="float64", or raise the regularizer'
+            )
+        p = self.n_features
+        memory.require(4 * p * p, f"the factor of {p} features in float32", 'pass precision="float64"')
 
     def rigidity(
-        self, X: ArrayLike | Rows, *, groups: ArrayLike | None = None, reduction: Reduction = "mean"
+        self,
+        X: ArrayLike | Rows,
+        *,
+        groups: ArrayLike | None = None,
+        reduction: Reduction = "mean",
+        precision: Precision = "float64",
     ) -> NDArray[np.float64]:
         """Prediction rigidity R = 1/(gᵀH⁻¹g) of each prediction.
 
@@ -177,6 +207,9 @@ class Hessian:
         groups : array_like of int of shape (n_rows,), optional
         reduction : {"mean", "sum"}
             See `Covariance.update`.
+        precision : {"float64", "float32"}
+            With "float32" the rows and a copy of the factor (4p² bytes, kept) are rounded to float32: about 1.8 times as
+            fast, with a relative error of some 6e-8/√rcond. Refused where that exceeds 1e-3.
 
         Returns
         -------
@@ -185,13 +218,13 @@ class Hessian:
         Raises
         ------
         ValueError, TypeError
-            As `Covariance.update`.
+            As `Covariance.update`; or float32 was asked for and H is too ill-conditioned for it.
 
         References
         ----------
         LPR: J. Chem. Theory Comput. 19 (2023) 8020. PR: Faraday Discuss. 256 (2025) 322.
         """
-        return _reciprocal(self.variance(X, groups=groups, reduction=reduction))
+        return _reciprocal(self.variance(X, groups=groups, reduction=reduction, precision=precision))
 
     def component_rigidity(
         self,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 Reduction = Literal["mean", "sum"]
+Precision = Literal["float64", "float32"]
 
 _FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 
@@ -104,6 +105,12 @@ def _to_float(array: NDArray[Any], name: str, double: bool) -> NDArray[Any]:
     advice = {"O": ": is it ragged, sparse or of mixed types?", "c": ": take the real part if that is meant"}
     hint = advice.get(array.dtype.kind, "")
     raise TypeError(f"{name} has dtype {array.dtype}: expected real numbers, float64 or float32{hint}")
+
+
+def check_precision(precision: str) -> None:
+    """Refuse what is neither of the two precisions."""
+    if precision not in ("float64", "float32"):
+        raise ValueError(f'precision is {precision!r}: expected "float64" or "float32"')
 
 
 def as_groups(groups: ArrayLike | None) -> NDArray[np.int64] | None:

@@ -12,11 +12,11 @@ use faer::linalg::qr::no_pivoting::factor::{qr_in_place, qr_in_place_scratch, re
 
 use crate::error::{Error, Result};
 use crate::execution::Execution;
-use crate::hessian::{Hessian, SOLVE_ROWS, for_each_block, row_norms};
+use crate::hessian::{Hessian, by_strips};
 use crate::panel::Panel;
+use crate::real::squared_norm;
 use crate::rows::{Element, RowBlock};
 use crate::tiles;
-use crate::triangle::zeros;
 
 /// Sets of features, checked.
 pub struct Components(Vec<Vec<usize>>);
@@ -58,12 +58,16 @@ fn sorted_features(component: usize, features: &[i64], n_features: usize) -> Res
     }
 }
 
-/// How the variance of one component is computed, with the memory for a block of rows.
+/// How the variance of one component is computed.
 struct Way<'a> {
     features: &'a [usize],
     /// R of the diagonal block, where that is the way.
     factor: Option<Panel>,
-    /// Rows with the features of the component alone, or zero elsewhere from the first of them on.
+}
+
+/// Memory of one thread: a strip of rows, and the part of them that is a component.
+struct Strip {
+    rows: Panel,
     gathered: Panel,
 }
 
@@ -75,19 +79,21 @@ impl Hessian {
         components: &Components,
         run: &Execution,
     ) -> Result<Vec<f64>> {
-        let (n, n_components) = (rows.n_targets(), components.len());
-        let mut ways = components.0.iter().map(|c| self.way(c, n, run)).collect::<Result<Vec<_>>>()?;
-        let mut variances = zeros(n * n_components)?;
-        for_each_block(rows, run, |targets, block| {
-            for (c, way) in ways.iter_mut().enumerate() {
+        let (p, n_targets) = (self.n_features(), rows.n_targets());
+        let ways = components.0.iter().map(|c| self.way(c, n_targets, run)).collect::<Result<Vec<_>>>()?;
+        let memory = |n| Ok(Strip { rows: Panel::zeros(n, p)?, gathered: Panel::zeros(n, p)? });
+        let strips = by_strips(n_targets, run, memory, |strip: &mut Strip, targets, run| {
+            let n = targets.len();
+            rows.reduce_into(targets, |_| 1.0, vec![(0, strip.rows.strip_mut(0..n))], run)?;
+            let mut variances = vec![0.0; n * ways.len()];
+            for (c, way) in ways.iter().enumerate() {
                 run.check()?;
-                way.gather(block, targets.len());
-                let norms = self.component_norms(way, targets.len(), run);
-                targets.clone().zip(norms).for_each(|(t, v)| variances[t * n_components + c] = v);
+                let norms = self.component_norms(way, strip, n, run);
+                variances.iter_mut().skip(c).step_by(ways.len()).zip(norms).for_each(|(out, v)| *out = v);
             }
-            Ok(())
+            Ok(variances)
         })?;
-        Ok(variances)
+        Ok(strips.concat())
     }
 
     /// The cheaper way for `n` rows: operations counted as multiplications.
@@ -98,9 +104,7 @@ impl Hessian {
         let by_block = 0.5 * height * height * size + height * size * size + 0.5 * rows * size * size;
         let masked = 0.5 * rows * height * height <= by_block;
         let factor = if masked { None } else { Some(self.inverse_block_factor(features, run)?) };
-        let at_once = SOLVE_ROWS.min(n);
-        let gathered = Panel::zeros(at_once, if masked { tail } else { features.len() })?;
-        Ok(Way { features, factor, gathered })
+        Ok(Way { features, factor })
     }
 
     /// Upper triangular R with RᵀR = (H⁻¹)_cc, from M_c = L⁻¹E_c = Q R. The QR runs on one thread: on several its bits would
@@ -123,31 +127,35 @@ impl Hessian {
         Ok(factor)
     }
 
-    /// v_c of the first `n` gathered rows.
-    fn component_norms(&self, way: &mut Way<'_>, n: usize, run: &Execution) -> Vec<f64> {
-        let gathered = way.gathered.columns_mut(n);
+    /// v_c of the first `n` rows of a strip.
+    fn component_norms(&self, way: &Way<'_>, strip: &mut Strip, n: usize, run: &Execution) -> Vec<f64> {
+        let size = way.gather(strip, n);
+        let gathered = strip.gathered.columns_mut(n).subrows_mut(0, size);
         match &way.factor {
-            Some(factor) => tiles::multiply_upper(factor.columns(way.features.len()), gathered, run),
+            Some(factor) => tiles::multiply_upper(factor.columns(size), gathered, run),
             None => {
-                let (start, height) = (way.features[0], self.n_features() - way.features[0]);
-                tiles::solve_lower(self.lower().submatrix(start, start, height, height), gathered, run);
+                let start = way.features[0];
+                tiles::solve_lower(self.lower().submatrix(start, start, size, size), gathered, run);
             }
         }
-        row_norms(&way.gathered, n, run)
+        strip.gathered.rows(0..n).map(|row| squared_norm(&row[..size])).collect()
     }
 }
 
 impl Way<'_> {
-    /// Take the component out of the first `n` rows of a block.
-    fn gather(&mut self, block: &Panel, n: usize) {
+    /// Take the component out of the first `n` rows of a strip: its features alone, or with zeros between them from the first
+    /// feature on. The number of entries of a row.
+    fn gather(&self, strip: &mut Strip, n: usize) -> usize {
         let masked = self.factor.is_none();
-        for (out, row) in self.gathered.rows_mut(0..n).zip(block.rows(0..n)) {
+        let first = self.features[0];
+        for (out, row) in strip.gathered.rows_mut(0..n).zip(strip.rows.rows(0..n)) {
             if masked {
-                out.fill(0.0);
-                self.features.iter().for_each(|&feature| out[feature - self.features[0]] = row[feature]);
+                out[..row.len() - first].fill(0.0);
+                self.features.iter().for_each(|&feature| out[feature - first] = row[feature]);
             } else {
                 out.iter_mut().zip(self.features).for_each(|(out, &feature)| *out = row[feature]);
             }
         }
+        if masked { strip.rows.row(0).len() - first } else { self.features.len() }
     }
 }

@@ -8,7 +8,7 @@ use crate::execution::Execution;
 use crate::hessian::{Hessian, SOLVE_ROWS};
 use crate::panel::Panel;
 use crate::penalty::Penalty;
-use crate::rows::squared_norm;
+use crate::real::squared_norm;
 use crate::tiles;
 
 /// Steps of the norm estimate; it settles after two or three.

@@ -11,16 +11,20 @@ use crate::error::{Error, Result};
 use crate::execution::Execution;
 use crate::hessian::Hessian;
 use crate::penalty::{Penalty, Regularizer};
-use crate::rows::{Batch, Element, squared_norm};
-use crate::stage::{STAGE_ROWS, Stage};
+use crate::rows::{Batch, Element};
+use crate::stage::{Precision, Stage};
 use crate::tiles::mirror;
-use crate::triangle::{Moments, Square, add_gram, zeros};
+use crate::triangle::{Moments, Square, zeros};
 
 /// Everything a covariance is made of, for files and pickles: restoring it continues to the same bits.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Snapshot {
     /// p
     pub n_features: usize,
+    /// Precision of its products.
+    pub precision: Precision,
+    /// The least precision of anything that was merged into it.
+    pub least: Precision,
     /// Lower triangle of the summed part of C, column by column.
     pub lower: Vec<f64>,
     /// Sums beside it; `cross` without the rows that wait.
@@ -36,6 +40,9 @@ pub struct Snapshot {
 /// The accumulator.
 pub struct Covariance {
     n_features: usize,
+    precision: Precision,
+    /// The least precision that entered: what is merged may have less than ours.
+    least: Precision,
     /// C in the lower triangle, without the rows that wait; `None` once consumed.
     sums: Option<Square>,
     moments: Moments,
@@ -48,18 +55,25 @@ pub struct Covariance {
 
 impl Covariance {
     /// Nothing summed yet.
-    pub fn new(n_features: usize) -> Result<Self> {
+    pub fn new(n_features: usize, precision: Precision) -> Result<Self> {
         if n_features == 0 {
             return Err(Error::NoFeatures);
         }
         Ok(Self {
             n_features,
+            precision,
+            least: precision,
             sums: Some(Square::zeros(n_features)?),
             moments: Moments::default(),
             decided: false,
-            stage: Stage::default(),
-            next: Stage::default(),
+            stage: Stage::new(n_features, precision),
+            next: Stage::new(n_features, precision),
         })
+    }
+
+    /// The least precision of the products that were summed.
+    pub fn precision(&self) -> Precision {
+        self.least
     }
 
     /// p
@@ -84,7 +98,15 @@ impl Covariance {
     /// trace(C)
     pub fn trace(&self) -> Result<f64> {
         let summed: f64 = self.sums()?.diagonal().iter().sum();
-        Ok(summed + self.stage.rows().map(squared_norm).sum::<f64>())
+        Ok(summed + self.stage.trace())
+    }
+
+    /// Multiplications that an update with so many rows, which form so many targets, amounts to. Reading counts too: a number takes
+    /// about as long to arrive from memory as sixteen multiplications.
+    pub fn work(&self, n_rows: usize, n_targets: usize) -> f64 {
+        let p = self.n_features as f64;
+        let blocks = (self.stage.len + n_targets) / self.precision.block_rows();
+        16.0 * n_rows as f64 * p + 0.5 * (blocks * self.precision.block_rows()) as f64 * p * p
     }
 
     /// Add a batch. Whatever is wrong with it, the accumulator is then as it was, to the bit.
@@ -137,7 +159,7 @@ impl Covariance {
     fn take<T: Element>(&mut self, batch: &Batch<'_, '_, T>, run: &Execution) -> Result<()> {
         let waiting = self.stage.len;
         let n = batch.rows.n_targets();
-        if waiting + n < STAGE_ROWS {
+        if n < self.stage.room() {
             self.stage.push(batch, 0..n, run)?;
             return run.check().inspect_err(|_| self.stage.truncate(waiting));
         }
@@ -157,8 +179,8 @@ impl Covariance {
     }
 
     /// Fill the stage, then check block after block in `next`, where what is left over stays. A full block is summed when the rows
-    /// behind it were found good; where more follow than one block holds, C is first kept in its upper triangle. The stage itself
-    /// is not touched again until the call has succeeded.
+    /// behind it were found good; where more follow than one block holds, C is first kept in its upper triangle, and until then
+    /// nothing stops a sum. The stage itself is not touched again until the call has succeeded.
     fn take_blocks<T: Element>(
         &mut self,
         batch: &Batch<'_, '_, T>,
@@ -166,24 +188,26 @@ impl Covariance {
         backup: &mut Option<(Vec<f64>, Vec<f64>)>,
     ) -> Result<()> {
         let n = batch.rows.n_targets();
-        let mut start = STAGE_ROWS - self.stage.len;
+        let mut start = self.stage.room();
         self.stage.push(batch, 0..start, run)?;
         let mut stage_waits = true;
         loop {
-            let end = (start + STAGE_ROWS).min(n);
+            let end = (start + self.next.room()).min(n);
             self.next.push(batch, start..end, run)?;
             run.check()?;
             let Some(sums) = self.sums.as_mut() else { return Err(Error::Consumed) };
             if end < n && backup.is_none() {
                 *backup = Some((sums.back_up(run), self.moments.cross.clone()));
             }
+            let run = if backup.is_some() { *run } else { run.unstoppable() };
             if std::mem::take(&mut stage_waits) {
-                add_stage(sums, &mut self.moments, &self.stage, run);
+                add_stage(sums, &mut self.moments, &self.stage, &run);
             }
-            if self.next.len == STAGE_ROWS {
-                add_stage(sums, &mut self.moments, &self.next, run);
+            if self.next.room() == 0 {
+                add_stage(sums, &mut self.moments, &self.next, &run);
                 self.next.truncate(0);
             }
+            run.check()?;
             if end == n {
                 return Ok(());
             }
@@ -226,19 +250,26 @@ impl Covariance {
             });
         }
         self.moments.add(&other.moments);
-        self.merge_waiting(&other.stage, run)
+        if other.n_rows() > 0 {
+            self.least = self.least.min(other.least);
+        }
+        self.take_waiting(&other.stage.to_vec(), &other.stage.targets, run)
     }
 
-    /// Rows that wait in the other part wait here too, or are summed with what is full.
-    fn merge_waiting(&mut self, other: &Stage, run: &Execution) -> Result<()> {
-        let room = (STAGE_ROWS - self.stage.len).min(other.len);
-        let split = room * self.moments.n_outputs;
-        self.stage.extend(other.rows().take(room), &other.targets[..split])?;
-        if let Some(sums) = self.sums.as_mut().filter(|_| self.stage.len == STAGE_ROWS) {
-            add_stage(sums, &mut self.moments, &self.stage, run);
-            self.stage.truncate(0);
+    /// Rows that waited elsewhere wait here too, or are summed with what is full.
+    fn take_waiting(&mut self, mut rows: &[f64], mut targets: &[f64], run: &Execution) -> Result<()> {
+        let (p, k) = (self.n_features, self.moments.n_outputs);
+        while !rows.is_empty() {
+            let n = self.stage.room().min(rows.len() / p);
+            let (now, later) = (rows.split_at(n * p), targets.split_at(n * k));
+            self.stage.extend(now.0, later.0)?;
+            (rows, targets) = (now.1, later.1);
+            if let Some(sums) = self.sums.as_mut().filter(|_| self.stage.room() == 0) {
+                add_stage(sums, &mut self.moments, &self.stage, &run.unstoppable());
+                self.stage.truncate(0);
+            }
         }
-        self.stage.extend(other.rows().skip(room), &other.targets[split..])
+        Ok(())
     }
 
     /// The same data at `weight` times the weight in the loss.
@@ -246,7 +277,8 @@ impl Covariance {
         if !(weight.is_finite() && weight >= 0.0) {
             return Err(Error::TermWeight(weight));
         }
-        let mut scaled = Self::new(self.n_features)?;
+        let mut scaled = Self::new(self.n_features, self.precision)?;
+        scaled.least = self.least;
         scaled.decided = self.decided;
         scaled.moments = self.moments.clone();
         scaled.moments.scale(weight);
@@ -255,7 +287,10 @@ impl Covariance {
             copy.for_each_lower_column(run, |j, column| {
                 column.iter_mut().zip(sums.lower_column(j)).for_each(|(c, o)| *c = weight * o);
             });
-            scaled.stage = self.stage.scaled(weight.sqrt())?;
+            let factor = if weight == 1.0 { 1.0 } else { weight.sqrt() };
+            let times = |x: &f64| factor * x;
+            let rows: Vec<f64> = self.stage.to_vec().iter().map(times).collect();
+            scaled.stage.extend(&rows, &self.stage.targets.iter().map(times).collect::<Vec<_>>())?;
         }
         Ok(scaled)
     }
@@ -267,9 +302,9 @@ impl Covariance {
             column[j..].copy_from_slice(sums.lower_column(j));
         }
         let mut c = MatMut::from_column_major_slice_mut(out, p, p);
-        add_gram(c.as_mut(), self.stage.matrix(p), run);
+        self.stage.add_gram(c.as_mut(), run);
         mirror(c, run);
-        Ok(())
+        run.check()
     }
 
     /// The lower triangle of C, rows that wait included, in an array of its own.
@@ -277,14 +312,15 @@ impl Covariance {
         let sums = self.sums()?;
         let mut copy = Square::zeros(self.n_features)?;
         copy.for_each_lower_column(run, |j, column| column.copy_from_slice(sums.lower_column(j)));
-        add_gram(copy.as_mut(), self.stage.matrix(self.n_features), run);
+        self.stage.add_gram(copy.as_mut(), run);
+        run.check()?;
         Ok(copy)
     }
 
     /// b, Σ w y², n, Σ ln w, rows that wait included.
     fn all_moments(&self, run: &Execution) -> Moments {
         let mut moments = self.moments.clone();
-        moments.add_cross(self.stage.matrix(self.n_features), &self.stage.targets, run);
+        self.stage.add_cross(&mut moments.cross, &run.unstoppable());
         moments
     }
 
@@ -300,12 +336,12 @@ impl Covariance {
         if !trace.is_finite() {
             return Err(Error::SumOverflow(trace));
         }
-        let choice = regularizer.settle(&penalty, trace, self.n_features, run)?;
+        let choice = regularizer.settle(&penalty, trace, self.least.unit_roundoff(), self.n_features, run)?;
         let moments = self.all_moments(run);
         let (mut array, kept) = if consume {
             let mut array = self.sums.take().ok_or(Error::Consumed)?;
             let diagonal = array.back_up(run);
-            add_gram(array.as_mut(), self.stage.matrix(self.n_features), run);
+            self.stage.add_gram(array.as_mut(), run);
             (array, Some(diagonal))
         } else {
             (self.lower_copy(run)?, None)
@@ -337,10 +373,12 @@ impl Covariance {
         lower.iter_mut().zip(entries).for_each(|(out, x)| *out = *x);
         Ok(Snapshot {
             n_features: self.n_features,
+            precision: self.precision,
+            least: self.least,
             lower,
             moments: self.moments.clone(),
             decided: self.decided,
-            waiting_rows: self.stage.rows().flatten().copied().collect(),
+            waiting_rows: self.stage.to_vec(),
             waiting_targets: self.stage.targets.clone(),
         })
     }
@@ -348,14 +386,15 @@ impl Covariance {
     /// The accumulator that a snapshot was taken of.
     pub fn from_snapshot(snapshot: Snapshot) -> Result<Self> {
         let p = snapshot.n_features;
-        let mut covariance = Self::new(p)?;
+        let mut covariance = Self::new(p, snapshot.precision)?;
+        covariance.least = snapshot.least.min(snapshot.precision);
         let Snapshot { lower, moments, waiting_rows, waiting_targets, decided, .. } = snapshot;
         let len = waiting_rows.len() / p;
         let k = moments.n_outputs;
         check_length("lower triangle", lower.len(), p * (p + 1) / 2)?;
         check_length("cross", moments.cross.len(), p * k)?;
         check_length("squares", moments.squares.len(), k)?;
-        check_length("waiting rows", waiting_rows.len(), len.min(STAGE_ROWS - 1) * p)?;
+        check_length("waiting rows", waiting_rows.len(), len.min(covariance.stage.room() - 1) * p)?;
         check_length("waiting targets", waiting_targets.len(), len * k)?;
         if let Some(sums) = covariance.sums.as_mut() {
             let start = |j: usize| j * (2 * p + 1 - j) / 2; // columns of p, p − 1, … entries
@@ -365,16 +404,15 @@ impl Covariance {
         }
         covariance.moments = moments;
         covariance.decided = decided;
-        covariance.stage.extend(waiting_rows.chunks(p), &waiting_targets)?;
+        covariance.stage.extend(&waiting_rows, &waiting_targets)?;
         Ok(covariance)
     }
 }
 
 /// C += FᵀF, b += FᵀY of the rows of a stage.
 fn add_stage(sums: &mut Square, moments: &mut Moments, stage: &Stage, run: &Execution) {
-    let rows = stage.matrix(sums.n());
-    add_gram(sums.as_mut(), rows, run);
-    moments.add_cross(rows, &stage.targets, run);
+    stage.add_gram(sums.as_mut(), run);
+    stage.add_cross(&mut moments.cross, run);
 }
 
 fn check_length(what: &'static str, got: usize, expected: usize) -> Result<()> {

@@ -71,6 +71,18 @@ pub enum Error {
         target: usize,
     },
 
+    /// Features whose products float32 cannot hold.
+    #[error(
+        "target row {target} has norm {norm:e}, and in float32 squares below 1e-30 or above 1e30 are lost: rescale the \
+         features or weights, or pass precision=\"float64\""
+    )]
+    SingleRange {
+        /// index of the target, in the order of the sorted labels
+        target: usize,
+        /// its norm, weighted
+        norm: f64,
+    },
+
     /// A weight that is negative, NaN or infinite.
     #[error("weights[{index}] is {value}: weights of the loss must be finite and not negative")]
     Weight {

@@ -22,12 +22,24 @@ impl<'a> Execution<'a> {
         Self { parallel: false, stop: None }
     }
 
+    /// A part of the work that one thread does.
+    pub(crate) fn alone(&self) -> Self {
+        Self { parallel: false, ..*self }
+    }
+
+    /// A part of the work that cannot be taken back.
+    pub(crate) fn unstoppable(&self) -> Self {
+        Self { stop: None, ..*self }
+    }
+
+    /// Whether somebody asked to stop: what was being computed is then of no use.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stop.is_some_and(|stop| stop.load(Ordering::Relaxed))
+    }
+
     /// Looked at between blocks: an error once somebody asked to stop.
     pub(crate) fn check(&self) -> Result<()> {
-        match self.stop {
-            Some(stop) if stop.load(Ordering::Relaxed) => Err(Error::Interrupted),
-            _ => Ok(()),
-        }
+        if self.is_stopped() { Err(Error::Interrupted) } else { Ok(()) }
     }
 
     /// Whether work may be split at all.

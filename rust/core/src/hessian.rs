@@ -1,9 +1,11 @@
 //! What the factor H = L Lᵀ answers: H⁻¹B, variances v = gᵀH⁻¹g = ‖L⁻¹g‖² (so that R = 1/v), joint covariances, ln|H|.
 //!
-//! Rows enter as they enter a covariance, reduced block by block; a triangular solve and the row norms follow on the same block, so
-//! that scoring needs O(block·p) memory however many rows there are.
+//! Rows enter as they enter a covariance, reduced strip by strip; a triangular solve and the row norms follow on the same strip, so
+//! that scoring needs O(strip·p) memory a thread, however many rows there are.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use faer::{MatMut, MatRef};
 use rayon::prelude::*;
@@ -12,17 +14,20 @@ use crate::error::{Error, Result};
 use crate::execution::Execution;
 use crate::panel::Panel;
 use crate::penalty::{Choice, Penalty, Reason};
-use crate::rows::{Element, RowBlock, squared_norm};
-use crate::tiles::{self, mirror};
+use crate::real::{Real, squared_norm};
+use crate::rows::{Element, RowBlock};
+use crate::tiles::{self, TILE, mirror};
 use crate::triangle::{Moments, Square, zeros};
 
-/// Target rows that are solved for together: strips for eight cores; 4 MB at p = 1024.
-pub(crate) const SOLVE_ROWS: usize = 512;
+/// Right-hand sides, or target rows of a joint covariance, between two looks at whether to stop: strips for eight cores.
+pub(crate) const SOLVE_ROWS: usize = 8 * TILE;
 
 /// The factorised system.
 pub struct Hessian {
     /// L in the lower triangle; the upper one is not defined.
     factor: Square,
+    /// L rounded to float32, once somebody scored with it.
+    single: OnceLock<Panel<f32>>,
     pub(crate) penalty: Penalty,
     choice: Choice,
     moments: Moments,
@@ -30,7 +35,7 @@ pub struct Hessian {
 
 impl Hessian {
     pub(crate) fn new(factor: Square, penalty: Penalty, choice: Choice, moments: Moments) -> Self {
-        Self { factor, penalty, choice, moments }
+        Self { factor, single: OnceLock::new(), penalty, choice, moments }
     }
 
     /// p
@@ -114,13 +119,26 @@ impl Hessian {
 
     /// v = gᵀH⁻¹g = ‖L⁻¹g‖² of each target row g. Dimensionless for unit weights; R = 1/v.
     pub fn variance<T: Element>(&self, rows: &RowBlock<'_, T>, run: &Execution) -> Result<Vec<f64>> {
-        let mut variances = Vec::with_capacity(rows.n_targets());
-        for_each_block(rows, run, |targets, block| {
-            self.forward_substitute(block.columns_mut(targets.len()), run);
-            variances.extend(row_norms(block, targets.len(), run));
-            Ok(())
-        })?;
-        Ok(variances)
+        norms_by_strips(rows, self.lower(), run)
+    }
+
+    /// The same with rows and factor rounded to float32: twice as fast, with an error of some eps32·√cond(H) relative.
+    pub fn variance_single<T: Element>(&self, rows: &RowBlock<'_, T>, run: &Execution) -> Result<Vec<f64>> {
+        norms_by_strips(rows, self.single(run)?.columns(self.n_features()), run)
+    }
+
+    /// L in float32.
+    fn single(&self, run: &Execution) -> Result<&Panel<f32>> {
+        if let Some(single) = self.single.get() {
+            return Ok(single);
+        }
+        let p = self.n_features();
+        let mut single = Panel::zeros(p, p)?;
+        single.for_each_row(0..p, run, |j, column| {
+            let lower = self.factor.lower_column(j);
+            column[j..].iter_mut().zip(lower).for_each(|(out, &x)| *out = x as f32);
+        });
+        Ok(self.single.get_or_init(|| single))
     }
 
     /// L⁻¹g of every target row g.
@@ -130,7 +148,7 @@ impl Hessian {
         for start in (0..n).step_by(SOLVE_ROWS) {
             run.check()?;
             let targets = start..(start + SOLVE_ROWS).min(n);
-            rows.reduce_into(targets.clone(), |_| 1.0, whitened.strip_mut(targets.clone()), run)?;
+            rows.reduce_into(targets.clone(), |_| 1.0, vec![(0, whitened.strip_mut(targets.clone()))], run)?;
             self.forward_substitute(whitened.columns_mut(n).subcols_mut(start, targets.len()), run);
         }
         Ok(whitened)
@@ -143,8 +161,9 @@ impl Hessian {
         let z = whitened.columns(n);
         let mut joint = zeros(n * n)?;
         let mut out = MatMut::from_column_major_slice_mut(&mut joint, n, n);
-        tiles::gram(out.as_mut(), z.transpose(), 1.0, run);
+        tiles::gram(out.as_mut(), &z, 1.0, run);
         mirror(out, run);
+        run.check()?;
         Ok(joint)
     }
 
@@ -160,38 +179,72 @@ impl Hessian {
         let z = whitened.columns(n);
         let mut joint = zeros(n * m)?;
         let mut out = MatMut::from_row_major_slice_mut(&mut joint, n, m);
-        for_each_block(others, run, |targets, block| {
-            self.forward_substitute(block.columns_mut(targets.len()), run);
-            let out = out.as_mut().subcols_mut(targets.start, targets.len());
-            tiles::product(out, z.transpose(), block.columns(targets.len()), 1.0, run);
-            Ok(())
-        })?;
+        let mut block = Panel::zeros(SOLVE_ROWS.min(m), self.n_features())?;
+        for start in (0..m).step_by(SOLVE_ROWS) {
+            let targets = start..(start + SOLVE_ROWS).min(m);
+            let n = targets.len();
+            others.reduce_into(targets, |_| 1.0, vec![(0, block.strip_mut(0..n))], run)?;
+            self.forward_substitute(block.columns_mut(n), run);
+            tiles::product(out.as_mut().subcols_mut(start, n), &z, &block.columns(n), 1.0, run);
+            run.check()?;
+        }
         Ok(joint)
     }
 }
 
-/// Reduce the rows in blocks of `SOLVE_ROWS` targets and hand each to `f`.
-pub(crate) fn for_each_block<T: Element>(
+/// ‖L⁻¹g‖² of each target row g.
+fn norms_by_strips<T: Element, U: Real>(
     rows: &RowBlock<'_, T>,
+    l: MatRef<'_, U>,
     run: &Execution,
-    mut f: impl FnMut(Range<usize>, &mut Panel) -> Result<()>,
-) -> Result<()> {
-    let n = rows.n_targets();
-    let mut block = Panel::zeros(SOLVE_ROWS.min(n), rows.n_features())?;
-    for start in (0..n).step_by(SOLVE_ROWS) {
-        run.check()?;
-        let targets = start..(start + SOLVE_ROWS).min(n);
-        rows.reduce_into(targets.clone(), |_| 1.0, block.strip_mut(0..targets.len()), run)?;
-        f(targets, &mut block)?;
-    }
-    Ok(())
+) -> Result<Vec<f64>> {
+    let memory = |n| Panel::zeros(n, rows.n_features());
+    let strips = by_strips(rows.n_targets(), run, memory, |strip: &mut Panel<U>, targets, run| {
+        let n = targets.len();
+        rows.reduce_into(targets, |_| 1.0, vec![(0, strip.strip_mut(0..n))], run)?;
+        tiles::solve_lower(l, strip.columns_mut(n), run);
+        Ok(strip.rows(0..n).map(squared_norm).collect::<Vec<_>>())
+    })?;
+    Ok(strips.concat())
 }
 
-/// ‖z‖² of the first `n` rows.
-pub(crate) fn row_norms(block: &Panel, n: usize, run: &Execution) -> Vec<f64> {
-    if run.is_parallel() {
-        (0..n).into_par_iter().map(|i| squared_norm(block.row(i))).collect()
+/// Call `f` on strips of the targets, side by side, each with memory of its own for a strip; what it gave, in their order. Each thread
+/// goes the whole way from rows to results on what it has in its cache.
+pub(crate) fn by_strips<M: Send, R: Send>(
+    n_targets: usize,
+    run: &Execution,
+    memory: impl Fn(usize) -> Result<M> + Sync,
+    f: impl Fn(&mut M, Range<usize>, &Execution) -> Result<R> + Sync,
+) -> Result<Vec<R>> {
+    let threads = if run.is_parallel() { rayon::current_num_threads() } else { 1 };
+    let width = n_targets.div_ceil(n_targets.div_ceil(TILE).next_multiple_of(threads));
+    let unused = Mutex::new(vec![]);
+    let failed = AtomicUsize::new(usize::MAX);
+    let lock = || unused.lock().unwrap_or_else(PoisonError::into_inner);
+    let strip = |i: usize| {
+        run.check()?;
+        if i > failed.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted); // never seen: the earlier failure comes first
+        }
+        let taken = lock().pop();
+        let mut memory = match taken {
+            Some(memory) => memory,
+            None => memory(width)?,
+        };
+        let result = f(&mut memory, i * width..((i + 1) * width).min(n_targets), &run.alone());
+        lock().push(memory);
+        let result = run.check().and(result);
+        if result.is_err() {
+            failed.fetch_min(i, Ordering::Relaxed);
+        }
+        result
+    };
+    let n_strips = n_targets.div_ceil(width);
+    if run.is_parallel() && n_strips > 1 {
+        // the first failure in the order of the rows, whichever thread met one first
+        let results: Vec<Result<R>> = (0..n_strips).into_par_iter().map(strip).collect();
+        results.into_iter().collect()
     } else {
-        block.rows(0..n).map(squared_norm).collect()
+        (0..n_strips).map(strip).collect()
     }
 }

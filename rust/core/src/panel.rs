@@ -12,37 +12,42 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::execution::Execution;
+use crate::real::Real;
 
-/// Numbers in a cache line.
-const LINE: usize = 8;
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
 /// A stride of a multiple of so many cache lines is moved by one: columns 2048 bytes apart fall into few sets of a cache.
 const ALIASING_LINES: usize = 4;
 
 /// Bytes from which memory is asked of the system in huge pages. Touching a page for the first time costs some microseconds (3.5 on a
 /// virtual machine: 7 ms for the 8 MB of p = 1024, as long as the factorisation takes), and 2 MB pages need 512 times fewer of them.
-const HUGE: usize = 4 << 20;
+const HUGE: usize = 1 << 20;
 
-enum Memory {
+/// Size of a huge page: a smaller mapping gets none.
+const HUGE_PAGE: usize = 2 << 20;
+
+enum Memory<T> {
     /// With the offset of the first number that lies on a cache line.
-    Heap(Vec<f64>, usize),
+    Heap(Vec<T>, usize),
     Pages(MmapMut),
 }
 
 /// Zeros, until written.
-pub(crate) struct Panel {
-    memory: Memory,
+pub(crate) struct Panel<T = f64> {
+    memory: Memory<T>,
     n_rows: usize,
     width: usize,
     stride: usize,
 }
 
-impl Panel {
+impl<T: Real> Panel<T> {
     pub fn zeros(n_rows: usize, width: usize) -> Result<Self> {
-        let lines = width.div_ceil(LINE).max(1);
-        let stride = LINE * (lines + usize::from(lines.is_multiple_of(ALIASING_LINES)));
+        let numbers = LINE / size_of::<T>();
+        let lines = width.div_ceil(numbers).max(1);
+        let stride = numbers * (lines + usize::from(lines.is_multiple_of(ALIASING_LINES)));
         let len = n_rows.checked_mul(stride).ok_or(Error::OutOfMemory { bytes: usize::MAX })?;
-        let bytes = len.saturating_mul(size_of::<f64>());
+        let bytes = len.saturating_mul(size_of::<T>());
         let memory = if bytes < HUGE { heap(len) } else { pages(bytes) };
         Ok(Self { memory: memory.ok_or(Error::OutOfMemory { bytes })?, n_rows, width, stride })
     }
@@ -51,14 +56,14 @@ impl Panel {
         self.n_rows
     }
 
-    fn values(&self) -> &[f64] {
+    fn values(&self) -> &[T] {
         match &self.memory {
             Memory::Heap(values, start) => &values[*start..*start + self.n_rows * self.stride],
             Memory::Pages(map) => &bytemuck::cast_slice(map)[..self.n_rows * self.stride],
         }
     }
 
-    fn values_mut(&mut self) -> &mut [f64] {
+    fn values_mut(&mut self) -> &mut [T] {
         let len = self.n_rows * self.stride;
         match &mut self.memory {
             Memory::Heap(values, start) => &mut values[*start..*start + len],
@@ -66,31 +71,31 @@ impl Panel {
         }
     }
 
-    pub fn row(&self, i: usize) -> &[f64] {
+    pub fn row(&self, i: usize) -> &[T] {
         &self.values()[i * self.stride..i * self.stride + self.width]
     }
 
-    pub fn row_mut(&mut self, i: usize) -> &mut [f64] {
+    pub fn row_mut(&mut self, i: usize) -> &mut [T] {
         let start = i * self.stride;
         let width = self.width;
         &mut self.values_mut()[start..start + width]
     }
 
     /// The rows of a range, one after the other.
-    pub fn rows(&self, range: Range<usize>) -> impl Iterator<Item = &[f64]> {
+    pub fn rows(&self, range: Range<usize>) -> impl Iterator<Item = &[T]> {
         self.values()[range.start * self.stride..range.end * self.stride]
             .chunks(self.stride)
             .map(|row| &row[..self.width])
     }
 
     /// The same, to write.
-    pub fn rows_mut(&mut self, range: Range<usize>) -> impl Iterator<Item = &mut [f64]> {
+    pub fn rows_mut(&mut self, range: Range<usize>) -> impl Iterator<Item = &mut [T]> {
         let (stride, width) = (self.stride, self.width);
         self.values_mut()[range.start * stride..range.end * stride].chunks_mut(stride).map(move |row| &mut row[..width])
     }
 
     /// Call `f(i, row)` for every row of a range, on all threads.
-    pub fn for_each_row(&mut self, range: Range<usize>, run: &Execution, f: impl Fn(usize, &mut [f64]) + Sync) {
+    pub fn for_each_row(&mut self, range: Range<usize>, run: &Execution, f: impl Fn(usize, &mut [T]) + Sync) {
         let (stride, width, first) = (self.stride, self.width, range.start);
         let values = &mut self.values_mut()[range.start * stride..range.end * stride];
         if run.is_parallel() {
@@ -101,24 +106,24 @@ impl Panel {
     }
 
     /// Some rows as a piece of memory that may be split between any two of them.
-    pub fn strip_mut(&mut self, range: Range<usize>) -> Strip<'_> {
+    pub fn strip_mut(&mut self, range: Range<usize>) -> Strip<'_, T> {
         let (stride, width) = (self.stride, self.width);
         Strip { values: &mut self.values_mut()[range.start * stride..range.end * stride], width, stride }
     }
 
     /// Rows as the rows of a matrix: (rows, width).
-    pub fn matrix(&self, range: Range<usize>) -> MatRef<'_, f64> {
+    pub fn matrix(&self, range: Range<usize>) -> MatRef<'_, T> {
         let values = &self.values()[range.start * self.stride..range.end * self.stride];
         MatRef::from_row_major_slice_with_stride(values, range.len(), self.width, self.stride)
     }
 
     /// The first `n` rows as the columns of a matrix: (width, n).
-    pub fn columns(&self, n: usize) -> MatRef<'_, f64> {
+    pub fn columns(&self, n: usize) -> MatRef<'_, T> {
         self.matrix(0..n).transpose()
     }
 
     /// The same, to write.
-    pub fn columns_mut(&mut self, n: usize) -> MatMut<'_, f64> {
+    pub fn columns_mut(&mut self, n: usize) -> MatMut<'_, T> {
         let (width, stride) = (self.width, self.stride);
         MatMut::from_column_major_slice_with_stride_mut(&mut self.values_mut()[..n * stride], width, n, stride)
     }
@@ -131,47 +136,52 @@ impl Panel {
     }
 }
 
-/// Some rows of a panel.
-pub(crate) struct Strip<'a> {
-    values: &'a mut [f64],
+/// Some rows of a panel, or the first columns of them.
+pub(crate) struct Strip<'a, T = f64> {
+    values: &'a mut [T],
     width: usize,
     stride: usize,
 }
 
-impl<'a> Strip<'a> {
+impl<'a, T: Real> Strip<'a, T> {
     /// Rows of an ordinary slice, one directly after the other.
-    pub fn contiguous(values: &'a mut [f64], width: usize) -> Self {
+    pub fn contiguous(values: &'a mut [T], width: usize) -> Self {
         Self { values, width, stride: width }
     }
 
+    /// Some of the rows, of which only the first `width` columns.
+    pub fn part(self, range: Range<usize>, width: usize) -> Self {
+        Self { values: &mut self.values[range.start * self.stride..range.end * self.stride], width, ..self }
+    }
+
     /// The rows, to write.
-    pub fn rows_mut(&mut self) -> impl Iterator<Item = &mut [f64]> {
+    pub fn rows_mut(&mut self) -> impl Iterator<Item = &mut [T]> {
         self.values.chunks_mut(self.stride).map(|row| &mut row[..self.width])
     }
 
-    /// Strips of `n` rows, to be filled on all threads.
-    pub fn par_strips(self, n: usize) -> impl IndexedParallelIterator<Item = Strip<'a>> {
-        let (width, stride) = (self.width, self.stride);
-        self.values.par_chunks_mut(n * stride).map(move |values| Strip { values, width, stride })
+    /// Row `i`, to write.
+    pub fn row_mut(&mut self, i: usize) -> &mut [T] {
+        &mut self.values[i * self.stride..i * self.stride + self.width]
     }
 
     /// Strips of `n` rows, one after the other.
-    pub fn strips(self, n: usize) -> impl Iterator<Item = Strip<'a>> {
+    pub fn strips(self, n: usize) -> impl Iterator<Item = Strip<'a, T>> {
         let (width, stride) = (self.width, self.stride);
-        self.values.chunks_mut(n * stride).map(move |values| Strip { values, width, stride })
+        self.values.chunks_mut((n * stride).max(1)).map(move |values| Strip { values, width, stride })
     }
 }
 
-fn heap(len: usize) -> Option<Memory> {
-    Vec::<f64>::new().try_reserve_exact(len + LINE).ok()?;
-    let values = vec![0.0; len + LINE];
-    let offset = values.as_ptr().align_offset(LINE * size_of::<f64>());
-    Some(Memory::Heap(values, if offset < LINE { offset } else { 0 }))
+fn heap<T: Real>(len: usize) -> Option<Memory<T>> {
+    let numbers = LINE / size_of::<T>();
+    Vec::<T>::new().try_reserve_exact(len + numbers).ok()?;
+    let values = vec![T::zeroed(); len + numbers];
+    let offset = values.as_ptr().align_offset(LINE);
+    Some(Memory::Heap(values, if offset < numbers { offset } else { 0 }))
 }
 
 /// Zeroed pages of the system's, which start on a page and so on a cache line.
-fn pages(bytes: usize) -> Option<Memory> {
-    let map = MmapMut::map_anon(bytes).ok()?;
+fn pages<T>(bytes: usize) -> Option<Memory<T>> {
+    let map = MmapMut::map_anon(bytes.checked_next_multiple_of(HUGE_PAGE)?).ok()?;
     #[cfg(target_os = "linux")]
     let _ = map.advise(memmap2::Advice::HugePage); // a hint: where it is not followed the memory is only slower
     Some(Memory::Pages(map))
@@ -184,7 +194,7 @@ mod tests {
     #[test]
     fn rows_lie_on_cache_lines_and_off_powers_of_two() -> Result<()> {
         for (n_rows, width) in [(3, 1), (7, 448), (600, 1024), (0, 5)] {
-            let mut panel = Panel::zeros(n_rows, width)?;
+            let mut panel = Panel::<f64>::zeros(n_rows, width)?;
             for i in 0..n_rows {
                 assert_eq!(panel.row(i).as_ptr().align_offset(64), 0);
                 panel.row_mut(i).fill(i as f64);

@@ -8,12 +8,9 @@ use ndarray::ArrayView2;
 use crate::cholesky;
 use crate::error::{Error, Result};
 use crate::execution::Execution;
-use crate::rows::squared_norm;
+use crate::real::squared_norm;
 use crate::tiles;
 use crate::triangle::Square;
-
-/// Unit roundoff of float64 sums.
-const UNIT_ROUNDOFF: f64 = f64::EPSILON / 2.0;
 
 /// Times the textbook bound on λ. Cholesky succeeds where λ_min(H) exceeds (p + 1) u trace(H) (Higham, Accuracy and Stability of
 /// Numerical Algorithms, theorem 10.7); C itself carries rounding of the same order, so that twice the bound is taken.
@@ -201,22 +198,21 @@ pub(crate) struct Choice {
 }
 
 impl Regularizer {
-    /// Settle λ for sums of this trace. At once, never by trial.
-    pub(crate) fn settle(self, penalty: &Penalty, trace: f64, n_features: usize, run: &Execution) -> Result<Choice> {
+    /// Settle λ for sums of this trace and unit roundoff. At once, never by trial.
+    pub(crate) fn settle(self, penalty: &Penalty, trace: f64, unit: f64, n: usize, run: &Execution) -> Result<Choice> {
+        let shift = SAFETY * (n as f64 + 1.0) * unit * trace;
         let value = match self {
             Self::Value(value) if value.is_finite() && value >= 0.0 => value,
             Self::Value(value) => return Err(Error::Regularizer(value)),
-            Self::Guaranteed => return guaranteed(penalty, trace, n_features, run),
+            Self::Guaranteed if shift < f64::MIN_POSITIVE => return Err(Error::NothingSummed(trace)),
+            Self::Guaranteed => return guaranteed(penalty, shift, n, run),
         };
         Ok(Choice { regularizer: value, jitter: 0.0, reason: Reason::Given })
     }
 }
 
-fn guaranteed(penalty: &Penalty, trace: f64, n_features: usize, run: &Execution) -> Result<Choice> {
-    let shift = SAFETY * (n_features as f64 + 1.0) * UNIT_ROUNDOFF * trace;
-    if shift < f64::MIN_POSITIVE {
-        return Err(Error::NothingSummed(trace));
-    }
+/// λ that adds at least `shift` to every eigenvalue of C.
+fn guaranteed(penalty: &Penalty, shift: f64, n_features: usize, run: &Execution) -> Result<Choice> {
     let (smallest, largest) = penalty.spectrum(run)?;
     if largest == 0.0 {
         return Err(Error::PenaltyZero);

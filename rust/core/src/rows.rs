@@ -1,27 +1,10 @@
-//! Feature rows at the door.
-//!
-//! Strided f32 or f64 rows, labels that say which of them form one target, weights and targets enter; reduced, weighted rows
-//! in float64 leave, a small block at a time, row-major. Nothing of the size of the input is ever allocated.
+//! Feature rows at the door: what they are made of, which of them form one target, their weights and targets.
 
 use std::ops::Range;
 
 use ndarray::ArrayView2;
-use rayon::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::execution::Execution;
-use crate::panel::Strip;
-use crate::triangle::zeros;
-
-/// Targets that one task reduces. Rows that are not contiguous are read by columns over so many targets, so that a cache line
-/// of the input serves several of them.
-const TARGETS_PER_TASK: usize = 16;
-
-/// Columns that are read side by side where rows are not contiguous: one cache line of the output.
-const COLUMN_TILE: usize = 8;
-
-/// Entries of a block below which it is not worth waking a second thread (about 10 µs of copying).
-const PARALLEL_ENTRIES: usize = 1 << 16;
 
 /// A number that features come in.
 pub trait Element: Copy + Send + Sync + Into<f64> {}
@@ -136,95 +119,37 @@ impl<'a, T: Element> RowBlock<'a, T> {
         self.values.ncols()
     }
 
+    /// The rows as they came.
+    pub(crate) fn values(&self) -> ArrayView2<'a, T> {
+        self.values
+    }
+
     /// Rows of the input that form `target`, in the order in which they came.
-    fn members(&self, target: usize) -> impl Iterator<Item = usize> + Clone + '_ {
-        let range = self.groups.map_or(target..target + 1, |g| g.bounds[target]..g.bounds[target + 1]);
+    pub(crate) fn members(&self, target: usize) -> impl Iterator<Item = usize> + Clone + '_ {
         let order = self.groups.and_then(|g| g.order.as_deref());
-        range.map(move |i| order.map_or(i, |order| order[i]))
+        self.span(target).map(move |i| order.map_or(i, |order| order[i]))
+    }
+
+    /// Where the rows of `target` stand among the sorted ones.
+    fn span(&self, target: usize) -> Range<usize> {
+        self.groups.map_or(target..target + 1, |g| g.bounds[target]..g.bounds[target + 1])
+    }
+
+    /// Rows of the input that form the targets of a range.
+    pub(crate) fn n_members(&self, targets: &Range<usize>) -> usize {
+        self.groups.map_or(targets.len(), |g| g.bounds[targets.end] - g.bounds[targets.start])
     }
 
     /// What a sum over the rows of `target` is divided by.
-    fn divisor(&self, target: usize) -> f64 {
+    pub(crate) fn divisor(&self, target: usize) -> f64 {
         match (self.reduction, self.groups) {
-            (Reduction::Mean, Some(groups)) => (groups.bounds[target + 1] - groups.bounds[target]) as f64,
+            (Reduction::Mean, Some(_)) => self.span(target).len() as f64,
             _ => 1.0,
         }
     }
 
-    /// Fill `out` with the reduced rows of `targets`, each times `factor(target)`. Sums run over the rows in their
-    /// order, in float64. Refuses rows that are not finite, or whose squared norm is not.
-    pub(crate) fn reduce_into(
-        &self,
-        targets: Range<usize>,
-        factor: impl Fn(usize) -> f64 + Sync,
-        out: Strip<'_>,
-        run: &Execution,
-    ) -> Result<()> {
-        let task = |(i, out): (usize, Strip<'_>)| self.reduce_task(targets.start + i * TARGETS_PER_TASK, &factor, out);
-        let read = self.values.len() / self.n_targets() * targets.len();
-        let bad = if run.is_parallel() && read > PARALLEL_ENTRIES {
-            out.par_strips(TARGETS_PER_TASK).enumerate().filter_map(task).min()
-        } else {
-            out.strips(TARGETS_PER_TASK).enumerate().find_map(task)
-        };
-        bad.map_or(Ok(()), |target| Err(self.locate(target)))
-    }
-
-    /// All reduced rows, row-major.
-    pub fn reduce(&self, run: &Execution) -> Result<Vec<f64>> {
-        let (n, p) = (self.n_targets(), self.n_features());
-        let mut out = zeros(n * p)?;
-        self.reduce_into(0..n, |_| 1.0, Strip::contiguous(&mut out, p), run)?;
-        Ok(out)
-    }
-
-    /// Reduce the targets from `first` on that `out` has room for; the first of them that is not finite, if any.
-    fn reduce_task(&self, first: usize, factor: &impl Fn(usize) -> f64, mut out: Strip<'_>) -> Option<usize> {
-        if self.values.row(0).as_slice().is_some() {
-            self.add_rows(first, &mut out);
-        } else {
-            self.add_columns(first, &mut out);
-        }
-        let mut bad = None;
-        for (i, row) in out.rows_mut().enumerate() {
-            let norm = finish_row(row, self.divisor(first + i), factor(first + i));
-            if !norm.is_finite() && bad.is_none() {
-                bad = Some(first + i);
-            }
-        }
-        bad
-    }
-
-    /// Rows are contiguous: one after the other.
-    fn add_rows(&self, first: usize, out: &mut Strip<'_>) {
-        for (i, sum) in out.rows_mut().enumerate() {
-            sum.fill(0.0);
-            for row in self.members(first + i) {
-                if let Some(row) = self.values.row(row).as_slice() {
-                    sum.iter_mut().zip(row).for_each(|(sum, &x)| *sum += x.into());
-                }
-            }
-        }
-    }
-
-    /// Any strides (Fortran order, every second column, …): some columns at a time over all rows of the task.
-    fn add_columns(&self, first: usize, out: &mut Strip<'_>) {
-        let p = self.n_features();
-        for start in (0..p).step_by(COLUMN_TILE) {
-            let tile = start..(start + COLUMN_TILE).min(p);
-            for (i, sum) in out.rows_mut().enumerate() {
-                sum[tile.clone()].fill(0.0);
-                for row in self.members(first + i) {
-                    for column in tile.clone() {
-                        sum[column] += self.values[[row, column]].into();
-                    }
-                }
-            }
-        }
-    }
-
     /// The entry that made `target` not finite, in the order of the input. Only looked for once something is known to be wrong.
-    fn locate(&self, target: usize) -> Error {
+    pub(crate) fn locate(&self, target: usize) -> Error {
         for row in self.members(target) {
             for (column, &value) in self.values.row(row).iter().enumerate() {
                 let value = value.into();
@@ -235,26 +160,6 @@ impl<'a, T: Element> RowBlock<'a, T> {
         }
         Error::Overflow { target }
     }
-}
-
-/// Divide a sum by the number of its rows, weight it, and return the square of its norm.
-fn finish_row(row: &mut [f64], divisor: f64, factor: f64) -> f64 {
-    if divisor != 1.0 {
-        row.iter_mut().for_each(|x| *x /= divisor);
-    }
-    if factor != 1.0 {
-        row.iter_mut().for_each(|x| *x *= factor);
-    }
-    squared_norm(row)
-}
-
-/// ‖z‖², in four chains of additions: the compiler may not reorder them, and one chain would wait for each.
-pub(crate) fn squared_norm(z: &[f64]) -> f64 {
-    let mut sums = [0.0; 4];
-    let chunks = z.chunks_exact(4);
-    let rest: f64 = chunks.remainder().iter().map(|x| x * x).sum();
-    chunks.for_each(|chunk| sums.iter_mut().zip(chunk).for_each(|(sum, x)| *sum += x * x));
-    sums.iter().sum::<f64>() + rest
 }
 
 /// Rows of a loss: with weights, and with the targets y where the fit is wanted.
@@ -311,8 +216,6 @@ impl<'r, 'a, T: Element> Batch<'r, 'a, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::panel::Panel;
-    use ndarray::array;
 
     #[test]
     fn labels_in_any_order_give_targets_in_sorted_order() {
@@ -322,34 +225,5 @@ mod tests {
             assert_eq!(groups.order, Some(vec![1, 4, 3, 0, 2]));
         }
         assert_eq!(Groups::from_labels(&[1, 1, 4]).order, None);
-    }
-
-    #[test]
-    fn layouts_reduce_to_the_same_bits() -> Result<()> {
-        let c = ndarray::Array2::from_shape_fn((40, 13), |(i, j)| ((i * 31 + j * 17) as f64).sin());
-        let mut f = ndarray::Array2::zeros((13, 40)).reversed_axes();
-        f.assign(&c);
-        let labels: Vec<i64> = (0..40).map(|i| (i * 7) % 9).collect();
-        let groups = Groups::from_labels(&labels);
-        let reduce = |x: ArrayView2<'_, f64>| {
-            let mut out = Panel::zeros(9, 13)?;
-            let rows = RowBlock::new(x, Some(&groups), Reduction::Mean, 13)?;
-            rows.reduce_into(0..9, |_| 1.0, out.strip_mut(0..9), &Execution::sequential())?;
-            Ok::<_, Error>(out.rows(0..9).flatten().copied().collect::<Vec<_>>())
-        };
-        assert_eq!(reduce(c.view())?, reduce(f.view())?);
-        Ok(())
-    }
-
-    #[test]
-    fn what_is_not_finite_is_named_where_it_stands() -> Result<()> {
-        let x = array![[1.0, 2.0], [3.0, f64::NAN], [1e200, 0.0]];
-        let groups = Groups::from_labels(&[1, 0, 2]);
-        let rows = RowBlock::new(x.view(), Some(&groups), Reduction::Sum, 2)?;
-        let mut out = Panel::zeros(2, 2)?;
-        let mut reduce = |range| rows.reduce_into(range, |_| 1.0, out.strip_mut(0..2), &Execution::sequential());
-        assert!(matches!(reduce(0..2), Err(Error::NonFinite { row: 1, column: 1, .. })));
-        assert_eq!(reduce(1..3), Err(Error::Overflow { target: 2 }));
-        Ok(())
     }
 }

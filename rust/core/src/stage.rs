@@ -5,34 +5,88 @@
 
 use std::ops::Range;
 
-use faer::MatRef;
+use faer::{MatMut, MatRef};
 
 use crate::error::Result;
 use crate::execution::Execution;
-use crate::panel::Panel;
+use crate::real::squared_norm;
 use crate::rows::{Batch, Element};
+use crate::slab::Slab;
+use crate::tiles;
 
-/// Target rows that wait before they are summed. 256: deep enough for the kernels' peak (37 to 40 Gmultiplications/s on one AVX2
-/// core at depths of 128 to 384, 31 to 35 at 512, p = 512 to 2048), and what waits costs a factorisation little.
-pub(crate) const STAGE_ROWS: usize = 256;
+/// Target rows that wait before they are summed. 256: C is read and written once for 256 rows (0.06 bytes a flop, 5 GB/s at 80 Gflop/s),
+/// and what waits costs a factorisation little.
+const ROWS: usize = 256;
+
+/// The same in float32, and with it the rows that are summed in float32: 1024 rows (as many bytes as two blocks of float64) in one
+/// product, so that adding it in float64 costs little; its rounding grows with no more than their number.
+const SINGLE_ROWS: usize = 1024;
+
+/// Precision of the products.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Precision {
+    /// Rows rounded to float32, products summed in float32 over runs of rows, the runs in float64.
+    Single,
+    /// All of them in float64.
+    #[default]
+    Double,
+}
+
+impl Precision {
+    /// Rows of a block.
+    pub(crate) fn block_rows(self) -> usize {
+        match self {
+            Self::Double => ROWS,
+            Self::Single => SINGLE_ROWS,
+        }
+    }
+
+    /// Unit roundoff u of a product.
+    pub(crate) fn unit_roundoff(self) -> f64 {
+        match self {
+            Self::Double => f64::EPSILON / 2.0,
+            Self::Single => f64::from(f32::EPSILON) / 2.0,
+        }
+    }
+}
+
+/// Memory for rows, made when first needed.
+enum Rows {
+    None,
+    Double(Slab<f64>),
+    Single(Slab<f32>),
+}
 
 /// Reduced rows and targets, both times √w, that wait to be summed.
-#[derive(Default)]
 pub(crate) struct Stage {
-    /// Made when first needed.
-    rows: Option<Panel>,
+    precision: Precision,
+    width: usize,
+    rows: Rows,
     /// Row-major.
     pub targets: Vec<f64>,
     pub len: usize,
 }
 
 impl Stage {
+    pub fn new(width: usize, precision: Precision) -> Self {
+        Self { precision, width, rows: Rows::None, targets: vec![], len: 0 }
+    }
+
+    /// Rows that still fit.
+    pub fn room(&self) -> usize {
+        self.precision.block_rows() - self.len
+    }
+
     /// Reduce `targets` of the batch behind what waits. On an error nothing was added.
     pub fn push<T: Element>(&mut self, batch: &Batch<'_, '_, T>, targets: Range<usize>, run: &Execution) -> Result<()> {
         let span = self.len..self.len + targets.len();
         let factor = |t| if batch.weights.is_some() { batch.weight(t).sqrt() } else { 1.0 };
-        let strip = self.panel(batch.rows.n_features())?.strip_mut(span.clone());
-        batch.rows.reduce_into(targets.clone(), factor, strip, run)?;
+        self.make()?;
+        match &mut self.rows {
+            Rows::Double(slab) => batch.rows.reduce_into(targets.clone(), factor, slab.pieces_mut(span.clone()), run)?,
+            Rows::Single(slab) => batch.rows.reduce_into(targets.clone(), factor, slab.pieces_mut(span.clone()), run)?,
+            Rows::None => {}
+        }
         if let Some(y) = batch.targets {
             let weighted = targets.flat_map(|t| y.row(t).into_iter().map(move |y| factor(t) * y));
             self.targets.extend(weighted);
@@ -41,12 +95,15 @@ impl Stage {
         Ok(())
     }
 
-    fn panel(&mut self, n_features: usize) -> Result<&mut Panel> {
-        let panel = match self.rows.take() {
-            Some(panel) => panel,
-            None => Panel::zeros(STAGE_ROWS, n_features)?,
-        };
-        Ok(self.rows.insert(panel))
+    fn make(&mut self) -> Result<()> {
+        if matches!(self.rows, Rows::None) {
+            let n = self.precision.block_rows();
+            self.rows = match self.precision {
+                Precision::Double => Rows::Double(Slab::zeros(n, self.width)?),
+                Precision::Single => Rows::Single(Slab::zeros(n, self.width)?),
+            };
+        }
+        Ok(())
     }
 
     pub fn truncate(&mut self, len: usize) {
@@ -55,37 +112,65 @@ impl Stage {
         self.len = len;
     }
 
-    /// The rows that wait, as a matrix of `n_features` columns.
-    pub fn matrix(&self, n_features: usize) -> MatRef<'_, f64> {
+    /// lower(C) += FᵀF for the rows F that wait.
+    pub fn add_gram(&self, c: MatMut<'_, f64>, run: &Execution) {
         match &self.rows {
-            Some(panel) => panel.matrix(0..self.len),
-            None => MatRef::from_row_major_slice(&[], 0, n_features),
+            Rows::Double(slab) => tiles::gram(c, &slab.rows(self.len), 1.0, run),
+            Rows::Single(slab) => tiles::gram(c, &slab.rows(self.len), 1.0, run),
+            Rows::None => {}
         }
     }
 
-    pub fn rows(&self) -> impl Iterator<Item = &[f64]> {
-        self.rows.iter().flat_map(|panel| panel.rows(0..self.len))
+    /// b += Fᵀ Y, in float64, for the rows F and targets Y that wait.
+    pub fn add_cross(&self, cross: &mut [f64], run: &Execution) {
+        let Some(n_outputs) = self.targets.len().checked_div(self.len).filter(|k| *k > 0) else { return };
+        let b = MatMut::from_column_major_slice_mut(cross, self.width, n_outputs);
+        let y = MatRef::from_row_major_slice(&self.targets, self.len, n_outputs);
+        match &self.rows {
+            Rows::Double(slab) => tiles::product(b, &slab.rows(self.len), &y, 1.0, run),
+            _ => tiles::product(b, &MatRef::from_row_major_slice(&self.to_vec(), self.len, self.width), &y, 1.0, run),
+        }
     }
 
-    /// Put rows of another stage, or of a snapshot, behind what waits; there must be room.
-    pub fn extend<'a>(&mut self, rows: impl Iterator<Item = &'a [f64]>, targets: &[f64]) -> Result<()> {
-        for row in rows {
-            let len = self.len;
-            self.panel(row.len())?.row_mut(len).copy_from_slice(row);
+    /// The rows that wait, row-major.
+    pub fn to_vec(&self) -> Vec<f64> {
+        match &self.rows {
+            Rows::Double(slab) => (0..self.len).flat_map(|i| slab.row(i).flatten().copied()).collect(),
+            Rows::Single(slab) => (0..self.len).flat_map(|i| slab.row(i).flatten().map(|&x| x.into())).collect(),
+            Rows::None => vec![],
+        }
+    }
+
+    /// Σ ‖f‖² of the rows that wait.
+    pub fn trace(&self) -> f64 {
+        let norm = |i: usize| match &self.rows {
+            Rows::Double(slab) => slab.row(i).map(squared_norm).sum::<f64>(),
+            Rows::Single(slab) => slab.row(i).map(squared_norm).sum(),
+            Rows::None => 0.0,
+        };
+        (0..self.len).map(norm).sum()
+    }
+
+    /// Put rows and targets of another stage, or of a snapshot, behind what waits; there must be room.
+    pub fn extend(&mut self, rows: &[f64], targets: &[f64]) -> Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.make()?;
+        for row in rows.chunks(self.width) {
+            let span = self.len..self.len + 1;
+            match &mut self.rows {
+                Rows::Double(slab) => slab.pieces_mut(span).into_iter().for_each(|(start, mut out)| {
+                    out.row_mut(0).iter_mut().zip(&row[start..]).for_each(|(out, &x)| *out = x);
+                }),
+                Rows::Single(slab) => slab.pieces_mut(span).into_iter().for_each(|(start, mut out)| {
+                    out.row_mut(0).iter_mut().zip(&row[start..]).for_each(|(out, &x)| *out = x as f32);
+                }),
+                Rows::None => {}
+            }
             self.len += 1;
         }
         self.targets.extend_from_slice(targets);
         Ok(())
-    }
-
-    /// A copy, times `factor`.
-    pub fn scaled(&self, factor: f64) -> Result<Self> {
-        let rows = self.rows.as_ref().map(Panel::try_clone).transpose()?;
-        let mut scaled = Self { rows, targets: self.targets.clone(), len: self.len };
-        if factor != 1.0 {
-            let rows = scaled.rows.iter_mut().flat_map(|panel| panel.rows_mut(0..self.len));
-            rows.flatten().chain(&mut scaled.targets).for_each(|x| *x *= factor);
-        }
-        Ok(scaled)
     }
 }

@@ -9,7 +9,7 @@ use faer::{MatMut, MatRef};
 use crate::error::{Error, Result};
 use crate::execution::Execution;
 use crate::panel::Panel;
-use crate::tiles::{self, mirror};
+use crate::tiles::mirror;
 
 /// Columns below which it is not worth waking a second thread to go through a triangle.
 const SMALL: usize = 512;
@@ -90,11 +90,6 @@ impl Square {
     }
 }
 
-/// lower(C) += FᵀF for rows F.
-pub(crate) fn add_gram(c: MatMut<'_, f64>, f: MatRef<'_, f64>, run: &Execution) {
-    tiles::gram(c, f.transpose(), 1.0, run);
-}
-
 /// What is summed beside C: b = Σ w f yᵀ, Σ w y², n, Σ ln w. Rows of weight 0 count nowhere.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Moments {
@@ -111,16 +106,6 @@ pub struct Moments {
 }
 
 impl Moments {
-    /// b += Fᵀ Y for rows F and targets Y (row-major), both times √w.
-    pub(crate) fn add_cross(&mut self, f: MatRef<'_, f64>, targets: &[f64], run: &Execution) {
-        let (k, p) = (self.n_outputs, f.ncols());
-        if k > 0 && f.nrows() > 0 {
-            let b = MatMut::from_column_major_slice_mut(&mut self.cross, p, k);
-            let y = MatRef::from_row_major_slice(targets, f.nrows(), k);
-            tiles::product(b, f.transpose(), y, 1.0, run);
-        }
-    }
-
     /// The sums of another part of the data on top.
     pub(crate) fn add(&mut self, other: &Self) {
         self.cross.iter_mut().zip(&other.cross).for_each(|(b, o)| *b += o);

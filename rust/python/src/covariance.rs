@@ -2,10 +2,11 @@
 
 use ndarray::ArrayView2;
 use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use rigidities_core as core;
-use rigidities_core::{Batch, Element, Moments, Penalty, Reduction, Regularizer, Snapshot};
+use rigidities_core::{Batch, Element, Moments, Penalty, Precision, Reduction, Regularizer, Snapshot};
 
 use crate::arrays::{Features, Grouping, empty_matrix, with_rows, with_view};
 use crate::guarded::Guarded;
@@ -31,7 +32,8 @@ impl Covariance {
         let p = guard.n_features();
         with_rows(view, groups, p, |rows| {
             let batch = Batch::new(*rows, weights, targets)?;
-            execute(rows.n_targets() as f64 * (p * p) as f64, |run| guard.update(&batch, run))
+            let work = guard.work(view.nrows(), rows.n_targets());
+            execute(work, |run| guard.update(&batch, run))
         })
     }
 }
@@ -39,8 +41,13 @@ impl Covariance {
 #[pymethods]
 impl Covariance {
     #[new]
-    fn new(n_features: usize) -> Outcome<Self> {
-        Ok(Self(Guarded::new(core::Covariance::new(n_features)?)))
+    fn new(n_features: usize, precision: &str) -> Outcome<Self> {
+        Ok(Self(Guarded::new(core::Covariance::new(n_features, to_precision(precision)?)?)))
+    }
+
+    #[getter]
+    fn precision(&self, py: Python<'_>) -> Outcome<&'static str> {
+        py.detach(|| Ok(precision_name(self.0.lock()?.precision())))
     }
 
     fn update(
@@ -154,6 +161,8 @@ impl Covariance {
         let snapshot = py.detach(|| Outcome::Ok(self.0.lock()?.snapshot()?))?;
         let state = PyDict::new(py);
         state.set_item("n_features", snapshot.n_features)?;
+        state.set_item("precision", precision_name(snapshot.precision))?;
+        state.set_item("least_precision", precision_name(snapshot.least))?;
         state.set_item("n_rows", snapshot.moments.n_rows)?;
         state.set_item("log_weight", snapshot.moments.log_weight)?;
         state.set_item("decided", snapshot.decided)?;
@@ -175,6 +184,8 @@ impl Covariance {
         let squares = vector("squares")?;
         let snapshot = Snapshot {
             n_features: item("n_features")?.extract()?,
+            precision: to_precision(item("precision")?.extract()?)?,
+            least: to_precision(item("least_precision")?.extract()?)?,
             lower: vector("lower")?,
             moments: Moments {
                 n_outputs: squares.len(),
@@ -188,6 +199,24 @@ impl Covariance {
             waiting_targets: vector("waiting_targets")?,
         };
         Ok(Self(Guarded::new(core::Covariance::from_snapshot(snapshot)?)))
+    }
+}
+
+/// The precision of a name.
+pub fn to_precision(name: &str) -> PyResult<Precision> {
+    match name {
+        "float64" => Ok(Precision::Double),
+        "float32" => Ok(Precision::Single),
+        other => {
+            Err(PyValueError::new_err(format!("precision is {other:?}: expected \"float64\" or \"float32\"")))
+        }
+    }
+}
+
+fn precision_name(precision: Precision) -> &'static str {
+    match precision {
+        Precision::Double => "float64",
+        Precision::Single => "float32",
     }
 }
 

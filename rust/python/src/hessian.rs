@@ -3,9 +3,10 @@
 use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
 use rigidities_core as core;
-use rigidities_core::{Components, Element, RowBlock, zeros};
+use rigidities_core::{Components, Element, Precision, RowBlock, zeros};
 
 use crate::arrays::{Features, Grouping, to_matrix, with_rows, with_view};
+use crate::covariance::to_precision;
 use crate::raised::Outcome;
 use crate::threads::execute;
 
@@ -103,12 +104,16 @@ impl Hessian {
         features: Features<'py>,
         groups: Option<PyReadonlyArray1<'py, i64>>,
         reduction: &str,
+        precision: &str,
     ) -> Outcome<Bound<'py, PyArray1<f64>>> {
         let grouping = Grouping::new(groups, reduction)?;
         let groups = grouping.parts()?;
         let p = self.0.n_features();
+        let single = to_precision(precision)? == Precision::Single;
         let variances = with_view!(features, |view| py.detach(|| with_rows(view, groups, p, |rows| {
-            execute(self.work(rows), |run| self.0.variance(rows, run))
+            execute(self.work(rows), |run| {
+                if single { self.0.variance_single(rows, run) } else { self.0.variance(rows, run) }
+            })
         })))?;
         Ok(PyArray1::from_vec(py, variances))
     }

@@ -1,0 +1,244 @@
+//! Strided rows in, reduced, weighted rows out, a small block at a time. Sums over the rows of a target run in their order, in float64;
+//! nothing of the size of the input is ever allocated.
+
+use std::ops::Range;
+
+use pulp::Arch;
+use rayon::prelude::*;
+
+use crate::error::{Error, Result};
+use crate::execution::Execution;
+use crate::panel::Strip;
+use crate::prefetch::prefetch;
+use crate::real::{Real, squared_norm, squared_norm_by};
+use crate::rows::{Element, RowBlock};
+use crate::slab::Pieces;
+use crate::triangle::zeros;
+
+/// Targets that one task reduces. Rows that are not contiguous are read by columns over so many targets, so that a cache line
+/// of the input serves several of them.
+const TARGETS_PER_TASK: usize = 16;
+
+/// Columns that are read side by side where rows are not contiguous: one cache line of the output.
+const COLUMN_TILE: usize = 8;
+
+/// Entries of a block below which it is not worth waking a second thread (about 10 µs of copying).
+const PARALLEL_ENTRIES: usize = 1 << 16;
+
+/// Squared norms of rows of which products in float32 neither overflow in a sum of many nor lose digits to underflow.
+const SINGLE_RANGE: Range<f64> = 1e-30..1e30;
+
+impl<T: Element> RowBlock<'_, T> {
+    /// Fill the pieces of some rows with the reduced rows of `targets`, each times `factor(target)`. Refuses rows that are not finite,
+    /// or whose squared norm is not (in float32: is out of its range).
+    pub(crate) fn reduce_into<U: Real>(
+        &self,
+        targets: Range<usize>,
+        factor: impl Fn(usize) -> f64 + Sync,
+        out: Pieces<'_, U>,
+        run: &Execution,
+    ) -> Result<()> {
+        let first = targets.start;
+        let parallel = run.is_parallel() && self.n_members(&targets) * self.n_features() > PARALLEL_ENTRIES;
+        let reduce = |(first, out): (usize, Pieces<'_, U>)| Task { rows: self, first, out }.run(&factor);
+        let norms: Vec<f64> = if parallel && targets.len() <= TARGETS_PER_TASK {
+            let by_columns: Vec<_> = out.into_par_iter().map(|piece| reduce((first, vec![piece]))).collect();
+            let add = |a: Vec<f64>, b: Vec<f64>| a.iter().zip(&b).map(|(a, b)| a + b).collect();
+            by_columns.into_iter().reduce(add).unwrap_or_default()
+        } else {
+            let tasks = by_rows(first, out);
+            if parallel {
+                tasks.into_par_iter().flat_map_iter(reduce).collect()
+            } else {
+                tasks.into_iter().flat_map(reduce).collect()
+            }
+        };
+        let bad = norms.iter().position(|norm| !norm.is_finite());
+        if let Some(i) = bad {
+            return Err(self.locate(first + i));
+        }
+        let out_of_range = |norm: &f64| *norm != 0.0 && !SINGLE_RANGE.contains(norm);
+        match norms.iter().position(out_of_range).filter(|_| size_of::<U>() < size_of::<f64>()) {
+            Some(i) => Err(Error::SingleRange { target: first + i, norm: norms[i].sqrt() }),
+            None => Ok(()),
+        }
+    }
+
+    /// All reduced rows, row-major.
+    pub fn reduce(&self, run: &Execution) -> Result<Vec<f64>> {
+        let (n, p) = (self.n_targets(), self.n_features());
+        let mut out = zeros(n * p)?;
+        self.reduce_into(0..n, |_| 1.0, vec![(0, Strip::contiguous(&mut out, p))], run)?;
+        Ok(out)
+    }
+}
+
+/// Tasks of a few targets each: the first of them, and their rows of every piece.
+fn by_rows<U: Real>(first: usize, out: Pieces<'_, U>) -> Vec<(usize, Pieces<'_, U>)> {
+    let mut tasks: Vec<(usize, Pieces<'_, U>)> = vec![];
+    for (column, strip) in out {
+        for (i, rows) in strip.strips(TARGETS_PER_TASK).enumerate() {
+            if i == tasks.len() {
+                tasks.push((first + i * TARGETS_PER_TASK, vec![]));
+            }
+            tasks[i].1.push((column, rows));
+        }
+    }
+    tasks
+}
+
+/// A few targets, from `first` on, and the columns of them that are to be filled.
+struct Task<'t, 'r, 'o, T, U> {
+    rows: &'t RowBlock<'r, T>,
+    first: usize,
+    out: Pieces<'o, U>,
+}
+
+impl<T: Element, U: Real> Task<'_, '_, '_, T, U> {
+    /// Squared norms of the rows, before they are rounded.
+    fn run(mut self, factor: &impl Fn(usize) -> f64) -> Vec<f64> {
+        let n = self.out.first_mut().map_or(0, |(_, strip)| strip.rows_mut().count());
+        if self.rows.values().row(0).as_slice().is_none() {
+            return self.from_columns(n, factor);
+        }
+        (0..n).map(|i| self.from_rows(i, factor(self.first + i))).collect()
+    }
+
+    /// Rows are contiguous: one after the other, the next on its way from memory meanwhile.
+    fn from_rows(&mut self, i: usize, factor: f64) -> f64 {
+        let target = self.first + i;
+        let divisor = self.rows.divisor(target);
+        let values = self.rows.values();
+        let row = |index: usize| values.row(index).to_slice().unwrap_or_default();
+        let (mut members, mut ahead) = (self.rows.members(target), self.rows.members(target).skip(1));
+        let Some(only) = members.next() else { return 0.0 };
+        let Some(second) = ahead.next() else {
+            let pieces = self.out.iter_mut();
+            return pieces.map(|(start, out)| write_row(out.row_mut(i), &row(only)[*start..], divisor, factor)).sum();
+        };
+        let (start, end) = self.span();
+        let mut sum = vec![0.0; end - start];
+        copy_row(&mut sum, &row(only)[start..end]);
+        let mut next = Some(second);
+        while let Some(index) = next {
+            next = ahead.next();
+            if let Some(index) = next {
+                prefetch(&row(index)[start..end]);
+            }
+            add_row(&mut sum, &row(index)[start..end]);
+        }
+        let pieces = self.out.iter_mut();
+        pieces.map(|(column, out)| write_row(out.row_mut(i), &sum[*column - start..], divisor, factor)).sum()
+    }
+
+    /// Any strides (Fortran order, every second column, …): some columns at a time over all rows of the task.
+    fn from_columns(&mut self, n: usize, factor: &impl Fn(usize) -> f64) -> Vec<f64> {
+        let values = self.rows.values();
+        let (start, end) = self.span();
+        let width = end - start;
+        let mut sums = vec![0.0; n * width];
+        for tile in (0..width).step_by(COLUMN_TILE) {
+            let tile = tile..(tile + COLUMN_TILE).min(width);
+            for (i, sum) in sums.chunks_mut(width).enumerate() {
+                for row in self.rows.members(self.first + i) {
+                    for column in tile.clone() {
+                        sum[column] += values[[row, start + column]].into();
+                    }
+                }
+            }
+        }
+        let mut norms = vec![0.0; n];
+        for (i, sum) in sums.chunks(width).enumerate() {
+            let target = self.first + i;
+            for (column, out) in &mut self.out {
+                let sum = &sum[*column - start..];
+                norms[i] += write_row(out.row_mut(i), sum, self.rows.divisor(target), factor(target));
+            }
+        }
+        norms
+    }
+
+    /// Columns from the first piece to the last.
+    fn span(&mut self) -> (usize, usize) {
+        let start = self.out.first().map_or(0, |(column, _)| *column);
+        let end = self.out.last_mut().map_or(0, |(column, strip)| *column + strip.row_mut(0).len());
+        (start, end)
+    }
+}
+
+fn copy_row<T: Element>(sum: &mut [f64], row: &[T]) {
+    Arch::new().dispatch(|| sum.iter_mut().zip(row).for_each(|(sum, &x)| *sum = x.into()));
+}
+
+fn add_row<T: Element>(sum: &mut [f64], row: &[T]) {
+    Arch::new().dispatch(|| sum.iter_mut().zip(row).for_each(|(sum, &x)| *sum += x.into()));
+}
+
+/// Divide a sum by the number of its rows, weight it, round it, and return the square of its norm.
+fn write_row<T: Element, U: Real>(out: &mut [U], sum: &[T], divisor: f64, factor: f64) -> f64 {
+    let sum = &sum[..out.len()];
+    Arch::new().dispatch(|| {
+        if divisor == 1.0 && factor == 1.0 {
+            out.iter_mut().zip(sum).for_each(|(out, &x)| *out = U::round(x.into()));
+            return squared_norm(sum);
+        }
+        let value = |x: T| x.into() / divisor * factor;
+        out.iter_mut().zip(sum).for_each(|(out, &x)| *out = U::round(value(x)));
+        squared_norm_by(sum, value)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{Array2, ArrayView2, array};
+
+    use super::*;
+    use crate::rows::{Groups, Reduction};
+
+    fn reduce(rows: &RowBlock<'_, f64>, targets: Range<usize>) -> Result<Vec<f64>> {
+        let p = rows.n_features();
+        let mut out = vec![0.0; targets.len() * p];
+        let pieces = vec![(0, Strip::contiguous(&mut out, p))];
+        rows.reduce_into(targets, |_| 1.0, pieces, &Execution::sequential())?;
+        Ok(out)
+    }
+
+    #[test]
+    fn layouts_reduce_to_the_same_bits() -> Result<()> {
+        let c = Array2::from_shape_fn((40, 13), |(i, j)| ((i * 31 + j * 17) as f64).sin());
+        let mut f = Array2::zeros((13, 40)).reversed_axes();
+        f.assign(&c);
+        let labels: Vec<i64> = (0..40).map(|i| (i * 7) % 9).collect();
+        let groups = Groups::from_labels(&labels);
+        let means =
+            |x: ArrayView2<'_, f64>| reduce(&RowBlock::new(x, Some(&groups), Reduction::Mean, 13)?, 0..9);
+        assert_eq!(means(c.view())?, means(f.view())?);
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_not_finite_is_named_where_it_stands() -> Result<()> {
+        let x = array![[1.0, 2.0], [3.0, f64::NAN], [1e200, 0.0]];
+        let groups = Groups::from_labels(&[1, 0, 2]);
+        let rows = RowBlock::new(x.view(), Some(&groups), Reduction::Sum, 2)?;
+        assert!(matches!(reduce(&rows, 0..2), Err(Error::NonFinite { row: 1, column: 1, .. })));
+        assert_eq!(reduce(&rows, 1..3), Err(Error::Overflow { target: 2 }));
+        Ok(())
+    }
+
+    #[test]
+    fn what_float32_cannot_hold_is_refused() -> Result<()> {
+        let x = array![[1.0, 2.0], [0.0, 0.0], [1e-20, 0.0], [0.0, 1e20]];
+        let rows = RowBlock::new(x.view(), None, Reduction::Sum, 2)?;
+        let mut out = vec![0.0_f32; 8];
+        let mut single = |targets: Range<usize>, weight: f64| {
+            let pieces = vec![(0, Strip::contiguous(&mut out[..2 * targets.len()], 2))];
+            rows.reduce_into(targets, |_| weight, pieces, &Execution::sequential())
+        };
+        assert_eq!(single(0..2, 1.0), Ok(()));
+        assert_eq!(single(1..3, 1.0), Err(Error::SingleRange { target: 2, norm: 1e-20 }));
+        assert_eq!(single(3..4, 1.0), Err(Error::SingleRange { target: 3, norm: 1e20 }));
+        assert!(matches!(single(0..1, 1e-30), Err(Error::SingleRange { target: 0, .. })));
+        Ok(())
+    }
+}
