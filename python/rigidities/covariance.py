@@ -1,7 +1,7 @@
 """Sums over the training data: C = Σ w f fᵀ, and with targets b = Σ w f yᵀ, Σ w y², n, Σ ln w.
 
-Batches of feature rows enter; a `Hessian` leaves. The sums run in the compiled core, in float64, whatever comes in; only
-where ``precision="float32"`` asks for it are the products of some rows at a time formed in float32.
+Batches of feature rows enter; a `Hessian` leaves. The sums run in the compiled core, in float64, whatever comes
+in; only where ``precision="float32"`` asks for it are the products of some rows at a time formed in float32.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from rigidities import _core, memory
+from rigidities import _core, files, memory
 from rigidities.exceptions import IllConditionedWarning
 from rigidities.hessian import Hessian
 from rigidities.rows import CheckedRows, Precision, Reduction, Rows, as_array, as_floats, check_precision
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     from numpy.typing import ArrayLike, NDArray
 
 
@@ -33,8 +35,9 @@ class Covariance:
     precision : {"float64", "float32"}
         Precision of the products. With "float32" the reduced, weighted rows are rounded to float32 and multiplied in
         float32 over runs of 1,024 rows, and the runs are added in float64: about 1.8 times as fast. Each entry C_ij is
-        then off by some 1e-7·√(C_ii C_jj), so that H is only safely positive definite for λ above (p + 1)·6e-8·trace(C):
-        nine orders of magnitude more than float64 needs. For ranking with a strong regulariser, not for a fit.
+        then off by some 1e-7·√(C_ii C_jj), so that H is only safely positive definite for λ above
+        (p + 1)·6e-8·trace(C): nine orders of magnitude more than float64 needs. For ranking with a strong regulariser,
+        not for a fit.
     feature_space : str, optional
         What the columns mean (a descriptor's settings or their hash). Rows of another space are refused; None
         matches all.
@@ -60,9 +63,7 @@ class Covariance:
     # NumPy scalars leave `weight * covariance` to __rmul__
     __array_ufunc__ = None
 
-    def __init__(
-        self, n_features: int, *, precision: Precision = "float64", feature_space: str | None = None
-    ) -> None:
+    def __init__(self, n_features: int, *, precision: Precision = "float64", feature_space: str | None = None) -> None:
         if isinstance(n_features, bool) or not isinstance(n_features, (int, np.integer)):
             raise TypeError(f"n_features is {n_features!r}: expected a positive integer")
         if n_features < 1:
@@ -219,6 +220,38 @@ class Covariance:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._core = _core.Covariance.from_snapshot(state["sums"])
         self.feature_space = state["feature_space"]
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the accumulator to a file (safetensors, no pickle), rows that wait included.
+
+        A loaded one continues to the same bits. The file is written whole or not at all.
+
+        Parameters
+        ----------
+        path : path-like
+            Replaced if it exists; 4p² bytes.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        """
+        files.save(path, "covariance", {"feature_space": self.feature_space, **self._core.snapshot()})
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Covariance:
+        """Read an accumulator that `save` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged or holds something else.
+        OSError
+            If it cannot be read.
+        """
+        state = files.load(path, "covariance")
+        core = files.restore(path, "covariance", _core.Covariance.from_snapshot, state)
+        return cls._wrap(core, state.get("feature_space"))
 
     def matrix(self) -> NDArray[np.float64]:
         """Return C, of shape (n_features, n_features), exactly symmetric."""

@@ -107,11 +107,16 @@ def componentwise_prediction_rigidity(
 
 
 def _batches(structures: _Arrays, name: str) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
-    """Stack structures into batches of rows with the number of the structure of each."""
+    """Stack structures into batches of rows with the number of the structure of each.
+
+    All batches share one buffer (touching new memory for each would take as long as reading the rows), so each is to be
+    used before the next is asked for.
+    """
     if len(structures) == 0:
         raise ValueError(f"{name} holds no structure: pass a list with one array (n_atoms, n_features) per structure")
     waiting: list[NDArray[Any]] = []
     n_rows = 0
+    buffer: NDArray[Any] | None = None
     for i, rows in enumerate(structures):
         rows = as_array(rows, f"{name}[{i}]")
         if rows.ndim != 2 or len(rows) == 0:
@@ -121,8 +126,20 @@ def _batches(structures: _Arrays, name: str) -> Iterator[tuple[NDArray[Any], NDA
         waiting.append(rows)
         n_rows += len(rows)
         if n_rows >= _BATCH_ROWS or i + 1 == len(structures):
-            yield np.concatenate(waiting), np.repeat(np.arange(len(waiting)), [len(rows) for rows in waiting])
+            buffer = _stack(waiting, n_rows, buffer)
+            yield buffer[:n_rows], np.repeat(np.arange(len(waiting)), [len(rows) for rows in waiting])
             waiting, n_rows = [], 0
+
+
+def _stack(parts: list[NDArray[Any]], n_rows: int, buffer: NDArray[Any] | None) -> NDArray[Any]:
+    """Arrays on top of one another, in the first rows of `buffer` if they fit there."""
+    dtype, width = np.result_type(*parts), parts[0].shape[1]
+    if buffer is None or buffer.dtype != dtype or buffer.shape[1] != width or len(buffer) < n_rows:
+        return np.concatenate(parts)
+    if any(part.shape[1] != width for part in parts):
+        return np.concatenate(parts)  # which says what is wrong
+    np.concatenate(parts, out=buffer[:n_rows])
+    return buffer
 
 
 def _split(values: NDArray[np.float64], structures: _Arrays) -> list[NDArray[np.float64]]:

@@ -6,9 +6,12 @@
 //!   digits that the product M_cᵀM_c would lose (its condition is that of H, that of R the root);
 //! - by a solve with the masked row, at (p − s)²/2 a row with s the first feature of c.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use faer::Par;
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::qr::no_pivoting::factor::{qr_in_place, qr_in_place_scratch, recommended_block_size};
+use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::execution::Execution;
@@ -62,7 +65,30 @@ fn sorted_features(component: usize, features: &[i64], n_features: usize) -> Res
 struct Way<'a> {
     features: &'a [usize],
     /// R of the diagonal block, where that is the way.
-    factor: Option<Panel>,
+    factor: Option<Arc<Panel>>,
+}
+
+/// Factors of diagonal blocks that were used last, with their features: rows of the same components mostly come in many batches.
+#[derive(Default)]
+pub(crate) struct BlockFactors(Mutex<Vec<(Vec<usize>, Arc<Panel>)>>);
+
+impl BlockFactors {
+    fn lock(&self) -> MutexGuard<'_, Vec<(Vec<usize>, Arc<Panel>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn get(&self, features: &[usize]) -> Option<Arc<Panel>> {
+        self.lock().iter().find(|(kept, _)| kept == features).map(|(_, factor)| Arc::clone(factor))
+    }
+
+    /// Keep a factor, and let the oldest go while all of them have more than `limit` entries.
+    fn keep(&self, features: &[usize], factor: &Arc<Panel>, limit: usize) {
+        let mut kept = self.lock();
+        kept.push((features.to_vec(), Arc::clone(factor)));
+        while kept.iter().map(|(features, _)| features.len().pow(2)).sum::<usize>() > limit {
+            kept.remove(0);
+        }
+    }
 }
 
 /// Memory of one thread: a strip of rows, and the part of them that is a component.
@@ -80,7 +106,11 @@ impl Hessian {
         run: &Execution,
     ) -> Result<Vec<f64>> {
         let (p, n_targets) = (self.n_features(), rows.n_targets());
-        let ways = components.0.iter().map(|c| self.way(c, n_targets, run)).collect::<Result<Vec<_>>>()?;
+        let ways = if run.is_parallel() && components.len() > 1 {
+            components.0.par_iter().map(|c| self.way(c, n_targets, &run.alone())).collect::<Result<Vec<_>>>()?
+        } else {
+            components.0.iter().map(|c| self.way(c, n_targets, run)).collect::<Result<Vec<_>>>()?
+        };
         let memory = |n| Ok(Strip { rows: Panel::zeros(n, p)?, gathered: Panel::zeros(n, p)? });
         let strips = by_strips(n_targets, run, memory, |strip: &mut Strip, targets, run| {
             let n = targets.len();
@@ -103,8 +133,19 @@ impl Hessian {
         let (size, height, rows) = (features.len() as f64, tail as f64, n as f64);
         let by_block = 0.5 * height * height * size + height * size * size + 0.5 * rows * size * size;
         let masked = 0.5 * rows * height * height <= by_block;
-        let factor = if masked { None } else { Some(self.inverse_block_factor(features, run)?) };
+        let factor = if masked { None } else { Some(self.block_factor(features, run)?) };
         Ok(Way { features, factor })
+    }
+
+    /// The factor of a diagonal block, kept if it was needed before. All that are kept take at most half as much as L.
+    fn block_factor(&self, features: &[usize], run: &Execution) -> Result<Arc<Panel>> {
+        if let Some(factor) = self.block_factors.get(features) {
+            return Ok(factor);
+        }
+        let factor = Arc::new(self.inverse_block_factor(features, run)?);
+        run.check()?; // what was computed until a stop is of no use
+        self.block_factors.keep(features, &factor, self.n_features().pow(2) / 2);
+        Ok(factor)
     }
 
     /// Upper triangular R with RᵀR = (H⁻¹)_cc, from M_c = L⁻¹E_c = Q R. The QR runs on one thread: on several its bits would

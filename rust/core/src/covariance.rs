@@ -13,44 +13,23 @@ use crate::hessian::Hessian;
 use crate::penalty::{Penalty, Regularizer};
 use crate::rows::{Batch, Element};
 use crate::stage::{Precision, Stage};
-use crate::tiles::mirror;
-use crate::triangle::{Moments, Square, zeros};
-
-/// Everything a covariance is made of, for files and pickles: restoring it continues to the same bits.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Snapshot {
-    /// p
-    pub n_features: usize,
-    /// Precision of its products.
-    pub precision: Precision,
-    /// The least precision of anything that was merged into it.
-    pub least: Precision,
-    /// Lower triangle of the summed part of C, column by column.
-    pub lower: Vec<f64>,
-    /// Sums beside it; `cross` without the rows that wait.
-    pub moments: Moments,
-    /// Whether any update said if there are targets.
-    pub decided: bool,
-    /// Rows that wait, row-major, times √w.
-    pub waiting_rows: Vec<f64>,
-    /// Their targets, row-major, times √w.
-    pub waiting_targets: Vec<f64>,
-}
+use crate::tiles::{self, mirror};
+use crate::triangle::{Moments, Square};
 
 /// The accumulator.
 pub struct Covariance {
     n_features: usize,
-    precision: Precision,
+    pub(crate) precision: Precision,
     /// The least precision that entered: what is merged may have less than ours.
-    least: Precision,
+    pub(crate) least: Precision,
     /// C in the lower triangle, without the rows that wait; `None` once consumed.
-    sums: Option<Square>,
-    moments: Moments,
+    pub(crate) sums: Option<Square>,
+    pub(crate) moments: Moments,
     /// Whether an update has said if there are targets.
-    decided: bool,
-    stage: Stage,
-    /// Where the rows behind a full stage are checked before anything is summed.
-    next: Stage,
+    pub(crate) decided: bool,
+    pub(crate) stage: Stage,
+    /// Where the rows behind a full stage are checked, and wait while those before them are summed.
+    behind: [Stage; 2],
 }
 
 impl Covariance {
@@ -67,12 +46,12 @@ impl Covariance {
             moments: Moments::default(),
             decided: false,
             stage: Stage::new(n_features, precision),
-            next: Stage::new(n_features, precision),
+            behind: [Stage::new(n_features, precision), Stage::new(n_features, precision)],
         })
     }
 
     /// The least precision of the products that were summed.
-    pub fn precision(&self) -> Precision {
+    pub fn least_precision(&self) -> Precision {
         self.least
     }
 
@@ -91,7 +70,7 @@ impl Covariance {
         self.moments.n_outputs
     }
 
-    fn sums(&self) -> Result<&Square> {
+    pub(crate) fn sums(&self) -> Result<&Square> {
         self.sums.as_ref().ok_or(Error::Consumed)
     }
 
@@ -102,7 +81,8 @@ impl Covariance {
     }
 
     /// Multiplications that an update with so many rows, which form so many targets, amounts to. Reading counts too: a number takes
-    /// about as long to arrive from memory as sixteen multiplications.
+    /// about as long to arrive from memory as sixteen multiplications. (Handing a structure of 64 atoms at p = 1024 to the pool made
+    /// a stream of them three times slower than reading it here.)
     pub fn work(&self, n_rows: usize, n_targets: usize) -> f64 {
         let p = self.n_features as f64;
         let blocks = (self.stage.len + n_targets) / self.precision.block_rows();
@@ -166,7 +146,8 @@ impl Covariance {
         let mut backup = None;
         let outcome = self.take_blocks(batch, run, &mut backup);
         if outcome.is_ok() {
-            std::mem::swap(&mut self.stage, &mut self.next);
+            let [last, _] = &mut self.behind;
+            std::mem::swap(&mut self.stage, last);
         } else {
             if let (Some((diagonal, cross)), Some(sums)) = (backup, self.sums.as_mut()) {
                 sums.restore(&diagonal, run);
@@ -174,45 +155,52 @@ impl Covariance {
             }
             self.stage.truncate(waiting);
         }
-        self.next.truncate(0);
+        self.behind.iter_mut().for_each(|stage| stage.truncate(0));
         outcome
     }
 
-    /// Fill the stage, then check block after block in `next`, where what is left over stays. A full block is summed when the rows
-    /// behind it were found good; where more follow than one block holds, C is first kept in its upper triangle, and until then
-    /// nothing stops a sum. The stage itself is not touched again until the call has succeeded.
+    /// Fill the stage and sum it, then block after block of what is behind it; what is left over ends in the first of `behind`.
+    ///
+    /// A block is read and checked while the one before it is summed. So that a bad row leaves no trace, C is first kept in its upper
+    /// triangle. Where little is behind the stage that costs more than it gains: that little is then found good before anything is
+    /// summed, and nothing stops the sum. The stage itself is not touched again until the call has succeeded.
     fn take_blocks<T: Element>(
         &mut self,
         batch: &Batch<'_, '_, T>,
         run: &Execution,
         backup: &mut Option<(Vec<f64>, Vec<f64>)>,
     ) -> Result<()> {
-        let n = batch.rows.n_targets();
-        let mut start = self.stage.room();
-        self.stage.push(batch, 0..start, run)?;
-        let mut stage_waits = true;
-        loop {
-            let end = (start + self.next.room()).min(n);
-            self.next.push(batch, start..end, run)?;
+        let Self { sums, moments, stage, behind: [now, next], .. } = self;
+        let sums = sums.as_mut().ok_or(Error::Consumed)?;
+        let (n, step) = (batch.rows.n_targets(), now.room());
+        let mut start = stage.room();
+        let few = n - start <= step / 2;
+        let mut pushed = Ok(());
+        let keep = || *backup = (!few).then(|| (sums.back_up(run), moments.cross.clone()));
+        tiles::join(run, || pushed = stage.push(batch, 0..start, run), keep);
+        pushed?;
+        run.check()?;
+        if few {
+            now.push(batch, start..n, run)?;
             run.check()?;
-            let Some(sums) = self.sums.as_mut() else { return Err(Error::Consumed) };
-            if end < n && backup.is_none() {
-                *backup = Some((sums.back_up(run), self.moments.cross.clone()));
-            }
-            let run = if backup.is_some() { *run } else { run.unstoppable() };
-            if std::mem::take(&mut stage_waits) {
-                add_stage(sums, &mut self.moments, &self.stage, &run);
-            }
-            if self.next.room() == 0 {
-                add_stage(sums, &mut self.moments, &self.next, &run);
-                self.next.truncate(0);
-            }
-            run.check()?;
-            if end == n {
-                return Ok(());
-            }
-            start = end;
+            add_stage(sums, moments, stage, &run.unstoppable());
+            return Ok(());
         }
+        let mut advance = |summed: &Stage, into: &mut Stage| {
+            let end = (start + step).min(n);
+            let mut pushed = Ok(());
+            let push = || pushed = into.push(batch, start..end, run);
+            tiles::join(run, push, || add_stage(sums, moments, summed, run));
+            start = end;
+            pushed.and_then(|()| run.check())
+        };
+        advance(stage, now)?;
+        while now.room() == 0 {
+            advance(now, next)?;
+            now.truncate(0);
+            std::mem::swap(now, next);
+        }
+        Ok(())
     }
 
     /// n, Σ ln w and Σ w y², one row after the other so that they too do not depend on the boundaries of batches.
@@ -239,7 +227,7 @@ impl Covariance {
             return Err(Error::MergeSize { got: other.n_features, expected: self.n_features });
         }
         self.sums()?;
-        let theirs = other.sums()?;
+        let (theirs, waiting) = (other.sums()?, other.stage.to_vec()?); // nothing fails for want of memory behind this line
         if other.decided {
             self.check_outputs(other.n_outputs() > 0, other.n_outputs())?;
             self.decide(other.n_outputs());
@@ -253,7 +241,7 @@ impl Covariance {
         if other.n_rows() > 0 {
             self.least = self.least.min(other.least);
         }
-        self.take_waiting(&other.stage.to_vec(), &other.stage.targets, run)
+        self.take_waiting(&waiting, &other.stage.targets, run)
     }
 
     /// Rows that waited elsewhere wait here too, or are summed with what is full.
@@ -288,9 +276,9 @@ impl Covariance {
                 column.iter_mut().zip(sums.lower_column(j)).for_each(|(c, o)| *c = weight * o);
             });
             let factor = if weight == 1.0 { 1.0 } else { weight.sqrt() };
-            let times = |x: &f64| factor * x;
-            let rows: Vec<f64> = self.stage.to_vec().iter().map(times).collect();
-            scaled.stage.extend(&rows, &self.stage.targets.iter().map(times).collect::<Vec<_>>())?;
+            let (mut rows, mut targets) = (self.stage.to_vec()?, self.stage.targets.clone());
+            rows.iter_mut().chain(&mut targets).for_each(|x| *x *= factor);
+            scaled.stage.extend(&rows, &targets)?;
         }
         Ok(scaled)
     }
@@ -318,7 +306,7 @@ impl Covariance {
     }
 
     /// b, Σ w y², n, Σ ln w, rows that wait included.
-    fn all_moments(&self, run: &Execution) -> Moments {
+    pub fn all_moments(&self, run: &Execution) -> Moments {
         let mut moments = self.moments.clone();
         self.stage.add_cross(&mut moments.cross, &run.unstoppable());
         moments
@@ -364,57 +352,10 @@ impl Covariance {
         }
         Err(outcome)
     }
-
-    /// All state, to be stored.
-    pub fn snapshot(&self) -> Result<Snapshot> {
-        let sums = self.sums()?;
-        let mut lower = zeros(self.n_features * (self.n_features + 1) / 2)?;
-        let entries = (0..self.n_features).flat_map(|j| sums.lower_column(j));
-        lower.iter_mut().zip(entries).for_each(|(out, x)| *out = *x);
-        Ok(Snapshot {
-            n_features: self.n_features,
-            precision: self.precision,
-            least: self.least,
-            lower,
-            moments: self.moments.clone(),
-            decided: self.decided,
-            waiting_rows: self.stage.to_vec(),
-            waiting_targets: self.stage.targets.clone(),
-        })
-    }
-
-    /// The accumulator that a snapshot was taken of.
-    pub fn from_snapshot(snapshot: Snapshot) -> Result<Self> {
-        let p = snapshot.n_features;
-        let mut covariance = Self::new(p, snapshot.precision)?;
-        covariance.least = snapshot.least.min(snapshot.precision);
-        let Snapshot { lower, moments, waiting_rows, waiting_targets, decided, .. } = snapshot;
-        let len = waiting_rows.len() / p;
-        let k = moments.n_outputs;
-        check_length("lower triangle", lower.len(), p * (p + 1) / 2)?;
-        check_length("cross", moments.cross.len(), p * k)?;
-        check_length("squares", moments.squares.len(), k)?;
-        check_length("waiting rows", waiting_rows.len(), len.min(covariance.stage.room() - 1) * p)?;
-        check_length("waiting targets", waiting_targets.len(), len * k)?;
-        if let Some(sums) = covariance.sums.as_mut() {
-            let start = |j: usize| j * (2 * p + 1 - j) / 2; // columns of p, p − 1, … entries
-            sums.for_each_lower_column(&Execution::sequential(), |j, column| {
-                column.copy_from_slice(&lower[start(j)..start(j + 1)]);
-            });
-        }
-        covariance.moments = moments;
-        covariance.decided = decided;
-        covariance.stage.extend(&waiting_rows, &waiting_targets)?;
-        Ok(covariance)
-    }
 }
 
 /// C += FᵀF, b += FᵀY of the rows of a stage.
 fn add_stage(sums: &mut Square, moments: &mut Moments, stage: &Stage, run: &Execution) {
     stage.add_gram(sums.as_mut(), run);
     stage.add_cross(&mut moments.cross, run);
-}
-
-fn check_length(what: &'static str, got: usize, expected: usize) -> Result<()> {
-    if got == expected { Ok(()) } else { Err(Error::Length { what, got, expected, of: "entries in the state" }) }
 }

@@ -242,6 +242,19 @@ pub enum Error {
         feature: usize,
     },
 
+    /// A stored state that says something else than this version knows.
+    #[error("the stored reason for the regularizer is {0:?}, which this version does not know")]
+    UnknownReason(String),
+
+    /// A stored factor that is none.
+    #[error("the stored factor has {value:?} on its diagonal at {index}, where a positive number must stand")]
+    StoredFactor {
+        /// row and column
+        index: usize,
+        /// what stands there
+        value: f64,
+    },
+
     /// No targets were accumulated.
     #[error("no targets were accumulated, so there is no fit: pass targets to every update")]
     NotFitted,

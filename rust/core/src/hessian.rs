@@ -10,6 +10,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use faer::{MatMut, MatRef};
 use rayon::prelude::*;
 
+use crate::components::BlockFactors;
 use crate::error::{Error, Result};
 use crate::execution::Execution;
 use crate::panel::Panel;
@@ -28,6 +29,7 @@ pub struct Hessian {
     factor: Square,
     /// L rounded to float32, once somebody scored with it.
     single: OnceLock<Panel<f32>>,
+    pub(crate) block_factors: BlockFactors,
     pub(crate) penalty: Penalty,
     choice: Choice,
     moments: Moments,
@@ -35,7 +37,7 @@ pub struct Hessian {
 
 impl Hessian {
     pub(crate) fn new(factor: Square, penalty: Penalty, choice: Choice, moments: Moments) -> Self {
-        Self { factor, single: OnceLock::new(), penalty, choice, moments }
+        Self { factor, single: OnceLock::new(), block_factors: BlockFactors::default(), penalty, choice, moments }
     }
 
     /// p
@@ -61,6 +63,11 @@ impl Hessian {
     /// Sums that came with the data.
     pub fn moments(&self) -> &Moments {
         &self.moments
+    }
+
+    /// The array of L.
+    pub(crate) fn factor(&self) -> &Square {
+        &self.factor
     }
 
     /// L; only the lower triangle is defined.
@@ -193,11 +200,7 @@ impl Hessian {
 }
 
 /// ‖L⁻¹g‖² of each target row g.
-fn norms_by_strips<T: Element, U: Real>(
-    rows: &RowBlock<'_, T>,
-    l: MatRef<'_, U>,
-    run: &Execution,
-) -> Result<Vec<f64>> {
+fn norms_by_strips<T: Element, U: Real>(rows: &RowBlock<'_, T>, l: MatRef<'_, U>, run: &Execution) -> Result<Vec<f64>> {
     let memory = |n| Panel::zeros(n, rows.n_features());
     let strips = by_strips(rows.n_targets(), run, memory, |strip: &mut Panel<U>, targets, run| {
         let n = targets.len();

@@ -174,6 +174,25 @@ pub enum Reason {
     GuaranteedWithJitter,
 }
 
+impl Reason {
+    const ALL: [Self; 3] = [Self::Given, Self::Guaranteed, Self::GuaranteedWithJitter];
+
+    /// A word for it, for files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Given => "given",
+            Self::Guaranteed => "guaranteed",
+            Self::GuaranteedWithJitter => "guaranteed with jitter",
+        }
+    }
+
+    /// Back from the word.
+    pub fn of_name(name: &str) -> Result<Self> {
+        let unknown = || Error::UnknownReason(name.to_owned());
+        Self::ALL.into_iter().find(|reason| reason.name() == name).ok_or_else(unknown)
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -5,14 +5,16 @@
 
 use std::ops::Range;
 
-use faer::{MatMut, MatRef};
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
 
 use crate::error::Result;
 use crate::execution::Execution;
 use crate::real::squared_norm;
 use crate::rows::{Batch, Element};
-use crate::slab::Slab;
-use crate::tiles;
+use crate::slab::{Slab, SlabRows};
+use crate::tiles::{self, Operand, TILE};
+use crate::triangle::zeros;
 
 /// Target rows that wait before they are summed. 256: C is read and written once for 256 rows (0.06 bytes a flop, 5 GB/s at 80 Gflop/s),
 /// and what waits costs a factorisation little.
@@ -83,8 +85,12 @@ impl Stage {
         let factor = |t| if batch.weights.is_some() { batch.weight(t).sqrt() } else { 1.0 };
         self.make()?;
         match &mut self.rows {
-            Rows::Double(slab) => batch.rows.reduce_into(targets.clone(), factor, slab.pieces_mut(span.clone()), run)?,
-            Rows::Single(slab) => batch.rows.reduce_into(targets.clone(), factor, slab.pieces_mut(span.clone()), run)?,
+            Rows::Double(slab) => {
+                batch.rows.reduce_into(targets.clone(), factor, slab.pieces_mut(span.clone()), run)?
+            }
+            Rows::Single(slab) => {
+                batch.rows.reduce_into(targets.clone(), factor, slab.pieces_mut(span.clone()), run)?
+            }
             Rows::None => {}
         }
         if let Some(y) = batch.targets {
@@ -128,17 +134,22 @@ impl Stage {
         let y = MatRef::from_row_major_slice(&self.targets, self.len, n_outputs);
         match &self.rows {
             Rows::Double(slab) => tiles::product(b, &slab.rows(self.len), &y, 1.0, run),
-            _ => tiles::product(b, &MatRef::from_row_major_slice(&self.to_vec(), self.len, self.width), &y, 1.0, run),
+            Rows::Single(slab) => add_widened(b, &slab.rows(self.len), y),
+            Rows::None => {}
         }
     }
 
     /// The rows that wait, row-major.
-    pub fn to_vec(&self) -> Vec<f64> {
-        match &self.rows {
-            Rows::Double(slab) => (0..self.len).flat_map(|i| slab.row(i).flatten().copied()).collect(),
-            Rows::Single(slab) => (0..self.len).flat_map(|i| slab.row(i).flatten().map(|&x| x.into())).collect(),
-            Rows::None => vec![],
+    pub fn to_vec(&self) -> Result<Vec<f64>> {
+        let mut rows = zeros(self.len * self.width)?;
+        for (i, out) in rows.chunks_mut(self.width).enumerate() {
+            match &self.rows {
+                Rows::Double(slab) => out.iter_mut().zip(slab.row(i).flatten()).for_each(|(out, &x)| *out = x),
+                Rows::Single(slab) => out.iter_mut().zip(slab.row(i).flatten()).for_each(|(out, &x)| *out = x.into()),
+                Rows::None => {}
+            }
         }
+        Ok(rows)
     }
 
     /// Σ ‖f‖² of the rows that wait.
@@ -172,5 +183,25 @@ impl Stage {
         }
         self.targets.extend_from_slice(targets);
         Ok(())
+    }
+}
+
+/// B += FᵀY for rows in float32, in float64: a few of them at a time are widened on the stack. B is short beside C.
+fn add_widened(mut b: MatMut<'_, f64>, f: &SlabRows<'_, f32>, y: MatRef<'_, f64>) {
+    /// Rows that are widened together: with a strip's columns, 48 kB.
+    const ROWS: usize = 32;
+    let mut memory = [0.0; ROWS * TILE];
+    for column in (0..b.nrows()).step_by(TILE) {
+        let width = TILE.min(b.nrows() - column);
+        let strip = f.columns(column, width);
+        for row in (0..f.depth()).step_by(ROWS) {
+            let n = ROWS.min(f.depth() - row);
+            let mut wide = MatMut::from_row_major_slice_mut(&mut memory[..n * width], n, width);
+            for (i, j) in (0..n).flat_map(|i| (0..width).map(move |j| (i, j))) {
+                wide[(i, j)] = f64::from(strip[(row + i, j)]);
+            }
+            let sums = b.as_mut().subrows_mut(column, width);
+            matmul(sums, Accum::Add, wide.as_ref().transpose(), y.subrows(row, n), 1.0, Par::Seq);
+        }
     }
 }

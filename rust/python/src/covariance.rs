@@ -6,12 +6,13 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use rigidities_core as core;
-use rigidities_core::{Batch, Element, Moments, Penalty, Precision, Reduction, Regularizer, Snapshot};
+use rigidities_core::{Batch, Element, Penalty, Precision, Reduction, Regularizer, Snapshot};
 
 use crate::arrays::{Features, Grouping, empty_matrix, with_rows, with_view};
 use crate::guarded::Guarded;
 use crate::hessian::Hessian;
 use crate::raised::Outcome;
+use crate::state::{moments_of_dict, moments_to_dict, scalar, vector};
 use crate::threads::execute;
 
 /// Sums over the data.
@@ -47,7 +48,7 @@ impl Covariance {
 
     #[getter]
     fn precision(&self, py: Python<'_>) -> Outcome<&'static str> {
-        py.detach(|| Ok(precision_name(self.0.lock()?.precision())))
+        py.detach(|| Ok(precision_name(self.0.lock()?.least_precision())))
     }
 
     fn update(
@@ -157,19 +158,24 @@ impl Covariance {
         })
     }
 
+    /// b, Σ w y², n and Σ ln w, the rows that wait included.
+    fn moments<'py>(&self, py: Python<'py>) -> Outcome<Bound<'py, PyDict>> {
+        let moments = py.detach(|| {
+            let guard = &*self.0.lock()?;
+            execute(square(guard.n_features()), |run| Ok(guard.all_moments(run)))
+        })?;
+        Ok(moments_to_dict(py, moments)?)
+    }
+
     fn snapshot<'py>(&self, py: Python<'py>) -> Outcome<Bound<'py, PyDict>> {
         let snapshot = py.detach(|| Outcome::Ok(self.0.lock()?.snapshot()?))?;
-        let state = PyDict::new(py);
+        let state = moments_to_dict(py, snapshot.moments)?;
         state.set_item("n_features", snapshot.n_features)?;
         state.set_item("precision", precision_name(snapshot.precision))?;
         state.set_item("least_precision", precision_name(snapshot.least))?;
-        state.set_item("n_rows", snapshot.moments.n_rows)?;
-        state.set_item("log_weight", snapshot.moments.log_weight)?;
         state.set_item("decided", snapshot.decided)?;
         let arrays = [
             ("lower", snapshot.lower),
-            ("cross", snapshot.moments.cross),
-            ("squares", snapshot.moments.squares),
             ("waiting_rows", snapshot.waiting_rows),
             ("waiting_targets", snapshot.waiting_targets),
         ];
@@ -179,24 +185,16 @@ impl Covariance {
 
     #[staticmethod]
     fn from_snapshot(state: &Bound<'_, PyDict>) -> Outcome<Self> {
-        let item = |name| state.as_any().get_item(name);
-        let vector = |name| Ok::<_, PyErr>(item(name)?.extract::<PyReadonlyArray1<'_, f64>>()?.as_array().to_vec());
-        let squares = vector("squares")?;
+        let name = |key| state.as_any().get_item(key)?.extract::<String>();
         let snapshot = Snapshot {
-            n_features: item("n_features")?.extract()?,
-            precision: to_precision(item("precision")?.extract()?)?,
-            least: to_precision(item("least_precision")?.extract()?)?,
-            lower: vector("lower")?,
-            moments: Moments {
-                n_outputs: squares.len(),
-                cross: vector("cross")?,
-                squares,
-                n_rows: item("n_rows")?.extract()?,
-                log_weight: item("log_weight")?.extract()?,
-            },
-            decided: item("decided")?.extract()?,
-            waiting_rows: vector("waiting_rows")?,
-            waiting_targets: vector("waiting_targets")?,
+            n_features: scalar(state, "n_features")?,
+            precision: to_precision(&name("precision")?)?,
+            least: to_precision(&name("least_precision")?)?,
+            lower: vector(state, "lower")?,
+            moments: moments_of_dict(state)?,
+            decided: scalar(state, "decided")?,
+            waiting_rows: vector(state, "waiting_rows")?,
+            waiting_targets: vector(state, "waiting_targets")?,
         };
         Ok(Self(Guarded::new(core::Covariance::from_snapshot(snapshot)?)))
     }
@@ -207,9 +205,7 @@ pub fn to_precision(name: &str) -> PyResult<Precision> {
     match name {
         "float64" => Ok(Precision::Double),
         "float32" => Ok(Precision::Single),
-        other => {
-            Err(PyValueError::new_err(format!("precision is {other:?}: expected \"float64\" or \"float32\"")))
-        }
+        other => Err(PyValueError::new_err(format!("precision is {other:?}: expected \"float64\" or \"float32\""))),
     }
 }
 

@@ -2,12 +2,14 @@
 
 use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 use rigidities_core as core;
-use rigidities_core::{Components, Element, Precision, RowBlock, zeros};
+use rigidities_core::{Components, Element, HessianSnapshot, PenaltySnapshot, Precision, Reason, RowBlock, zeros};
 
 use crate::arrays::{Features, Grouping, to_matrix, with_rows, with_view};
 use crate::covariance::to_precision;
 use crate::raised::Outcome;
+use crate::state::{moments_of_dict, moments_to_dict, scalar, vector};
 use crate::threads::execute;
 
 /// The factorised system H = C + λΛ.
@@ -71,6 +73,49 @@ impl Hessian {
     fn effective_dimension(&self, py: Python<'_>) -> Outcome<f64> {
         let p = self.0.n_features() as f64;
         py.detach(|| execute(p * p * p / 6.0, |run| self.0.effective_dimension(run)))
+    }
+
+    fn snapshot<'py>(&self, py: Python<'py>) -> Outcome<Bound<'py, PyDict>> {
+        let snapshot = py.detach(|| self.0.snapshot())?;
+        let state = moments_to_dict(py, snapshot.moments)?;
+        state.set_item("n_features", snapshot.n_features)?;
+        state.set_item("regularizer", snapshot.regularizer)?;
+        state.set_item("jitter", snapshot.jitter)?;
+        state.set_item("reason", snapshot.reason.name())?;
+        state.set_item("lower", PyArray1::from_vec(py, snapshot.lower))?;
+        match snapshot.penalty {
+            PenaltySnapshot::Identity => {}
+            PenaltySnapshot::Diagonal(values) => {
+                state.set_item("penalty_diagonal", PyArray1::from_vec(py, values))?;
+            }
+            PenaltySnapshot::Matrix(lower, eps) => {
+                state.set_item("penalty_lower", PyArray1::from_vec(py, lower))?;
+                state.set_item("penalty_eps", eps)?;
+            }
+        }
+        Ok(state)
+    }
+
+    #[staticmethod]
+    fn from_snapshot(state: &Bound<'_, PyDict>) -> Outcome<Self> {
+        let penalty = if state.contains("penalty_diagonal")? {
+            PenaltySnapshot::Diagonal(vector(state, "penalty_diagonal")?)
+        } else if state.contains("penalty_lower")? {
+            PenaltySnapshot::Matrix(vector(state, "penalty_lower")?, scalar(state, "penalty_eps")?)
+        } else {
+            PenaltySnapshot::Identity
+        };
+        let reason: String = state.as_any().get_item("reason")?.extract()?;
+        let snapshot = HessianSnapshot {
+            n_features: scalar(state, "n_features")?,
+            lower: vector(state, "lower")?,
+            moments: moments_of_dict(state)?,
+            regularizer: scalar(state, "regularizer")?,
+            jitter: scalar(state, "jitter")?,
+            reason: Reason::of_name(&reason)?,
+            penalty,
+        };
+        Ok(Self(core::Hessian::from_snapshot(snapshot)?))
     }
 
     /// θ, shape (p, n_outputs).

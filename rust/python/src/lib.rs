@@ -8,6 +8,7 @@ mod covariance;
 mod guarded;
 mod hessian;
 mod raised;
+mod state;
 mod threads;
 
 use pyo3::prelude::*;

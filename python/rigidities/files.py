@@ -1,0 +1,119 @@
+"""Accumulators and factors as files, without pickle: safetensors, one array a part, numbers and names in its header.
+
+A file says what it is and of which version, is written beside its place and moved there when whole, and is checked when
+read: nothing in it is executed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rigidities import memory
+
+#: Version of the layout; raised when an older reader could misread a file.
+VERSION = 1
+
+_PREFIX = "rigidities."
+
+
+def save(path: str | os.PathLike[str], kind: str, state: dict[str, Any]) -> None:
+    """Write arrays and plain values of `state` to `path`, all or nothing.
+
+    Parameters
+    ----------
+    path : path-like
+        Replaced if it exists.
+    kind : str
+        What the state is of, e.g. "covariance".
+    state : dict
+        Arrays of float64, and values that JSON can hold.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    MemoryError
+        If the bytes of the file do not fit beside the state.
+    """
+    from safetensors.numpy import save as to_bytes
+
+    # safetensors leaves no room for arrays of length 0: they are told by their absence
+    arrays = {name: value for name, value in state.items() if isinstance(value, np.ndarray) and value.size}
+    empty = [name for name, value in state.items() if isinstance(value, np.ndarray) and not value.size]
+    values = {name: value for name, value in state.items() if not isinstance(value, np.ndarray)}
+    memory.require(2 * sum(a.nbytes for a in arrays.values()), f"the file of a {kind}", "free some memory first")
+    header = {
+        "format": _PREFIX + kind,
+        "version": str(VERSION),
+        "values": json.dumps(values),
+        "empty": json.dumps(empty),
+    }
+    content = to_bytes(arrays, metadata=header)
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    """Permissions that new files are not given; mkstemp gives fewer."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def load(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:
+    """Read what `save` wrote.
+
+    Raises
+    ------
+    ValueError
+        If the file is not of this package, of another kind, of a later version or damaged.
+    OSError
+        If it cannot be read.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    memory.require(2 * path.stat().st_size, f"reading {path.name}", "free some memory first")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = file.metadata() or {}
+            _check_header(path, header, kind)
+            state: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        state.update({name: np.empty(0) for name in json.loads(header["empty"])})
+        state.update(json.loads(header["values"]))
+    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is damaged or not a safetensors file: {error}") from None
+    return state
+
+
+def _check_header(path: Path, header: dict[str, str], kind: str) -> None:
+    found = header.get("format", "")
+    if not found.startswith(_PREFIX):
+        raise ValueError(f"{path} was not written by rigidities: it is a safetensors file of something else")
+    if found != _PREFIX + kind:
+        raise ValueError(f"{path} holds a {found.removeprefix(_PREFIX)}, not a {kind}")
+    version = header.get("version", "")
+    if not version.isdigit() or int(version) > VERSION:
+        raise ValueError(f"{path} is of version {version}, this rigidities reads up to {VERSION}: upgrade it")
+
+
+def restore(path: str | os.PathLike[str], kind: str, build: Any, state: dict[str, Any]) -> Any:
+    """Call ``build(state)``; what is missing in the state, or does not fit together, is the file's fault."""
+    try:
+        return build(state)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{os.fspath(path)} is not a whole {kind}: {error}") from None
