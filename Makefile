@@ -23,13 +23,17 @@ check: .venv/.built
 	$(BIN)/mypy
 	$(BIN)/stubtest rigidities._core
 
-# On a quiet machine: the peers' table, kept beside the earlier ones.
+# On a quiet machine: figures into benches/results, and from there into README.md and docs/speed.md.
 bench: .venv/.built
-	$(BIN)/python benches/peers.py --output benches/results/$$(date +%F)-$$(uname -m).json
+	output=$$($(BIN)/python benches/machine.py) && $(BIN)/python benches/peers.py --output "$$output" \
+		&& $(BIN)/python benches/pipeline.py --output "$$output"
+	$(BIN)/python benches/table.py
 
 # That the benchmarks still run, not how fast.
 bench-short: .venv/.built
 	$(BIN)/python benches/peers.py --short
+	$(BIN)/python benches/pipeline.py --short
+	$(BIN)/python benches/table.py --check
 
 wheel: .venv/.built
 	$(BIN)/maturin build --release --out dist

@@ -7,7 +7,9 @@ use std::sync::atomic::AtomicBool;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use ndarray::Array2;
-use rigidities_core::{Batch, Covariance, Execution, Hessian, Penalty, Precision, Reduction, Regularizer, Result, RowBlock};
+use rigidities_core::{
+    Batch, Covariance, Execution, Hessian, Penalty, Precision, Reduction, Regularizer, Result, RowBlock,
+};
 
 const SIZES: [usize; 7] = [128, 256, 512, 1024, 2048, 4096, 8192];
 const ROWS: usize = 2048;

@@ -3,42 +3,51 @@ quiet.
 
     python benches/peers.py [--short] [--output benches/results/NAME.json]
 
-A ratio is the peer's best time over ours: above 1 we are faster. Peers run at their best: variables that hold
-OpenBLAS back are unset before NumPy is loaded. OpenBLAS's threads spin while they wait and lose most of their speed
-when another process takes one of the cores, which would flatter us; so the load is looked at before each pair and
-kept in the result.
+A ratio is the peer's best time over ours: above 1 we are faster. OpenBLAS's threads spin while they wait and lose
+most of their speed when another process takes one of the cores, which would flatter us; so what others use of the
+machine is looked at while a pair runs, a disturbed pair is measured again, and what was seen is kept in the result.
 """
 
 import argparse
-import datetime
-import gc
-import json
-import os
-import platform
+import importlib.util
 import statistics
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
-    os.environ.pop(name, None)
-
+import machine
 import numpy as np
 import scipy.linalg
 import skmatter.metrics
+from pipeline import accumulate
 from scipy.linalg.lapack import dpotrf
 
 import rigidities as rg
 from rigidities.interop import skmatter as drop_in
 
-#: Busy fraction of all cores, by others, above which a pair is marked as not measured alone.
-QUIET = 0.05
+#: What `import rigidities` must not load.
+HEAVY = ("torch", "sklearn", "ase", "dask", "matplotlib", "scipy")
+
+#: Seconds that a call may cost over its arithmetic.
+ALLOWED = 15e-6
 
 
-#: OpenBLAS's threads spin for some 25 ms after a call, on cores that the next one needs.
-PAUSE = 0.06
+@dataclass
+class Pair:
+    """Two ways to do the same work, and how many times as fast ours should be."""
+
+    work: str
+    p: int | None
+    peer: str
+    goal: float
+    ours: Callable[[], object]
+    theirs: Callable[[], object]
+    flops: float | None = None
+    rounds: int = 5
+    #: What the two durations become before they are compared, where the work is not the same.
+    compared: Callable[[float, float], tuple[float, float]] = lambda ours, theirs: (ours, theirs)
 
 
 @dataclass
@@ -46,6 +55,7 @@ class Result:
     """One line of the table."""
 
     work: str
+    p: int | None
     peer: str
     goal: float
     ratio: float
@@ -53,83 +63,66 @@ class Result:
     ours_ms: float
     peer_ms: float
     gigaflops: float | None
-    busy: float
+    busy: float | None
 
 
-def cpu_times():
-    """Jiffies that all cores spent working and idle."""
-    values = [int(x) for x in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
-    idle = values[3] + values[4]
-    return sum(values) - idle, idle
-
-
-def busy_fraction(seconds=0.3):
-    """What others use of the machine while we sleep."""
-    if not Path("/proc/stat").exists():
-        return float("nan")
-    work, idle = cpu_times()
-    time.sleep(seconds)
-    work_after, idle_after = cpu_times()
-    return (work_after - work) / max(work_after - work + idle_after - idle, 1)
-
-
-def seconds(f):
-    """Duration of one call, once the threads of the one before have stopped spinning."""
-    time.sleep(PAUSE)
-    start = time.perf_counter()
-    f()
-    return time.perf_counter() - start
-
-
-def compare(work, peer, goal, ours, theirs, flops=None, rounds=5):
-    """Time both in turn, after one call each to warm up unless a single round is all there is time for."""
-    gc.collect()
-    busy = busy_fraction()
-    if rounds > 1:
-        ours(), theirs()
-    times = np.array([(seconds(ours), seconds(theirs)) for _ in range(rounds)])
-    mine, other = times.min(axis=0)
-    ratios = times[:, 1] / times[:, 0]
+def measure(pair, tries):
+    """Time both in turn; the best of each counts."""
+    times, busy = machine.measure((pair.ours, pair.theirs), pair.rounds, tries)
+    ours, theirs = pair.compared(*times.min(axis=0))
+    ratios = [other / mine for mine, other in (pair.compared(*row) for row in times)]
     spread = statistics.pstdev(ratios) / statistics.fmean(ratios)
-    rate = None if flops is None else flops / mine / 1e9
-    result = Result(work, peer, goal, other / mine, spread, 1e3 * mine, 1e3 * other, rate, busy)
-    print(line(result), flush=True)
-    return result
+    rate = None if pair.flops is None else pair.flops / ours / 1e9
+    return Result(
+        pair.work, pair.p, pair.peer, pair.goal, theirs / ours, spread, 1e3 * ours, 1e3 * theirs, rate, busy
+    )  # fmt: skip
 
 
 def line(result):
     """One row of the table on the terminal."""
+    work = result.work if result.p is None else f"{result.work}, p = {result.p}"
     rate = "" if result.gigaflops is None else f"{result.gigaflops:7.1f} GF/s"
     verdict = "met" if result.ratio >= result.goal else "MISSED"
-    alone = "" if result.busy < QUIET else f"  NOT ALONE ({result.busy:.0%} busy)"
-    return f"{result.work:52}{result.peer:28}{result.ratio:8.2f} of {result.goal:5.2f} {verdict:7}{rate}{alone}"
+    compared = f"{result.ratio:8.2f} of {result.goal:6.2f} {verdict:7}"
+    return f"{work:52}{result.peer:36}{compared}{rate}{machine.alone(result.busy)}"
 
 
-def accumulate(X, batch=2048, **kwargs):
-    """C of rows that come in batches."""
-    covariance = rg.Covariance(X.shape[1])
-    for start in range(0, len(X), batch):
-        covariance.update(X[start : start + batch], **kwargs)
-    return covariance
+def importing():
+    """The cost of `import rigidities`, and that it loads nothing heavy."""
+    run = lambda code: subprocess.run([sys.executable, "-c", code], check=True)
+    run(f"import sys, rigidities; loaded = set({HEAVY}) & set(sys.modules); assert not loaded, loaded")
+    yield Pair(
+        "`import rigidities`", None, "`import numpy, scipy.linalg`", 1 / 1.3,
+        lambda: run("import rigidities"), lambda: run("import numpy, scipy.linalg"),
+    )  # fmt: skip
 
 
 def accumulation(sizes, n):
-    """Ungrouped rows, float64 and float32."""
+    """Ungrouped rows: float64, float32 with exact sums, float32 with float32 products."""
     rng = np.random.default_rng(0)
     for p in sizes:
         X = rng.normal(size=(n, p))
-        goal = 0.8 if p <= 512 else 1.0
-        yield compare(
-            f"update, float64, p = {p}", "numpy X.T @ X", goal, lambda: accumulate(X), lambda: X.T @ X, n * p * p
-        )
-        single = X.astype(np.float32)
-        yield compare(
-            f"update from float32, exact sums, p = {p}",
-            "our float64",
-            0.95,
-            lambda: accumulate(single),
-            lambda: accumulate(X),
-        )
+        X32 = X.astype(np.float32)
+        ours, theirs, flops = lambda: accumulate(X), lambda: X.T @ X, n * p * p
+        yield Pair("`update`, float64", p, "NumPy `X.T @ X`", 0.8 if p <= 512 else 1.0, ours, theirs, flops)
+        exact = lambda: accumulate(X32)
+        yield Pair("`update` from float32, exact sums", p, "our float64", 0.95, exact, ours, flops)
+        if p > 512 or p == sizes[-1]:
+            single = lambda: accumulate(X32, precision="float32")
+            yield Pair('`update`, `precision="float32"`', p, "NumPy float64 `X.T @ X`", 1.8, single, theirs, flops)
+
+
+def torch_products(sizes, n):
+    """PyTorch's product, where it is installed; last, because its threads stay."""
+    if importlib.util.find_spec("torch") is None:
+        return
+    import torch
+
+    for p in sizes:
+        X = np.random.default_rng(0).normal(size=(n, p))
+        T = torch.from_numpy(X)
+        ours = lambda: accumulate(X)
+        yield Pair("`update`, float64", p, "PyTorch `X.T @ X`", 1.0, ours, lambda: T.T @ T, n * p * p)
 
 
 def grouped(sizes, n_structures):
@@ -148,13 +141,10 @@ def grouped(sizes, n_structures):
             F = X.reshape(-1, 64, p).sum(axis=1)
             return F.T @ F
 
-        yield compare(
-            f"64 atoms a structure, p = {p}", "numpy.add.reduceat", 8.0, ours, lambda: np.add.reduceat(X, starts)
-        )
-        yield compare(f"64 atoms a structure, p = {p}", "reshape-sum, X.T @ X", 1.0, ours, reshape)
-        yield compare(
-            f"64 atoms, shuffled labels, p = {p}", "reshape-sum, X.T @ X", 1.0, lambda: ours(shuffled), reshape
-        )
+        work, peer = "64 atoms a structure", "reshape, sum, `F.T @ F`"
+        yield Pair(work, p, "`numpy.add.reduceat` alone", 8.0, ours, lambda: np.add.reduceat(X, starts))
+        yield Pair(work, p, peer, 1.0, ours, reshape)
+        yield Pair(f"{work}, shuffled labels", p, f"{peer} of sorted rows", 1.0, lambda: ours(shuffled), reshape)
 
 
 def factorization(sizes):
@@ -166,93 +156,110 @@ def factorization(sizes):
         H = covariance.matrix() + np.eye(p)
         F = np.asfortranarray(H)
         scipys, raw = goals.get(p, (1.0, 1.0))
-        ours = lambda covariance=covariance: covariance.factorize(1.0)
-        yield compare(
-            f"factorize, p = {p}", "scipy.linalg.cholesky", scipys, ours,
-            lambda H=H: scipy.linalg.cholesky(H, lower=True), p**3 / 3,
+        ours, flops = lambda: covariance.factorize(1.0), p**3 / 3
+        scipy_cholesky = lambda: scipy.linalg.cholesky(H, lower=True)
+        yield Pair("`factorize`", p, "`scipy.linalg.cholesky`", scipys, ours, scipy_cholesky, flops)
+        yield Pair("`factorize`", p, "LAPACK `dpotrf`, Fortran order", raw, ours, lambda: dpotrf(F, lower=1), flops)
+
+
+def factorization_rate(sizes, n):
+    """Flop a second of `factorize` over those of `update`: accumulation's time counts for as many flop."""
+    for p in sizes:
+        X = np.random.default_rng(2).normal(size=(n, p))
+        covariance = accumulate(X)
+        yield Pair(
+            "`factorize`, GF/s", p, "our `update`, GF/s", 0.88,
+            lambda: covariance.factorize(1.0), lambda: accumulate(X), p**3 / 3, rounds=3,
+            compared=lambda ours, theirs: (ours, theirs * p / (3 * n)),
         )  # fmt: skip
-        yield compare(
-            f"factorize, p = {p}", "dpotrf, Fortran order", raw, ours, lambda F=F: dpotrf(F, lower=1), p**3 / 3
-        )
 
 
 def scoring(sizes, n):
-    """Variances of many rows."""
+    """Variances of many rows, in float64 and in float32."""
     goals = {1024: 1.4, 2048: 1.2, 4096: 1.1}
     rng = np.random.default_rng(3)
     for p in sizes:
         X = rng.normal(size=(n, p))
+        X32 = X.astype(np.float32)
         covariance = accumulate(X)
         hessian = covariance.factorize(1.0)
         L = scipy.linalg.cholesky(covariance.matrix() + np.eye(p), lower=True)
-        theirs = lambda L=L, X=X: np.square(scipy.linalg.solve_triangular(L, X.T, lower=True)).sum(axis=0)
-        ours = lambda X=X, hessian=hessian: hessian.variance(X)
-        yield compare(
-            f"variance, n = {n}, p = {p}", "solve_triangular, norms", goals.get(p, 1.0), ours, theirs, n * p * p, 4
-        )
+        theirs = lambda: np.square(scipy.linalg.solve_triangular(L, X.T, lower=True)).sum(axis=0)
+        ours, flops = lambda: hessian.variance(X), n * p * p
+        yield Pair("`variance`", p, "`solve_triangular`, norms", goals.get(p, 1.0), ours, theirs, flops)
+        single = lambda: hessian.variance(X32, precision="float32")
+        yield Pair('`variance`, `precision="float32"`', p, "our float64", 1.7, single, ours, flops)
+
+
+def in_pieces(X, rows):
+    """Structures of 64 atoms, so many rows a call."""
+    covariance, groups = rg.Covariance(X.shape[1]), np.repeat(np.arange(rows // 64), 64)
+    for start in range(0, len(X), rows):
+        covariance.update(X[start : start + rows], groups=groups)
+
+
+def streaming(p, n_structures):
+    """Single structures against batches of 32."""
+    X = np.random.default_rng(5).normal(size=(64 * n_structures, p))
+    yield Pair(
+        "stream of single structures", p, "batches of 2,048 rows", 0.8,
+        lambda: in_pieces(X, 64), lambda: in_pieces(X, 2048),
+    )  # fmt: skip
+
+
+def calling(p, n_structures):
+    """What a call costs: the same structures, one a call and 32 a call, do the same arithmetic.
+
+    The difference is divided by the calls saved. That a single structure keeps one core alone busy counts as a cost.
+    """
+    X = np.random.default_rng(6).normal(size=(64 * n_structures, p))
+    saved = n_structures - n_structures // 32
+    yield Pair(
+        "a call of 64 rows, over its arithmetic", p, f"{1e6 * ALLOWED:.0f} µs allowed", 1.0,
+        lambda: in_pieces(X, 64), lambda: in_pieces(X, 2048), rounds=9,
+        compared=lambda ours, theirs: (max(ours - theirs, 1e-9) / saved, ALLOWED),
+    )  # fmt: skip
+
+
+def threads(p, n):
+    """All threads against one."""
+    X = np.random.default_rng(7).normal(size=(n, p))
+    count = rg.get_num_threads()
+
+    def one():
+        rg.set_num_threads(1)
+        try:
+            accumulate(X)
+        finally:
+            rg.set_num_threads(count)
+
+    work = f"`update` on {count} threads"
+    yield Pair(work, p, "one thread", 0.9 * count, lambda: accumulate(X), one, n * p * p)
 
 
 def scikit_matter(sizes, n_atoms):
     """LPR and CPR as scikit-matter's users call them, training included."""
     goals = {1024: 6.0, 2048: 12.0}
-    rng = np.random.default_rng(4)
     for p in sizes:
-        X = rng.normal(size=(n_atoms, p))
-        structures = np.array_split(X, n_atoms // 50)
-        train = structures[: len(structures) // 5]
-        arguments = (train, structures, 1e-6)
-        yield compare(
-            f"LPR of {n_atoms} atoms, p = {p}", "scikit-matter", goals.get(p, 1.0),
-            lambda arguments=arguments: drop_in.local_prediction_rigidity(*arguments),
-            lambda arguments=arguments: skmatter.metrics.local_prediction_rigidity(*arguments), rounds=1,
+        arguments = training_and_test(p, n_atoms)
+        yield Pair(
+            f"LPR of {n_atoms:,} atoms", p, "scikit-matter", goals.get(p, 1.0),
+            lambda: drop_in.local_prediction_rigidity(*arguments),
+            lambda: skmatter.metrics.local_prediction_rigidity(*arguments), rounds=1,
         )  # fmt: skip
     p = sizes[0]
-    structures = np.array_split(rng.normal(size=(n_atoms, p)), n_atoms // 50)
-    arguments = (structures[: len(structures) // 5], structures, 1e-6, np.full(8, p // 8))
-    yield compare(
-        f"CPR with 8 components, p = {p}", "scikit-matter", 100.0,
-        lambda: drop_in.componentwise_prediction_rigidity(*arguments),
-        lambda: skmatter.metrics.componentwise_prediction_rigidity(*arguments), rounds=1,
+    components = (*training_and_test(p, n_atoms), np.full(8, p // 8))
+    yield Pair(
+        "CPR with 8 components, same atoms", p, "scikit-matter", 100.0,
+        lambda: drop_in.componentwise_prediction_rigidity(*components),
+        lambda: skmatter.metrics.componentwise_prediction_rigidity(*components), rounds=1,
     )  # fmt: skip
 
 
-def streaming(p, n_structures):
-    """Single structures against batches; one thread against two."""
-    rng = np.random.default_rng(5)
-    X = rng.normal(size=(64 * n_structures, p))
-    zeros, labels = np.zeros(64, dtype=np.int64), np.repeat(np.arange(32), 64)
-
-    def stream(groups, rows):
-        covariance = rg.Covariance(p)
-        for start in range(0, len(X), rows):
-            covariance.update(X[start : start + rows], groups=groups)
-
-    yield compare(
-        f"stream of single structures, p = {p}", "batches of 2,048 rows", 0.8,
-        lambda: stream(zeros, 64), lambda: stream(labels, 2048),
-    )  # fmt: skip
-
-
-def threads(p, n):
-    """Two threads against one."""
-    X = np.random.default_rng(6).normal(size=(n, p))
-    all_threads = rg.get_num_threads()
-
-    def one():
-        rg.set_num_threads(1)
-        accumulate(X)
-        rg.set_num_threads(all_threads)
-
-    yield compare(f"accumulation on {all_threads} threads, p = {p}", "one thread", 1.8, lambda: accumulate(X), one)
-
-
-def importing():
-    """The cost of `import rigidities`."""
-    run = lambda code: subprocess.run([sys.executable, "-c", code], check=True)
-    yield compare(
-        "import rigidities", "numpy, scipy.linalg", 1 / 1.3,
-        lambda: run("import rigidities"), lambda: run("import numpy, scipy.linalg"),
-    )  # fmt: skip
+def training_and_test(p, n_atoms):
+    """Structures of 50 atoms, a fifth of them for training, and λ."""
+    structures = np.array_split(np.random.default_rng(4).normal(size=(n_atoms, p)), n_atoms // 50)
+    return structures[: len(structures) // 5], structures, 1e-6
 
 
 def suite(short):
@@ -263,36 +270,27 @@ def suite(short):
     yield from accumulation([64, *sizes] if short else [512, *sizes], n)
     yield from grouped([64] if short else [256, 1024], 40 if short else 2000)
     yield from factorization(sizes)
+    yield from factorization_rate(sizes if short else [4096, 8192], n // 2)
     yield from scoring(sizes, n)
     yield from streaming(sizes[0], 64 if short else 800)
+    yield from calling(64 if short else 256, 64 if short else 3200)
     yield from threads(sizes[0] if short else 2048, n)
     yield from scikit_matter([64] if short else [1024, 2048], 500 if short else 50_000)
-
-
-def machine():
-    """What the figures were measured on."""
-    info = Path("/proc/cpuinfo")
-    text = info.read_text() if info.exists() else ""
-    model = next(
-        (x.split(":")[1].strip() for x in text.splitlines() if x.startswith("model name")), platform.processor()
-    )
-    flags = next((x.split() for x in text.splitlines() if x.startswith("flags")), [])
-    vector = next((name for name in ("avx512f", "avx2", "avx") if name in flags), "unknown")
-    versions = {"rigidities": rg.__version__, "numpy": np.__version__, "scipy": scipy.__version__}
-    return {"processor": model, "cores": os.cpu_count(), "vector": vector, "versions": versions}
+    yield from torch_products(sizes, n)
 
 
 def main():
     """Run, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="small sizes: shows that it works, not how fast")
-    parser.add_argument("--output", type=Path, help="JSON file to write")
+    parser.add_argument("--output", type=Path, help="JSON file to write or to add to")
     arguments = parser.parse_args()
-    results = list(suite(arguments.short))
+    results = []
+    for pair in suite(arguments.short):
+        results.append(measure(pair, tries=1 if arguments.short else 3))
+        print(line(results[-1]), flush=True)
     if arguments.output:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        content = {"date": str(datetime.date.today()), "machine": machine(), "results": [asdict(r) for r in results]}
-        arguments.output.write_text(json.dumps(content, indent=1) + "\n")
+        machine.save(arguments.output, results=[asdict(r) for r in results])
     missed = [r for r in results if r.ratio < r.goal]
     print(f"{len(results) - len(missed)} of {len(results)} goals met")
 
