@@ -1,6 +1,7 @@
 """Rows of energies, forces and virials: against finite differences, and against what the structures hold."""
 
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,9 +9,12 @@ import pytest
 ase = pytest.importorskip("ase")
 featomic = pytest.importorskip("featomic")
 
+
 from ase.build import bulk, molecule  # noqa: E402
 from ase.calculators.emt import EMT  # noqa: E402
 from ase.calculators.singlepoint import SinglePointCalculator  # noqa: E402
+from ase.io import read  # noqa: E402
+from scipy.linalg import lstsq  # noqa: E402
 
 import rigidities as rg  # noqa: E402
 from rigidities.datasets import load_silicon  # noqa: E402
@@ -18,6 +22,7 @@ from rigidities.interop import gradients  # noqa: E402
 from rigidities.interop.featomic import LossRows, Soap, soap_rows  # noqa: E402
 
 SMALL = {"cutoff": 4.0, "max_radial": 3, "max_angular": 2}
+MLEARN = Path(__file__).parents[2] / "shared" / "data" / "mlearn"
 ALL = rg.Loss(energy=rg.Term(), forces=rg.Term(), virial=rg.Term())
 
 
@@ -168,6 +173,67 @@ def test_open_structures_have_forces():
     np.testing.assert_allclose(torque, 0, atol=1e-10)
 
 
+# ---- sums
+
+
+def some_structures(name):
+    if name == "shipped":
+        return load_silicon()[::30]
+    path = MLEARN / f"{name}-training.xyz"
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    return read(path, ":")[::35]
+
+
+def dense_terms(structures, soap, baseline):
+    """All rows and targets, from featomic's own gradients, pair by pair."""
+    found = {"energy": [], "forces": [], "virial": []}
+    for atoms in structures:
+        (block,) = featomic.SoapPowerSpectrum(**soap.hyperparameters).compute(atoms, gradients=["positions", "strain"])
+        energy, forces = (
+            atoms.get_potential_energy() - baseline.energy(atoms.numbers),
+            np.zeros((len(atoms), 3, soap.n_features)),
+        )
+        gradient = block.gradient("positions")
+        np.subtract.at(forces, gradient.samples["atom"], gradient.values)
+        virial = -np.sum(block.gradient("strain").values, axis=0)
+        virial = np.stack([(virial[i, j] + virial[j, i]) / 2 for i, j in gradients.VOIGT])
+        found["energy"].append((np.sum(block.values, axis=0)[None] / len(atoms), [energy / len(atoms)]))
+        found["forces"].append((forces.reshape(-1, soap.n_features), atoms.get_forces().ravel()))
+        found["virial"].append((virial, -atoms.get_volume() * atoms.get_stress()))
+    return {name: [np.concatenate(part) for part in zip(*parts, strict=True)] for name, parts in found.items()}
+
+
+@pytest.mark.parametrize("name", ["shipped", "Si", "Li"])
+def test_sums_are_those_of_dense_assembly(name):
+    structures = some_structures(name)
+    soap = Soap(np.unique(structures[0].numbers).tolist(), **SMALL)
+    loss = rg.Loss(rg.Term(10.0, per_atom=True), rg.Term(0.1), rg.Term(0.01))
+    rows = made(structures, loss, soap, baseline="fit")
+    dense = dense_terms(structures, soap, rows.baseline)
+    sums = rg.loss_sums(rows)
+    for term, (X, y) in dense.items():
+        covariance = sums.covariances[term]
+        assert covariance.n_rows == len(X)
+        # a sum of n products differs by its order by n·eps of its size at the most
+        C, b = X.T @ X, X.T @ y
+        np.testing.assert_allclose(covariance.matrix(), C, rtol=0, atol=len(X) * 2.3e-16 * np.abs(C).max())
+        # b = Hθ: what the product loses is p·eps·‖H‖‖θ‖
+        hessian = covariance.factorize(1e-3 * np.trace(C))
+        backward = np.linalg.norm(C + hessian.regularizer * np.eye(len(C)), 2) * np.linalg.norm(hessian.coef)
+        restored = C @ hessian.coef + hessian.regularizer * hessian.coef
+        np.testing.assert_allclose(restored, b, rtol=0, atol=len(C) * 1e-15 * backward)
+    weights = [loss.terms[term].weight for term in dense]
+    X = np.vstack([np.sqrt(w) * X for w, (X, _) in zip(weights, dense.values(), strict=True)])
+    y = np.concatenate([np.sqrt(w) * y for w, (_, y) in zip(weights, dense.values(), strict=True)])
+    regularizer = 1e-8 * np.trace(X.T @ X)
+    p = soap.n_features
+    expected = lstsq(np.vstack([X, np.sqrt(regularizer) * np.eye(p)]), np.append(y, np.zeros(p)))[0]
+    # the normal equations lose cond(H)·eps ≤ 1e8·2.3e-16 of the weights
+    coef = sums.combined().factorize(regularizer).coef
+    np.testing.assert_allclose(coef, expected, rtol=0, atol=1e-7 * np.linalg.norm(expected))
+
+
 # ---- what a batch holds
 
 
@@ -315,7 +381,7 @@ def carrying(**info):
             [FULL, *[labelled(FULL, energy=1.0)] * 5],
             FORCES,
             r"forces weight is 0\.1 but 5 structures have no forces: number 1, 2, 3, … of 6\. They are expected "
-            r"attached by a calculator; label them, leave them out, or pass Term\(missing=\"skip\"\) .* pass forces=None",
+            r"attached by a calculator; label them, leave them out, or pass Term\(missing=\"skip\"\) .*forces=None",
         ),
         ([triclinic()], ENERGY, r"energy weight is 0\.1 but 1 structure has no energies: number 0 of 1"),
         (FULL, rg.Loss(virial=rg.Term(target="v")), "no virials: .* under the name 'v'"),

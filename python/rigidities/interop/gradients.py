@@ -20,10 +20,11 @@ from rigidities.rows import reduce_rows
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-CENTRES = 128
-"""Centres of a structure whose gradients are held at once; a smaller structure is never split. Silicon at 5 Å with 448
-features: 128 centres · 28 neighbours · 3 · 448 · 8 bytes = 38 MB. Splitting costs nothing (585 atoms, gradients of
-positions, 1 thread: 0.53 s to 0.63 s with 16 to 128 centres at once, 0.70 s with all)."""
+CENTRES = 64
+"""Centres whose gradients are held at once, for each thread; a smaller structure is never split. Silicon at 5 Å with
+448 features: 64 centres · 28 neighbours · 3 · 448 · 8 bytes = 19 MB. Small is quick, as memory is used again, not
+given back and taken anew: 589 atoms on 1 thread take 0.48 s with 64 centres at once, 0.55 s with 32, 0.60 s
+with 16 or 128, 0.66 s with all."""
 
 GRADIENTS = {"forces": "positions", "virial": "strain"}
 """Featomic's name of the gradient that a term needs."""
@@ -102,9 +103,12 @@ def _add(
         return
     # All components of a sample stand side by side in memory: they are summed as one long row, without a copy.
     labels, sums = reduce_rows(values.reshape(len(values), -1), targets, "sum")
-    sums = sign * sums.reshape(len(labels), *(values.shape[1:] if values.ndim > 2 else (1, -1)))
+    sums = sums.reshape(len(labels), *(values.shape[1:] if values.ndim > 2 else (1, -1)))
     if values.ndim == 4:  # of shape (n, 3, 3, n_columns)
         sums = np.stack([0.5 * (sums[:, i, j] + sums[:, j, i]) for i, j in VOIGT], axis=1)
     whole = labels[-1] - labels[0] + 1 == len(labels)
     place = slice(labels[0], labels[-1] + 1) if whole else labels  # a slice adds in place, labels by way of a copy
-    out[place, :, columns] += sums
+    if sign > 0:
+        out[place, :, columns] += sums
+    else:
+        out[place, :, columns] -= sums

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from tqdm import tqdm
 
+from rigidities import _core
 from rigidities.baseline import Baseline
-from rigidities.interop.gradients import GRADIENTS, Derivatives
+from rigidities.interop.gradients import CENTRES, GRADIENTS, Derivatives
 from rigidities.interop.labels import Labels, read_labels
 from rigidities.interop.soap import Soap, atomic_number, symbols
 from rigidities.interop.structures import check_species, iterable, system_of, types_of
@@ -24,12 +25,8 @@ from rigidities.sums import TermRows
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-BATCH_SIZE = 128
-"""Atoms computed at once where gradients are asked for: two structures of 64, and 38 MB of gradients (see
-``gradients.CENTRES``). More is not quicker (585 atoms, 1 thread: 0.70 s at once, 0.53 s by 128)."""
-
 BATCH_SIZE_ENERGIES = 2048
-"""Atoms computed at once for energies alone, as ``featomic.BATCH_SIZE``."""
+"""Atoms computed at once for energies alone, as ``featomic.BATCH_SIZE``. With gradients: `CENTRES` for each thread."""
 
 
 class LossRows:
@@ -56,8 +53,8 @@ class LossRows:
     targets : bool, default True
         Whether targets and weights are read. Without, structures need no labels, and any system featomic takes will do.
     batch_size : int, optional
-        Atoms computed at once; a batch ends with the structure that reaches it. By default 128 for forces and virials,
-        2048 for energies alone. No effect on the sums.
+        Atoms computed at once, or one structure that has more; of such a one, the gradients are computed in parts. By
+        default 64 for each thread with forces or virials, 2048 for energies alone. No effect on the rows.
     progress : bool, default True
         Show a progress bar on stderr in each pass.
 
@@ -174,13 +171,13 @@ class LossRows:
         cutoff = self.soap.cutoff
         bar = tqdm(self.structures, "rows", self.n_structures, unit=" structures", disable=not self.progress)
         for index, structure in enumerate(bar):
-            batch.append(system_of(structure, index, cutoff))
-            n_atoms += batch[-1].size()
-            if n_atoms >= self.batch_size:
+            system = system_of(structure, index, cutoff)
+            if batch and n_atoms + system.size() > self.batch_size:
                 yield batch
                 batch, n_atoms = [], 0
-        if batch:
-            yield batch
+            batch.append(system)
+            n_atoms += system.size()
+        yield batch
 
     def _term_rows(self, name: str, values: NDArray[np.float64], first: int, sizes: NDArray[np.int64]) -> TermRows:
         """Label the rows of a batch whose first structure is `first`, without those that have no target."""
@@ -214,7 +211,7 @@ def _check_kinds(soap: Any, loss: Any) -> None:
 
 def _checked_batch_size(batch_size: int | None, loss: Loss) -> int:
     if batch_size is None:
-        return BATCH_SIZE if GRADIENTS.keys() & loss.terms else BATCH_SIZE_ENERGIES
+        return CENTRES * _core.get_num_threads() if GRADIENTS.keys() & loss.terms else BATCH_SIZE_ENERGIES
     if operator.index(batch_size) < 1:
         raise ValueError(f"batch_size is {batch_size}: expected at least 1 atom")
     return batch_size
