@@ -150,6 +150,24 @@ def test_batches_change_no_row():
                 np.testing.assert_array_equal(values, whole[name][field])
 
 
+def test_few_gradients_are_held_at_once(monkeypatch):
+    held = []
+    compute = featomic.SoapPowerSpectrum.compute
+
+    def watched(self, *arguments, **options):
+        tensor = compute(self, *arguments, **options)
+        centres = {tuple(sample) for block in tensor for sample in block.samples.values.tolist()}
+        held.append(len(centres))
+        return tensor
+
+    monkeypatch.setattr(featomic.SoapPowerSpectrum, "compute", watched)
+    monkeypatch.setattr(gradients, "CENTRES", 7)
+    structures = [triclinic(seed) for seed in range(5)] + [triclinic().repeat((5, 1, 1))]
+    rows = made(structures, targets=False, batch_size=7)
+    assert [len(batch["forces"]) // 3 for batch in rows] == [6, 6, 3, 15]
+    assert held == [6, 6, 3, 7, 7, 1]
+
+
 def test_gradient_blocks_of_few_species_go_to_their_columns():
     wide = Soap(["Al", "Cu", "Au"], **SMALL)
     copper, atoms = bulk("Cu", cubic=True), triclinic()
@@ -288,6 +306,21 @@ def test_weights_of_structures_and_atoms():
     np.testing.assert_array_equal(
         together(made(atoms, rg.Loss(forces=term)))["forces"]["weights"], np.repeat([1.0, 0.0, 3.0], 3)
     )
+
+
+def test_only_structures_with_targets_need_weights():
+    weighted = with_emt(triclinic())
+    weighted.info["w"] = 2.0
+    loss = rg.Loss(energy=rg.Term(weights="w", missing="skip"))
+    np.testing.assert_array_equal(together(made([triclinic(), weighted], loss))["energy"]["weights"], [2.0])
+
+
+def test_rows_are_scored_as_they_come():
+    """Rigidities of forces: rows of a test set go into the Hessian of the loss as they are."""
+    batch = next(iter(made(with_emt(triclinic()))))
+    hessian = rg.loss_sums([batch]).combined().factorize(1e-3)
+    np.testing.assert_array_equal(hessian.rigidity(batch["forces"]), hessian.rigidity(batch["forces"].values))
+    assert len(hessian.rigidity(batch["forces"])) == 9
 
 
 def test_a_generator_can_be_gone_through_again():

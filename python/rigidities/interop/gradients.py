@@ -81,8 +81,6 @@ def _add_block(
 ) -> None:
     """Sum the samples of a block into rows; its systems are numbered from the batch's `first`."""
     systems = first + np.asarray(block.samples.values)[:, 0].astype(np.int64)
-    if len(systems) == 0:  # no atom of this species among the centres
-        return
     if "energy" in rows:
         _add(rows["energy"], columns, systems, np.asarray(block.values))
     if "forces" in rows:
@@ -99,7 +97,7 @@ def _add(
     out: NDArray[np.float64], columns: slice, targets: NDArray[np.int64], values: NDArray[np.float64], sign: int = 1
 ) -> None:
     """Add the sum of each target's values, of shape (n, components…, n_columns), to ``out[target, :, columns]``."""
-    if len(targets) == 0:
+    if len(targets) == 0:  # no atom of this species among the centres
         return
     # All components of a sample stand side by side in memory: they are summed as one long row, without a copy.
     labels, sums = reduce_rows(values.reshape(len(values), -1), targets, "sum")

@@ -55,13 +55,15 @@ def read_labels(structures: Iterable[Any], loss: Loss) -> dict[str, Labels]:
             raise TypeError(f"structure {index} is a {kind}: targets are read from ase.Atoms; or pass targets=False")
         for name, term in loss.terms.items():
             values = _READERS[name](atoms, term.target, f"structure {index}")
+            weights = np.ones(_n_targets(name, atoms))
             if values is None:
                 absent[name].append(index)
-                values = np.full(_n_targets(name, atoms), np.nan)
-            elif not np.isfinite(values).all():
+                values = np.full(len(weights), np.nan)
+            else:
                 _check_finite(values, name, term, index)
+                _weigh(weights, atoms, name, term, index)
             labels[name].values.append(values)
-            labels[name].weights.append(_weights(atoms, name, term, index))
+            labels[name].weights.append(weights)
     for name, term in loss.terms.items():
         _check_present(name, term, absent[name], labels[name])
     return labels
@@ -165,11 +167,10 @@ def _shaped(value: Any, shape: tuple[int, ...], what: str) -> NDArray[np.float64
 # ------------------------------------------------------------------------------------------------- weights
 
 
-def _weights(atoms: Any, name: str, term: Term, index: int) -> NDArray[np.float64]:
-    """Weight of the structure, times those of its atoms."""
-    weights = np.ones(_n_targets(name, atoms))
+def _weigh(weights: NDArray[np.float64], atoms: Any, name: str, term: Term, index: int) -> None:
+    """Multiply `weights` by that of the structure and by those of its atoms."""
     if term.weights is None:
-        return weights
+        return
     what = f"structure {index}: the {name} weight {term.weights!r}"
     of_atoms = name == "forces" and term.weights in atoms.arrays
     if term.weights not in atoms.info and not of_atoms:
@@ -182,4 +183,3 @@ def _weights(atoms: Any, name: str, term: Term, index: int) -> NDArray[np.float6
     if not (np.isfinite(weights).all() and weights.min() >= 0):
         bad = weights[~(np.isfinite(weights) & (weights >= 0))][0]
         raise ValueError(f"{what} is {bad}: expected finite numbers from 0")
-    return weights
