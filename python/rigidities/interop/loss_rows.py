@@ -40,8 +40,8 @@ class LossRows:
     Parameters
     ----------
     structures : ase.Atoms, or an iterable of them
-        With what the terms need (see `Term`) attached. Gone through once at the start and once in each pass; a
-        generator is made a list.
+        With what the terms need (see `Term`) attached. Gone through at the start and again in each pass; a generator
+        is made a list.
     soap : Soap
         What the columns mean: for a test set, that of the training rows.
     loss : Loss
@@ -155,15 +155,17 @@ class LossRows:
         return Baseline.fit([numbers[index] for index in known], energies[known])
 
     def _take_out_baseline(self, numbers: list[NDArray[np.int64]]) -> None:
-        if self.baseline is None:
+        if self.baseline is None or "energy" not in self.loss.terms:
             return
-        unknown = {n for entry in numbers for n in entry.tolist()}.difference(self.baseline.species)
-        if unknown:
-            known = symbols(self.baseline.species)
-            raise ValueError(f"the baseline has no energy for {symbols(sorted(unknown))}, only for {known}: add it")
-        if self._labels is not None and "energy" in self._labels:
-            for values, entry in zip(self._labels["energy"].values, numbers, strict=True):
-                values -= self.baseline.energy(entry)
+        energies = self._labels["energy"].values if self._labels else [np.zeros(1) for _ in numbers]
+        for values, entry in zip(energies, numbers, strict=True):
+            if np.isnan(values[0]):  # nothing to take it out of: its species may be without
+                continue
+            unknown = sorted(set(entry.tolist()).difference(self.baseline.species))
+            if unknown:
+                known = symbols(self.baseline.species)
+                raise ValueError(f"the baseline has no energy for {symbols(unknown)}, only for {known}: add it")
+            values -= self.baseline.energy(entry)
 
     def _batches(self) -> Iterator[list[Any]]:
         batch: list[Any] = []
