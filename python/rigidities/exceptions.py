@@ -29,3 +29,7 @@ class NotFittedError(ValueError, AttributeError):
 
 class IllConditionedWarning(RuntimeWarning):
     """H was factorised, but rounding may leave no digit of some results."""
+
+
+class NotConvergedWarning(RuntimeWarning):
+    """An iteration was ended by its limit: what it gives is near the minimum, not at it."""

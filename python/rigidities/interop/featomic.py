@@ -11,24 +11,21 @@ Radial and power spectrum: Bartók, Kondor, Csányi, Phys. Rev. B 87 (2013) 1841
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
-from rigidities.interop.soap import Block, Soap, calculator, symbols
+from rigidities.interop.loss_rows import LossRows
+from rigidities.interop.soap import Block, Soap, calculator
+from rigidities.interop.structures import batches, iterable, types_of
 from rigidities.rows import Rows
-
-import ase  # isort: skip  # after interop.soap, which says what to install where it is missing
-from featomic.systems import wrap_system  # isort: skip
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["AtomRows", "Block", "Soap", "iter_soap_rows", "soap_rows"]
+__all__ = ["AtomRows", "Block", "LossRows", "Soap", "iter_soap_rows", "soap_rows"]
 
 BATCH_SIZE = 2048
 """Atoms given to featomic at once: 7 MB of power spectrum for one species, and enough work for its threads
@@ -104,15 +101,15 @@ def soap_rows(
         If there is no structure, or one has no atoms, a position that is not finite, a periodic direction
         without a cell, or a species that the columns do not provide for.
     """
-    structures = list(_iterable(structures))
-    types = [_types(structure, index) for index, structure in enumerate(structures)]
+    structures = list(iterable(structures))
+    types = [types_of(structure, index) for index, structure in enumerate(structures)]
     if not types:
         raise ValueError("there are no structures: expected at least one")
     soap = _chosen_soap(types, soap, species, settings)
     calculation = _Calculation(soap)
     values = np.zeros((sum(map(len, types)), soap.n_features))
     start = 0
-    for systems in _batches(structures, soap, batch_size, progress):
+    for systems in batches(structures, soap, batch_size, progress):
         stop = start + sum(system.size() for system in systems)
         calculation.fill(systems, values[start:stop])
         start = stop
@@ -147,7 +144,7 @@ def iter_soap_rows(
     """
     calculation = _Calculation(_checked(soap))
     first = 0
-    for systems in _batches(_iterable(structures), soap, batch_size, progress):
+    for systems in batches(iterable(structures), soap, batch_size, progress):
         types = [np.array(system.types(), dtype=np.int64) for system in systems]
         values = np.zeros((sum(map(len, types)), soap.n_features))
         calculation.fill(systems, values)
@@ -175,114 +172,6 @@ def _checked(soap: Soap) -> Soap:
     if not isinstance(soap, Soap):
         raise TypeError(f"soap is a {type(soap).__name__}: expected a Soap, e.g. Soap(['Si'])")
     return soap
-
-
-# ------------------------------------------------------------------------------------------------ structures
-
-
-def _iterable(structures: Any) -> Iterable[Any]:
-    if isinstance(structures, ase.Atoms):  # which is an iterable of its atoms
-        return [structures]
-    try:
-        return [wrap_system(structures)]
-    except TypeError:
-        pass
-    if not isinstance(structures, Iterable):
-        kind = type(structures).__name__
-        raise TypeError(f"structures is a {kind}: expected ase.Atoms or an iterable of them")
-    return structures
-
-
-def _wrapped(structure: Any, index: int) -> Any:
-    try:
-        return wrap_system(structure)
-    except TypeError:
-        raise TypeError(
-            f"structure {index} is a {type(structure).__name__}: expected ase.Atoms, as "
-            "ase.io.read(path, ':') reads from a file, or another system featomic takes"
-        ) from None
-
-
-def _types(structure: Any, index: int) -> NDArray[np.int64]:
-    is_atoms = isinstance(structure, ase.Atoms)
-    types = np.array(structure.numbers if is_atoms else _wrapped(structure, index).types(), dtype=np.int64)
-    if len(types) == 0:
-        raise ValueError(f"structure {index} has no atoms: leave it out")
-    return types
-
-
-def _batches(structures: Iterable[Any], soap: Soap, batch_size: int, progress: bool) -> Iterator[list[Any]]:
-    """Yield checked systems, as many at once as make `batch_size` atoms."""
-    if operator.index(batch_size) < 1:
-        raise ValueError(f"batch_size is {batch_size}: expected at least 1 atom")
-    cutoff = soap.cutoff
-    batch: list[Any] = []
-    n_atoms = 0
-    for index, structure in enumerate(tqdm(structures, "SOAP", unit=" structures", disable=not progress)):
-        _check_species(_types(structure, index), index, soap)
-        batch.append(_system(structure, index, cutoff))
-        n_atoms += batch[-1].size()
-        if n_atoms >= batch_size:
-            yield batch
-            batch, n_atoms = [], 0
-    if batch:
-        yield batch
-
-
-def _check_species(types: NDArray[np.int64], index: int, soap: Soap) -> None:
-    unknown = sorted(set(types.tolist()).difference(soap.species))
-    if unknown:
-        raise ValueError(
-            f"structure {index} contains {symbols(unknown)}, which the training set lacks: the columns "
-            f"provide for {symbols(soap.species)}; build the Soap with the species of all structures"
-        )
-
-
-def _system(structure: Any, index: int, cutoff: float) -> Any:
-    """Return the structure as featomic takes it, after a look at what featomic lets pass."""
-    if isinstance(structure, ase.Atoms):
-        _check_positions(structure.positions, index)
-        return wrap_system(_boxed(structure, index, cutoff))
-    system = _wrapped(structure, index)
-    _check_positions(np.asarray(system.positions()), index)
-    return system
-
-
-def _check_positions(positions: NDArray[np.float64], index: int) -> None:
-    # Featomic takes an atom at NaN for one without neighbours: no NaN in its row betrays it.
-    bad = ~np.isfinite(positions).all(axis=1)
-    if bad.any():
-        atom = int(np.argmax(bad))
-        raise ValueError(f"structure {index}: atom {atom} is at {positions[atom]}, expected finite numbers")
-
-
-def _boxed(atoms: Any, index: int, cutoff: float) -> Any:
-    """Return atoms with a cell that featomic takes: three periodic directions, or none and no cell."""
-    pbc, cell = np.array(atoms.pbc), np.array(atoms.cell)
-    if not pbc.any():
-        return ase.Atoms(atoms.numbers, atoms.positions)
-    if not np.isfinite(cell).all() or np.linalg.matrix_rank(cell[pbc]) < pbc.sum():
-        directions = ", ".join("abc"[i] for i in pbc.nonzero()[0])
-        raise ValueError(
-            f"structure {index} is periodic along {directions}, but its cell vectors are "
-            f"{cell[pbc].tolist()}: expected finite, independent ones; set the cell, or pbc to False"
-        )
-    if pbc.all():
-        return atoms
-    padded = _padded(cell, pbc, atoms.positions, cutoff)
-    return ase.Atoms(atoms.numbers, atoms.positions, cell=padded, pbc=True)
-
-
-def _padded(
-    cell: NDArray[np.float64], pbc: NDArray[np.bool_], positions: NDArray[np.float64], cutoff: float
-) -> NDArray[np.float64]:
-    """Return the cell with images along open directions out of reach: exact, as the cutoff ends all."""
-    # The last right-singular vectors are unit vectors at right angles to all periodic ones.
-    normals = np.linalg.svd(cell[pbc])[2][pbc.sum() :]
-    extent = np.ptp(positions @ normals.T, axis=0)
-    padded = cell.copy()
-    padded[~pbc] = normals * (extent + 2 * cutoff)[:, None]
-    return padded
 
 
 # ------------------------------------------------------------------------------------------------------ rows

@@ -231,13 +231,14 @@ def _plain(value: Any) -> Any:
 def _atomic_numbers(species: int | str | Iterable[int | str]) -> tuple[int, ...]:
     if isinstance(species, str | int | np.integer):
         species = [species]
-    numbers = tuple(sorted({_atomic_number(entry) for entry in species}))
+    numbers = tuple(sorted({atomic_number(entry) for entry in species}))
     if not numbers:
         raise ValueError("species is empty: expected at least one atomic number or chemical symbol")
     return numbers
 
 
-def _atomic_number(species: int | str) -> int:
+def atomic_number(species: int | str) -> int:
+    """Return the atomic number of a chemical symbol, or the number itself."""
     if not isinstance(species, str):
         return operator.index(species)
     if species not in atomic_numbers:

@@ -1,0 +1,123 @@
+"""Energies of the composition: a constant per species, taken out of the energies before a model is fitted.
+
+What enters: atomic numbers of structures, and their energies. What leaves: E₀ = Σ_species count · energy, which
+shifts energies alone: forces and virials have none of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+
+@dataclass(frozen=True, init=False)
+class Baseline:
+    """Energy of each species, summed over the atoms of a structure.
+
+    Taken as given by a fit that follows: rigidities know nothing of its own uncertainty.
+
+    Parameters
+    ----------
+    energies : mapping of int to float
+        Energy per atom, in eV, by atomic number.
+
+    Attributes
+    ----------
+    species : tuple of int
+        Atomic numbers, rising.
+    energies : tuple of float
+        Theirs, in eV per atom.
+
+    Raises
+    ------
+    ValueError
+        If there is no energy, or one is not finite.
+
+    Examples
+    --------
+    >>> import rigidities as rg
+    >>> baseline = rg.Baseline({11: -1.0, 17: -2.0})
+    >>> baseline.energy([11, 17, 17])
+    -5.0
+    """
+
+    species: tuple[int, ...]
+    energies: tuple[float, ...]
+
+    def __init__(self, energies: Mapping[int, float]) -> None:
+        if not energies:
+            raise ValueError("the baseline is empty: expected an energy for each atomic number")
+        for number, energy in energies.items():
+            if not math.isfinite(energy):
+                raise ValueError(f"the baseline of species {number} is {energy}: expected a finite energy per atom")
+        # A frozen dataclass can set its fields in no other way.
+        object.__setattr__(self, "species", tuple(sorted(int(number) for number in energies)))
+        object.__setattr__(self, "energies", tuple(float(energies[number]) for number in sorted(energies)))
+
+    @classmethod
+    def fit(cls, numbers: Sequence[ArrayLike], energies: ArrayLike) -> Baseline:
+        """Fit E/n = Σ_species (count/n) · energy by least squares over the structures.
+
+        Where compositions do not tell the species apart (all NaCl), the solution of least norm is taken: any other
+        gives such compositions the same energy.
+
+        Parameters
+        ----------
+        numbers : sequence of array_like of int
+            Atomic numbers of each structure.
+        energies : array_like of shape (n_structures,)
+            Their energies, in eV of the whole structure.
+
+        Returns
+        -------
+        Baseline
+
+        Raises
+        ------
+        ValueError
+            If there is no structure, one has no atoms, or an energy is not finite.
+        """
+        energies = np.asarray(energies, dtype=np.float64)
+        atoms = [np.asarray(entry, dtype=np.int64) for entry in numbers]
+        if energies.shape != (len(atoms),) or not atoms:
+            raise ValueError(f"{len(atoms)} structures, but energies of shape {energies.shape}: expected one each")
+        sizes = np.array([len(entry) for entry in atoms])
+        if not sizes.all():
+            raise ValueError(f"structure {int(np.argmin(sizes))} has no atoms: leave it out")
+        if not np.isfinite(energies).all():
+            structure = int(np.argmin(np.isfinite(energies)))
+            raise ValueError(f"the energy of structure {structure} is {energies[structure]}: expected a finite number")
+        species = np.unique(np.concatenate(atoms))
+        shares = np.array([(entry[:, None] == species).mean(axis=0) for entry in atoms])
+        solution = np.linalg.lstsq(shares, energies / sizes, rcond=None)[0]
+        return cls(dict(zip(species.tolist(), solution.tolist(), strict=True)))
+
+    def energy(self, numbers: ArrayLike) -> float:
+        """Return the energy, in eV, of atoms with these atomic numbers.
+
+        Parameters
+        ----------
+        numbers : array_like of int of shape (n_atoms,)
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            If the baseline has no energy for one of them.
+        """
+        atoms: NDArray[np.int64] = np.asarray(numbers, dtype=np.int64)
+        counts = (atoms[:, None] == np.array(self.species)).sum(axis=0)
+        if counts.sum() != len(atoms):
+            unknown = sorted(set(atoms.tolist()).difference(self.species))
+            raise ValueError(f"the baseline has no energy for atomic number {', '.join(map(str, unknown))}: add it")
+        return float(counts @ np.array(self.energies))

@@ -1,0 +1,185 @@
+"""Structures of ASE → the targets of a loss, with the weights that structures and atoms carry.
+
+What enters: `ase.Atoms` and a `Loss`. What leaves: for each term the targets of all structures, which of them are
+there, and their weights. What is missing is found here, before any feature is computed, and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import ase
+import numpy as np
+
+from rigidities.interop.gradients import VOIGT
+from rigidities.loss import Loss, Term
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SINGULAR = {"energy": "energy", "forces": "force", "virial": "virial"}
+PLURAL = {"energy": "energies", "forces": "forces", "virial": "virials"}
+REMEDY = 'leave them out, or pass Term(missing="skip") for a set that is labelled in part'
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """Targets of one term, of one structure after the other.
+
+    Parameters
+    ----------
+    values : list of ndarray of shape (n_targets,)
+        1 energy, 3·n_atoms force components, 6 components of a virial; NaN where there is none.
+    weights : list of ndarray of shape (n_targets,)
+        Weights w that the structures and atoms carry.
+    """
+
+    values: list[NDArray[np.float64]]
+    weights: list[NDArray[np.float64]]
+
+    @property
+    def n_missing(self) -> int:
+        """Number of targets that are not there."""
+        return sum(int(np.isnan(values).sum()) for values in self.values)
+
+
+def read_labels(structures: Iterable[Any], loss: Loss) -> dict[str, Labels]:
+    """Read the targets of each term of the loss, and refuse what is missing without leave."""
+    labels = {name: Labels([], []) for name in loss.terms}
+    absent: dict[str, list[int]] = {name: [] for name in loss.terms}
+    for index, atoms in enumerate(structures):
+        if not isinstance(atoms, ase.Atoms):
+            kind = type(atoms).__name__
+            raise TypeError(f"structure {index} is a {kind}: targets are read from ase.Atoms; or pass targets=False")
+        for name, term in loss.terms.items():
+            values = _READERS[name](atoms, term.target, f"structure {index}")
+            weights = np.ones(_n_targets(name, atoms))
+            if values is None:
+                absent[name].append(index)
+                values = np.full(len(weights), np.nan)
+            else:
+                _check_finite(values, name, term, index)
+                _weigh(weights, atoms, name, term, index)
+            labels[name].values.append(values)
+            labels[name].weights.append(weights)
+    for name, term in loss.terms.items():
+        _check_present(name, term, absent[name], labels[name])
+    return labels
+
+
+def _check_present(name: str, term: Term, absent: Sequence[int], labels: Labels) -> None:
+    what = PLURAL[name]
+    if absent and term.missing == "refuse":
+        first = ", ".join(map(str, absent[:3])) + (", …" if len(absent) > 3 else "")
+        where = "attached by a calculator" if term.target is None else f"under the name {term.target!r}"
+        some = "1 structure has" if len(absent) == 1 else f"{len(absent)} structures have"
+        raise ValueError(
+            f"{name} weight is {term.weight:g} but {some} no {what}: number {first} of {len(labels.values)}. They are "
+            f"expected {where}; label them, {REMEDY}, or pass {name}=None"
+        )
+    if labels.values and labels.n_missing == sum(map(len, labels.values)):
+        raise ValueError(f"{name} weight is {term.weight:g} but no structure has {what}: pass {name}=None")
+
+
+def _check_finite(values: NDArray[np.float64], name: str, term: Term, index: int) -> None:
+    """Refuse infinite targets, and NaN unless the term skips them."""
+    bad = ~np.isfinite(values) if term.missing == "refuse" else np.isinf(values)
+    if not bad.any():
+        return
+    target = int(np.argmax(bad))
+    place = {
+        "energy": "",
+        "forces": f" on atom {target // 3}, component {'xyz'[target % 3]},",
+        "virial": f", component {('xx', 'yy', 'zz', 'yz', 'xz', 'xy')[target % 6]},",
+    }[name]
+    remedy = REMEDY if np.isnan(values[target]) else "correct it, or leave the structure out"
+    raise ValueError(
+        f"structure {index}: the {SINGULAR[name]}{place} is {values[target]}: expected a finite number; {remedy}"
+    )
+
+
+def _n_targets(name: str, atoms: Any) -> int:
+    return {"energy": 1, "forces": 3 * len(atoms), "virial": 6}[name]
+
+
+# ------------------------------------------------------------------------------------------------- targets
+
+
+def _energy(atoms: Any, target: str | None, where: str) -> NDArray[np.float64] | None:
+    value = _of_calculator(atoms, "energy") if target is None else atoms.info.get(target)
+    return None if value is None else _shaped(value, (), f"{where}: the energy").reshape(1)
+
+
+def _forces(atoms: Any, target: str | None, where: str) -> NDArray[np.float64] | None:
+    value = _of_calculator(atoms, "forces") if target is None else atoms.arrays.get(target)
+    return None if value is None else _shaped(value, (len(atoms), 3), f"{where}: forces").reshape(-1)
+
+
+def _virial(atoms: Any, target: str | None, where: str) -> NDArray[np.float64] | None:
+    """−∂E/∂ε = −V·stress, in ASE's Voigt order."""
+    if target is not None:
+        value = atoms.info.get(target)
+        return None if value is None else _voigt(value, f"{where}: the virial")
+    stress = _of_calculator(atoms, "stress")
+    if stress is None:
+        return None
+    volume = abs(np.linalg.det(np.array(atoms.cell)))
+    if volume == 0.0:
+        raise ValueError(f"{where} has a stress but its cell has no volume: set the cell, or carry the virial by name")
+    return np.asarray(-volume * _voigt(stress, f"{where}: the stress"))
+
+
+_READERS = {"energy": _energy, "forces": _forces, "virial": _virial}
+
+
+def _voigt(value: Any, what: str) -> NDArray[np.float64]:
+    """Return six numbers of a symmetric tensor, from as many or from 3 × 3."""
+    array = np.asarray(value)
+    if array.shape == (6,):
+        return _shaped(array, (6,), what)
+    tensor = _shaped(array.reshape(3, 3) if array.shape == (9,) else array, (3, 3), what)
+    return np.array([0.5 * (tensor[i, j] + tensor[j, i]) for i, j in VOIGT])
+
+
+def _of_calculator(atoms: Any, name: str) -> Any:
+    """Return what the calculator holds for the structure as it is; nothing is computed."""
+    if atoms.calc is None:
+        return None
+    try:
+        return atoms.calc.get_property(name, atoms, allow_calculation=False)
+    except NotImplementedError:  # a calculator without such a property
+        return None
+
+
+def _shaped(value: Any, shape: tuple[int, ...], what: str) -> NDArray[np.float64]:
+    try:
+        array = np.array(value, dtype=np.float64)  # a copy: baselines are taken out of it in place
+    except (TypeError, ValueError):
+        raise TypeError(f"{what} is {value!r}: expected numbers") from None
+    if array.shape != shape:
+        expected = "a number" if shape == () else f"shape {shape}"
+        raise ValueError(f"{what} has shape {array.shape}: expected {expected}")
+    return array
+
+
+# ------------------------------------------------------------------------------------------------- weights
+
+
+def _weigh(weights: NDArray[np.float64], atoms: Any, name: str, term: Term, index: int) -> None:
+    """Multiply `weights` by that of the structure and by those of its atoms."""
+    if term.weights is None:
+        return
+    what = f"structure {index}: the {name} weight {term.weights!r}"
+    of_atoms = name == "forces" and term.weights in atoms.arrays
+    if term.weights not in atoms.info and not of_atoms:
+        place = "info or arrays" if name == "forces" else "info"
+        raise ValueError(f"{what} is not in its {place}: give every structure one, or leave weights out of the term")
+    if term.weights in atoms.info:
+        weights *= _shaped(atoms.info[term.weights], (), what)
+    if of_atoms:
+        weights *= np.repeat(_shaped(atoms.arrays[term.weights], (len(atoms),), what), 3)
+    if not (np.isfinite(weights).all() and weights.min() >= 0):
+        bad = weights[~(np.isfinite(weights) & (weights >= 0))][0]
+        raise ValueError(f"{what} is {bad}: expected finite numbers from 0")

@@ -1,0 +1,130 @@
+"""Structures → the systems that featomic takes, in batches.
+
+What enters: `ase.Atoms`, or any system featomic takes. What leaves: checked systems: what featomic would let pass or
+answer with a crash is refused here, with the structure's index.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from rigidities.interop.soap import Soap, symbols
+
+import ase  # isort: skip  # after interop.soap, which says what to install where it is missing
+from featomic.systems import wrap_system  # isort: skip
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def iterable(structures: Any) -> Iterable[Any]:
+    """Return structures as an iterable of them: a single one counts too."""
+    if isinstance(structures, ase.Atoms):  # which is an iterable of its atoms
+        return [structures]
+    try:
+        return [wrap_system(structures)]
+    except TypeError:
+        pass
+    if not isinstance(structures, Iterable):
+        kind = type(structures).__name__
+        raise TypeError(f"structures is a {kind}: expected ase.Atoms or an iterable of them")
+    return structures
+
+
+def _wrapped(structure: Any, index: int) -> Any:
+    try:
+        return wrap_system(structure)
+    except TypeError:
+        raise TypeError(
+            f"structure {index} is a {type(structure).__name__}: expected ase.Atoms, as "
+            "ase.io.read(path, ':') reads from a file, or another system featomic takes"
+        ) from None
+
+
+def types_of(structure: Any, index: int) -> NDArray[np.int64]:
+    """Return the atomic numbers of a structure, which must have atoms."""
+    is_atoms = isinstance(structure, ase.Atoms)
+    types = np.array(structure.numbers if is_atoms else _wrapped(structure, index).types(), dtype=np.int64)
+    if len(types) == 0:
+        raise ValueError(f"structure {index} has no atoms: leave it out")
+    return types
+
+
+def batches(structures: Iterable[Any], soap: Soap, batch_size: int, progress: bool) -> Iterator[list[Any]]:
+    """Yield checked systems, as many at once as make `batch_size` atoms."""
+    if operator.index(batch_size) < 1:
+        raise ValueError(f"batch_size is {batch_size}: expected at least 1 atom")
+    cutoff = soap.cutoff
+    batch: list[Any] = []
+    n_atoms = 0
+    for index, structure in enumerate(tqdm(structures, "SOAP", unit=" structures", disable=not progress)):
+        check_species(types_of(structure, index), index, soap)
+        batch.append(system_of(structure, index, cutoff))
+        n_atoms += batch[-1].size()
+        if n_atoms >= batch_size:
+            yield batch
+            batch, n_atoms = [], 0
+    if batch:
+        yield batch
+
+
+def check_species(types: NDArray[np.int64], index: int, soap: Soap) -> None:
+    """Refuse species that the columns do not provide for."""
+    unknown = sorted(set(types.tolist()).difference(soap.species))
+    if unknown:
+        raise ValueError(
+            f"structure {index} contains {symbols(unknown)}, which the training set lacks: the columns "
+            f"provide for {symbols(soap.species)}; build the Soap with the species of all structures"
+        )
+
+
+def system_of(structure: Any, index: int, cutoff: float) -> Any:
+    """Return the structure as featomic takes it, after a look at what featomic lets pass."""
+    if isinstance(structure, ase.Atoms):
+        _check_positions(structure.positions, index)
+        return wrap_system(_boxed(structure, index, cutoff))
+    system = _wrapped(structure, index)
+    _check_positions(np.asarray(system.positions()), index)
+    return system
+
+
+def _check_positions(positions: NDArray[np.float64], index: int) -> None:
+    # Featomic takes an atom at NaN for one without neighbours: no NaN in its row betrays it.
+    bad = ~np.isfinite(positions).all(axis=1)
+    if bad.any():
+        atom = int(np.argmax(bad))
+        raise ValueError(f"structure {index}: atom {atom} is at {positions[atom]}, expected finite numbers")
+
+
+def _boxed(atoms: Any, index: int, cutoff: float) -> Any:
+    """Return atoms with a cell that featomic takes: three periodic directions, or none and no cell."""
+    pbc, cell = np.array(atoms.pbc), np.array(atoms.cell)
+    if not pbc.any():
+        return ase.Atoms(atoms.numbers, atoms.positions)
+    if not np.isfinite(cell).all() or np.linalg.matrix_rank(cell[pbc]) < pbc.sum():
+        directions = ", ".join("abc"[i] for i in pbc.nonzero()[0])
+        raise ValueError(
+            f"structure {index} is periodic along {directions}, but its cell vectors are "
+            f"{cell[pbc].tolist()}: expected finite, independent ones; set the cell, or pbc to False"
+        )
+    if pbc.all():
+        return atoms
+    padded = _padded(cell, pbc, atoms.positions, cutoff)
+    return ase.Atoms(atoms.numbers, atoms.positions, cell=padded, pbc=True)
+
+
+def _padded(
+    cell: NDArray[np.float64], pbc: NDArray[np.bool_], positions: NDArray[np.float64], cutoff: float
+) -> NDArray[np.float64]:
+    """Return the cell with images along open directions out of reach: exact, as the cutoff ends all."""
+    # The last right-singular vectors are unit vectors at right angles to all periodic ones.
+    normals = np.linalg.svd(cell[pbc])[2][pbc.sum() :]
+    extent = np.ptp(positions @ normals.T, axis=0)
+    padded = cell.copy()
+    padded[~pbc] = normals * (extent + 2 * cutoff)[:, None]
+    return padded

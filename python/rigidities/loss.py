@@ -1,0 +1,167 @@
+"""The loss that was minimised: its terms, their weights, the per-atom habit, Huber thresholds.
+
+What enters: what the user minimised. What leaves: one immutable object that the rows, the fit and the scores are all
+made from, so that they cannot disagree. A loss is
+
+    Σ_terms weight · Σ_targets w ρ(y − fᵀθ)  +  ½ λ θᵀΛθ,    ρ(r) = ½ r², or Huber's beyond a threshold δ,
+
+with y and f the target and the row of an energy, a force component or a component of a virial. All rows are derivatives
+of one linear model, E = Σ_atoms fᵀθ (+ the energies of the composition), with respect to the same θ.
+
+P. J. Huber, Ann. Math. Statist. 35 (1964) 73.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+from typing import Literal
+
+import numpy as np
+
+NAMES = ("energy", "forces", "virial")
+"""The terms a loss may have, in the order in which they are summed."""
+
+
+@dataclass(frozen=True)
+class Term:
+    """One term of a loss: the squares (or Huber's function) of one kind of residual.
+
+    Parameters
+    ----------
+    weight : float, default 1.0
+        Weight of the whole term, ≥ 0. It multiplies the term's sums when terms are combined, unsquared, and can be
+        changed without going back to the data (`LossSums.combined`). 0 keeps the term's rows but gives them no say.
+    per_atom : bool, default False
+        Divide row and target by the structure's number of atoms. A common habit for energies and virials; the weights
+        and the Huber threshold are then those of eV/atom. Forces are refused.
+    huber : float, optional
+        Threshold δ > 0 in the unit of the residual: eV (with `per_atom`, eV/atom) for energies and virials, eV/Å for
+        each force component. Beyond it the loss grows as w δ(|r| − δ/2) instead of ½ w r². None: squares.
+    missing : {"refuse", "skip"}
+        What happens to a structure without this target, or whose target is NaN. "skip" drops those target rows and
+        counts them, for sets that are labelled in part; by default they are an error.
+    target : str, optional
+        Name under which structures carry the target: in ``info`` for an energy or a virial (−∂E/∂ε in eV, as 3 × 3
+        numbers or as 6 in ASE's Voigt order xx, yy, zz, yz, xz, xy), in ``arrays`` for forces. None: what the
+        calculator attached to the structure holds; the virial is then −volume · stress.
+    weights : str, optional
+        Name under which structures carry weights w of their own: in ``info`` one number for the structure, and for
+        forces in ``arrays`` one per atom; where both are there, their product. None: all 1.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a weight is negative or not finite, a threshold not positive, or a field of another type.
+    """
+
+    weight: float = 1.0
+    per_atom: bool = False
+    huber: float | None = None
+    missing: Literal["refuse", "skip"] = "refuse"
+    target: str | None = None
+    weights: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weight", _number(self.weight, "weight", "a number from 0"))
+        if self.weight < 0:
+            raise ValueError(f"weight is {self.weight:g}: expected a number from 0; leave the term out with None")
+        if self.huber is not None:
+            object.__setattr__(self, "huber", _number(self.huber, "huber", "a positive threshold, or None"))
+            if self.huber <= 0:
+                raise ValueError(f"huber is {self.huber:g}: expected a positive threshold, or None for squares")
+        if not isinstance(self.per_atom, bool | np.bool_):
+            raise TypeError(f"per_atom is {self.per_atom!r}: expected True or False")
+        if self.missing not in ("refuse", "skip"):
+            raise ValueError(f"missing is {self.missing!r}: expected 'refuse' or 'skip'")
+        for field in ("target", "weights"):
+            _check_name(getattr(self, field), field)
+
+    def same_rows(self, other: Term) -> bool:
+        """Whether rows and sums made for this term serve the other too: all but `weight` and `huber` agree."""
+        return replace(self, weight=1.0, huber=None) == replace(other, weight=1.0, huber=None)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The terms of a loss. A term that is None is not part of it.
+
+    Parameters
+    ----------
+    energy : Term, optional
+        Energies of structures; one target each, in eV (with ``per_atom``, eV/atom).
+    forces : Term, optional
+        Force components −∂E/∂R, three for each atom, in eV/Å.
+    virial : Term, optional
+        Virials −∂E/∂ε = −volume · stress, six for each structure in ASE's Voigt order, in eV.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If there is no term, forces are per atom, or a term is no `Term`.
+
+    Examples
+    --------
+    >>> import rigidities as rg
+    >>> loss = rg.Loss(energy=rg.Term(weight=10.0, per_atom=True), forces=rg.Term(weight=0.1))
+    >>> list(loss.terms)
+    ['energy', 'forces']
+    >>> loss.with_weights(forces=0.2).forces.weight
+    0.2
+    """
+
+    energy: Term | None = None
+    forces: Term | None = None
+    virial: Term | None = None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            term = getattr(self, field.name)
+            if not (term is None or isinstance(term, Term)):
+                raise TypeError(f"{field.name} is {term!r}: expected a Term or None, e.g. Term(weight=0.1)")
+        if not self.terms:
+            raise ValueError("the loss has no term: give at least one, e.g. Loss(energy=Term())")
+        if self.forces is not None and self.forces.per_atom:
+            raise ValueError("forces are per atom already: leave per_atom to energies and virials")
+
+    @property
+    def terms(self) -> dict[str, Term]:
+        """The terms by name, without those that are None."""
+        named = {name: getattr(self, name) for name in NAMES}
+        return {name: term for name, term in named.items() if term is not None}
+
+    def with_weights(self, **weights: float) -> Loss:
+        """Return this loss with other term weights.
+
+        Parameters
+        ----------
+        **weights : float
+            New weights by the name of the term; the others stay.
+
+        Returns
+        -------
+        Loss
+
+        Raises
+        ------
+        ValueError
+            If the loss has no such term, or as `Term`.
+        """
+        terms = self.terms
+        for name in weights:
+            if name not in terms:
+                raise ValueError(f"there is no term {name!r} to weigh: the loss has {', '.join(terms)}")
+        return Loss(**(terms | {name: replace(terms[name], weight=weight) for name, weight in weights.items()}))
+
+
+def _number(value: object, name: str, expected: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"{name} is {value!r}: expected {expected}")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} is {value}: expected {expected}, finite")
+    return float(value)
+
+
+def _check_name(value: object, field: str) -> None:
+    if value is not None and not (isinstance(value, str) and value):
+        raise TypeError(f"{field} is {value!r}: expected the name under which structures carry it, or None")

@@ -1,0 +1,174 @@
+"""Rows of a loss's terms → one `Covariance` per term → their sum by weight.
+
+What enters: batches of rows, each with its weights and targets, from any model. What leaves: sums that know the loss,
+so that the weights of its terms can be scanned without going back to the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rigidities.covariance import Covariance
+from rigidities.loss import NAMES, Loss, Term
+from rigidities.rows import Rows
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TermRows(Rows):
+    """Rows of one term of a loss, one per target: reduced, signed and (with ``term.per_atom``) divided.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_targets, n_features)
+        Derivatives of the model's energies, forces or virials with respect to its weights.
+    feature_space : str, optional
+        What the columns mean.
+    term : Term
+        What they were made for.
+    weights : ndarray of shape (n_targets,), optional
+        Weights w of the targets, without that of the term. None: all 1.
+    targets : ndarray of shape (n_targets,), optional
+        What is fitted: energies without those of the composition, forces, virials. None where only rows are wanted.
+    blocks : ndarray of shape (n_targets,), optional
+        Index of each target's structure.
+    """
+
+    term: Term
+    weights: NDArray[np.float64] | None = None
+    targets: NDArray[np.float64] | None = None
+    blocks: NDArray[np.int64] | None = None
+
+
+Batch = Mapping[str, TermRows]
+"""Rows of some structures, by the name of the term."""
+
+
+@dataclass(frozen=True, eq=False)
+class LossSums:
+    """Sums over a training set, one `Covariance` for each term of the loss.
+
+    Parameters
+    ----------
+    loss : Loss
+        What the rows were made for.
+    covariances : dict of str to Covariance
+        Sums of each term, by its name; the term's own weight is not in them.
+    """
+
+    loss: Loss
+    covariances: dict[str, Covariance]
+
+    def combined(self, loss: Loss | None = None) -> Covariance:
+        """Return Σ weight · covariance over the terms: the sums of the loss.
+
+        Parameters
+        ----------
+        loss : Loss, optional
+            Other weights of the terms, or fewer terms (``sums.loss.with_weights(forces=0.2)``). The loss of these
+            sums by default.
+
+        Returns
+        -------
+        Covariance
+            Independent of this object.
+
+        Raises
+        ------
+        ValueError
+            If the loss has a term that was not summed, its rows would be others, or it has a Huber threshold, which
+            sums of squares cannot tell (`fit_loss` can).
+        """
+        loss = self.loss if loss is None else loss
+        check_rows(loss, self.loss)
+        total: Covariance | None = None
+        for name, term in loss.terms.items():
+            if term.huber is not None:
+                raise ValueError(f"{name} has a Huber threshold, which sums of squares cannot tell: use fit_loss")
+            scaled = term.weight * self.covariances[name]
+            if total is None:
+                total = scaled
+            else:
+                total += scaled
+        assert total is not None  # a loss without a term cannot be made
+        return total
+
+    def __add__(self, other: LossSums) -> LossSums:
+        """Add the sums of two parts of the data."""
+        if not isinstance(other, LossSums):
+            return NotImplemented
+        if self.loss != other.loss:
+            raise ValueError(f"cannot add sums of another loss: {other.loss} to {self.loss}")
+        parts = self.covariances.items()
+        return LossSums(self.loss, {name: covariance + other.covariances[name] for name, covariance in parts})
+
+
+def loss_sums(batches: Iterable[Batch]) -> LossSums:
+    """Sum the rows of a loss, term by term.
+
+    Weights of structures and of atoms enter here; weights of terms in `LossSums.combined`.
+
+    Parameters
+    ----------
+    batches : iterable of mappings from a term's name to TermRows
+        E.g. ``rigidities.interop.featomic.LossRows``. All batches have the same terms; one may have no rows.
+
+    Returns
+    -------
+    LossSums
+
+    Raises
+    ------
+    ValueError
+        If there are no batches, or they are not of one loss; or as `Covariance.update`.
+    MemoryError
+        If the sums do not fit.
+    """
+    covariances: dict[str, Covariance] = {}
+    loss: Loss | None = None
+    for batch in batches:
+        if loss is None:
+            loss = loss_of(batch)
+            covariances = {name: Covariance(batch[name].values.shape[1]) for name in loss.terms}
+        elif loss_of(batch) != loss:
+            raise ValueError(f"a batch is of another loss: {loss_of(batch)}, expected {loss}")
+        for name, covariance in covariances.items():
+            add(covariance, batch[name], batch[name].weights)
+    if loss is None:
+        raise ValueError("there are no rows: expected at least one batch")
+    return LossSums(loss, covariances)
+
+
+def add(
+    covariance: Covariance, rows: TermRows, weights: NDArray[np.float64] | None, *, with_targets: bool = True
+) -> None:
+    """Add the rows of a term with these weights; a batch may have none."""
+    if len(rows):
+        covariance.update(rows, weights=weights, targets=rows.targets if with_targets else None)
+
+
+def loss_of(batch: Batch) -> Loss:
+    """Return the loss that the rows of a batch were made for."""
+    unknown = [name for name in batch if name not in NAMES]
+    if unknown:
+        raise ValueError(f"a batch has rows of {', '.join(map(repr, unknown))}: expected some of {', '.join(NAMES)}")
+    return Loss(**{name: rows.term for name, rows in batch.items()})
+
+
+def check_rows(loss: Loss, made_for: Loss) -> None:
+    """Refuse a loss with terms that were not summed, or whose rows would be others."""
+    terms = made_for.terms
+    for name, term in loss.terms.items():
+        if name not in terms:
+            raise ValueError(f"the loss has a term {name!r}, but only {', '.join(terms)} came in: make its rows too")
+        if not term.same_rows(terms[name]):
+            raise ValueError(
+                f"the rows of {name} were made for {terms[name]}, but {term} is asked for: "
+                "only weight and huber may change; make the rows anew"
+            )
