@@ -29,3 +29,7 @@ class NotFittedError(ValueError, AttributeError):
 
 class IllConditionedWarning(RuntimeWarning):
     """H was factorised, but rounding may leave no digit of some results."""
+
+
+class UnresolvedEvidenceWarning(RuntimeWarning):
+    """The evidence is best where rounding begins to hide it, or resolved nowhere: a better λ may lie below."""

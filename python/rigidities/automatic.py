@@ -1,0 +1,91 @@
+"""`regularizer="auto"` with targets: the λ at which the evidence has its maximum, from sums alone.
+
+What enters: a `Covariance` with targets, and Λ. What leaves: λ and the reason. C is tridiagonalised in one p × p
+array, a third of the cost of eigenvectors; then the evidence of a λ is O(p). A grid finds the highest top, Brent's
+method climbs it.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rigidities import memory
+from rigidities.evidence import Moments, read_sums, warn_of_edge
+from rigidities.exceptions import NotPositiveDefiniteError, UnresolvedEvidenceWarning
+from rigidities.penalty import make_pencil
+from rigidities.spectrum import decompose, tridiagonalise
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from rigidities.covariance import Covariance
+
+STEPS_PER_DECADE = 8
+"""Of the grid. The evidence of a λ is a sum of functions that rise and fall over a factor of ten or more in λ."""
+
+MAXIMUM = "evidence: the maximum of the marginal likelihood"
+EDGE = "evidence: the least at which rounding leaves it resolved, where the marginal likelihood is largest"
+TOP = "evidence: at the upper end of the search, where the model explains nothing of the targets"
+UNRESOLVED = "the evidence is resolved at no regularizer"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """λ (None: the evidence chooses none), what goes on the diagonal of Λ, and why."""
+
+    regularizer: float | None
+    jitter: float
+    reason: str
+
+
+def most_probable(covariance: Covariance, penalty: NDArray[np.float64] | None, eps: float) -> Choice:
+    """Return the λ of the largest evidence, with a warning where rounding hides what lies below it."""
+    p = covariance.n_features
+    arrays = 1 if penalty is None or penalty.ndim == 1 else 6
+    memory.require(8 * p * p * arrays, f"the evidence of {p} features", "pass a regularizer")
+    sums = read_sums(covariance)
+    try:
+        pencil = make_pencil(covariance.matrix(), penalty, eps)
+        if pencil.R is not None and pencil.R.ndim == 2:
+            moments = Moments.diagonal(*decompose(pencil), sums)
+        else:
+            moments = Moments.tridiagonal(tridiagonalise(pencil, sums.cross), sums)
+    except NotPositiveDefiniteError:  # an unpenalised feature that the data leave open: only the guaranteed λ helps
+        return Choice(None, 0.0, "the data leave an unpenalised feature undetermined")
+    low, high = moments.spectrum.safe, 100 * moments.spectrum.penalised.max(initial=0.0)
+    grid = (
+        np.geomspace(low, high, max(2, math.ceil(STEPS_PER_DECADE * math.log10(high / low))))
+        if high > low
+        else np.zeros(0)
+    )
+    evidence = moments.log_evidence(grid)
+    if np.isnan(evidence).all():
+        warnings.warn(
+            f"{UNRESOLVED}: the guaranteed one was taken. Choose it by path.best('loo', F, y) of a regularizer_path",
+            UnresolvedEvidenceWarning,
+            stacklevel=4,
+        )
+        return Choice(None, 0.0, UNRESOLVED)
+    best = int(np.nanargmax(evidence))
+    if best == 0 or np.isnan(evidence[best - 1]):
+        warn_of_edge("evidence", grid[best], stacklevel=4)
+        return Choice(float(grid[best]), moments.spectrum.jitter, EDGE)
+    if best == len(grid) - 1:
+        return Choice(float(grid[best]), moments.spectrum.jitter, TOP)
+    return Choice(_climb(moments, grid[best - 1], grid[best + 1]), moments.spectrum.jitter, MAXIMUM)
+
+
+def _climb(moments: Moments, low: float, high: float) -> float:
+    """λ of the maximum between two others, to a relative 1e-5: likelihoods are told apart over wider steps."""
+    from scipy.optimize import minimize_scalar
+
+    def loss(log: float) -> float:
+        return -float(moments.log_evidence(np.array([math.exp(log)]))[0])
+
+    found = minimize_scalar(loss, bounds=(math.log(low), math.log(high)), method="bounded", options={"xatol": 1e-5})
+    return math.exp(found.x)
