@@ -265,10 +265,9 @@ class Covariance:
         # a matrix penalty is kept, and "auto" factorises it
         arrays = (not consume) + (matrix is not None) * (2 if value is None else 1)
         _require_square(self.n_features, "the factor", "pass consume=True to factorise in place of C", arrays)
-        core = self._core.factorize(value, diagonal, matrix, eps, consume)
-        if reason is not None and value is None:
-            reason = f"{core.reason}; {reason}"
-        hessian = Hessian._wrap(core, self.feature_space, reason)
+        hessian = Hessian._wrap(self._core.factorize(value, diagonal, matrix, eps, consume), self.feature_space)
+        if reason is not None:
+            hessian._reason = reason if value is not None else f"{hessian.regularizer_reason}; {reason}"
         _warn_if_unresolved(hessian)
         return hessian
 

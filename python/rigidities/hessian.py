@@ -39,11 +39,11 @@ class Hessian:
         raise TypeError("a Hessian is made by Covariance.factorize")
 
     @classmethod
-    def _wrap(cls, core: CoreHessian, feature_space: str | None, reason: str | None = None) -> Hessian:
+    def _wrap(cls, core: CoreHessian, feature_space: str | None) -> Hessian:
         hessian = cls.__new__(cls)
         hessian._core = core
         hessian.feature_space = feature_space
-        hessian._reason = reason
+        hessian._reason = None
         return hessian
 
     def __repr__(self) -> str:
