@@ -32,7 +32,7 @@ GRID = np.logspace(-4, 3, 8)
 
 
 def check(path, expected, F, w=None):
-    """The dense n × n matrix has a condition of Σw‖f‖²/λ, times that of W; its solve costs the s² of n/2·ln s² as many digits."""
+    """The dense matrix has a condition of Σw‖f‖²/λ, times that of W: as many digits its solve costs s² in n/2·ln s²."""
     w = np.ones(len(F)) if w is None else w
     condition = (1 + (w @ F**2).sum() / GRID.min()) * w.max() / w[w > 0].min()
     atol = 10 * len(F) * np.finfo(np.float64).eps * condition

@@ -13,7 +13,7 @@ from rigidities.exceptions import (
     UnresolvedEvidenceWarning,
 )
 from rigidities.hessian import Hessian
-from rigidities.leave_one_out import LeaveOneOut, leave_one_out
+from rigidities.left_out import LeaveOneOut, leave_one_out
 from rigidities.regularizer import RegularizerPath, regularizer_path
 from rigidities.rows import Rows, reduce_rows
 

@@ -27,25 +27,25 @@ LEAST_DIGITS = 0.1
 
 @dataclass(frozen=True, eq=False)
 class PathResiduals:
-    """r = y − fᵀθ (n_λ, k, n), v = fᵀH⁻¹f and ‖H⁻¹f‖² (n_λ, n), and how far rounding moves them.
+    """r = y − fᵀθ (n_λ, k, n), v = fᵀH⁻¹f (n_λ, n), and how far rounding moves them.
 
-    Rounding δC, δb of the sums (see `rigidities.evidence`) moves v by fᵀH⁻¹δC H⁻¹f ≤ `of_rows`·‖H⁻¹f‖², and r by
-    fᵀH⁻¹(δCθ − δb), the square of which is at most `of_rows`·‖H⁻¹f‖²·`of_fit`.
+    Rounding δC, δb of the sums (see `rigidities.evidence`) moves v by fᵀH⁻¹δC H⁻¹f, at most `rounding`, which is
+    ρ trace(C) ‖H⁻¹f‖² (n_λ, n), and r by fᵀH⁻¹(δCθ − δb), the square of which is at most `rounding`·`of_fit`, with the
+    rounding of S (n_λ, k).
     """
 
     residuals: NDArray[np.float64]
     variances: NDArray[np.float64]
-    solved: NDArray[np.float64]
-    of_rows: float
+    rounding: NDArray[np.float64]
     of_fit: NDArray[np.float64]
 
     def left_out(self, w: NDArray[np.float64]) -> NDArray[np.float64]:
         """√(Σwe²/Σw) of the leave-one-out residuals e = r/(1 − wv), (n_λ,); NaN where rounding leaves no digit."""
         left = 1 - w * self.variances
-        least = (self.of_rows * w * self.solved / LEAST_DIGITS).max(axis=1, keepdims=True)
+        least = (w * self.rounding / LEAST_DIGITS).max(axis=1, keepdims=True)
         left = np.where((left <= 0) | (least >= left), np.nan, left)
         scores = root_mean_square(self.residuals / left[:, None, :], w)
-        noise = np.sqrt(self.of_rows * self.solved[:, None, :] * self.of_fit[:, :, None]) / left[:, None, :]
+        noise = np.sqrt(self.rounding[:, None, :] * self.of_fit[:, :, None]) / left[:, None, :]
         noise = root_mean_square(noise, w)
         return np.where(noise <= LEAST_DIGITS * scores, scores, np.nan)
 
@@ -62,9 +62,9 @@ def residuals_along(
     memory.require(8 * n_path * n * (k + 2), f"the residuals of {n} targets", "use fewer regularizers or targets")
     inverse = 1 / moments.spectrum.denominators(regularizers)
     # ‖H⁻¹f‖² = ‖A z/d‖² for z = Aᵀf: exact where A is orthogonal, else as if its columns were
-    spread = inverse * np.sqrt(moments.spectrum.spread)
+    inverse_squared = (inverse * np.sqrt(moments.rounding * moments.spectrum.trace * moments.spectrum.spread)) ** 2
     coef = moments.coef(regularizers).transpose(1, 0, 2).reshape(p, n_path * k)
-    residuals, variances, solved = np.empty((n_path, k, n)), np.empty((n_path, n)), np.empty((n_path, n))
+    residuals, variances, rounding = np.empty((n_path, k, n)), np.empty((n_path, n)), np.empty((n_path, n))
     start = 0
     for block in blocks:
         part = slice(start, start + len(block))
@@ -73,6 +73,5 @@ def residuals_along(
         residuals[:, :, part] = y[part].T - (z @ coef).T.reshape(n_path, k, -1)
         z **= 2
         variances[:, part] = inverse @ z.T
-        solved[:, part] = spread**2 @ z.T
-    of_rows = moments.rounding * moments.spectrum.trace
-    return PathResiduals(residuals, variances, solved, of_rows, moments.residual_rounding(regularizers))
+        rounding[:, part] = inverse_squared @ z.T
+    return PathResiduals(residuals, variances, rounding, moments.residual_rounding(regularizers))

@@ -16,7 +16,7 @@ import numpy as np
 from rigidities import memory
 from rigidities.covariance import Covariance
 from rigidities.evidence import Moments, Sums, read_sums, warn_of_edge
-from rigidities.leave_one_out import as_targets, as_weights
+from rigidities.left_out import as_targets, as_weights
 from rigidities.path_residuals import residuals_along
 from rigidities.penalty import as_penalty, make_pencil
 from rigidities.rows import CheckedRows, Reduction, Rows, as_array, as_floats, target_blocks
@@ -356,4 +356,8 @@ class RegularizerPath:
                 f"features have {rows.values.shape[1]} columns but the covariance was built for {len(self._basis)}: "
                 "pass the same descriptor"
             )
-        return rows, len(rows.values) if rows.groups is None else len(np.unique(rows.groups))
+        if rows.groups is None:
+            return rows, len(rows.values)
+        if len(rows.groups) != len(rows.values):
+            raise ValueError(f"groups has {len(rows.groups)} labels for {len(rows.values)} rows: expected one per row")
+        return rows, len(np.unique(rows.groups))

@@ -129,8 +129,6 @@ def target_blocks(rows: CheckedRows, reduction: Reduction, size: int = 1024) -> 
             for start in range(0, len(rows.values), size):
                 yield _core.reduce_rows(rows.values[start : start + size], None, reduction)
             return
-        if len(rows.groups) != len(rows.values):
-            _core.reduce_rows(rows.values, rows.groups, reduction)  # says so
         order = np.argsort(rows.groups, kind="stable")
         ends = np.append(np.flatnonzero(np.diff(rows.groups[order])) + 1, len(order))
         start = 0

@@ -186,7 +186,7 @@ def _warn_of(lost: NDArray[np.int64]) -> None:
 def _batches(blocks: ArrayLike | None, n: int) -> Iterator[list[NDArray[np.int64]]]:
     """Yield row numbers of whole blocks, so many blocks that they hold about `ROWS_AT_ONCE` rows."""
     if blocks is None:
-        members: list[NDArray[np.int64]] = np.split(np.arange(n), n) if n else []
+        members: list[NDArray[np.int64]] = np.split(np.arange(n), n)
     else:
         labels = as_array(blocks, "blocks")
         if labels.shape != (n,):
@@ -194,7 +194,7 @@ def _batches(blocks: ArrayLike | None, n: int) -> Iterator[list[NDArray[np.int64
         if labels.dtype.kind not in "iu" and labels.size:
             raise TypeError(f"blocks has dtype {labels.dtype}: expected integer labels")
         order = np.argsort(labels, kind="stable")
-        members = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1) if n else []
+        members = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
     batch: list[NDArray[np.int64]] = []
     held = 0
     for rows_of in members:
