@@ -296,7 +296,7 @@ def test_grids_that_are_none(error, regularizers, message):
     [
         (ValueError, np.ones(3), r"penalty has shape \(3,\) but there are 12 features: pass \(12,\) or \(12, 12\)"),
         (ValueError, np.zeros(12), "penalty is zero: no regularizer makes a difference"),
-        (ValueError, np.r_[np.ones(11), -1], r"penalty\[11, 11\] is -1: a penalty is finite and positive semi-definite"),
+        (ValueError, np.r_[np.ones(11), -1], r"penalty\[11, 11\] is -1: a penalty is finite and positive"),
         (ValueError, np.r_[np.ones(11), np.nan], r"penalty\[11, 11\] is nan"),
         (ValueError, np.full((12, 12), np.inf), r"penalty\[0, 0\] is inf"),
         (ValueError, -np.eye(12), r"penalty\[0, 0\] is -1"),
