@@ -79,11 +79,12 @@ def test_the_path_agrees():
 
 
 @pytest.mark.parametrize("in_blocks", [False, True])
-def test_a_row_that_alone_determines_a_direction(in_blocks):
+@pytest.mark.parametrize("size", [0.1, 0.3, 0.7, 1.1, 1.9])
+def test_a_row_that_alone_determines_a_direction(in_blocks, size):
     """An unpenalised feature that one row has: without it there is no fit, and that is said."""
     rng = np.random.default_rng(2)
     F = np.column_stack([rng.normal(size=(20, 3)), np.zeros(20)])
-    F[7, 3] = 0.1
+    F[7, 3] = size
     y, penalty = rng.normal(size=20), np.r_[1.0, 1.0, 1.0, 0.0]
     hessian = summed(F, y).factorize(1e-3, penalty=penalty)
     blocks = np.arange(20) // 2 if in_blocks else None

@@ -1,5 +1,7 @@
 """Every λ of a path against its own Cholesky, scores against direct minimisation, every message once."""
 
+import warnings
+
 import numpy as np
 import pytest
 import reference
@@ -9,6 +11,7 @@ from test_evidence import data, smooth, summed
 from test_regularizer import rank_deficient
 
 import rigidities as rg
+from rigidities.penalty import make_pencil
 
 GRID = np.logspace(-6, 3, 10)
 
@@ -192,6 +195,21 @@ def test_leave_one_out_is_true_or_silent():
     assert rg.regularizer_path(summed(F, y), lams).best("loo", F, y) == lams[known][np.argmin(scores[known])]
 
 
+@pytest.mark.parametrize(("size", "resolved"), [(1.0, True), (1e6, True), (1e14, False)])
+def test_residuals_that_drown_are_not_given(size, resolved):
+    """A fit to 1e14 of which a noise of 0.1 is left: sixteen digits hold the one or the other."""
+    F, _, _ = data()
+    rng = np.random.default_rng(3)
+    y = size * F @ np.ones(12) + 0.1 * rng.normal(size=40)
+    [score] = rg.regularizer_path(summed(F, y), [1e-25 if size > 1e9 else 1e-12]).score(F, y, "loo")
+    if not resolved:
+        assert np.isnan(score)
+        return
+    H = F @ np.linalg.pinv(F)  # without a regularizer
+    exact = np.sqrt(np.mean(((y - H @ y) / (1 - np.diag(H))) ** 2))
+    assert score == pytest.approx(exact, rel=1e-2)
+
+
 # ---- sparse kernel models
 
 
@@ -270,7 +288,35 @@ def test_an_intercept_beside_a_singular_kernel_gets_no_jitter():
     assert expected[-1] == pytest.approx(path.coef[0][-1], abs=0.5)
 
 
+def test_auto_is_safe_with_an_ill_conditioned_kernel():
+    """Λ of condition 1e12 needs no jitter, but a λ at which rounding of C, divided by it, is still below λ."""
+    rng = np.random.default_rng(6)
+    x, sparse = rng.uniform(0, 3, 80), np.linspace(0, 3, 12)
+    K_NM, K_MM = kernel(x, sparse, 1.05), kernel(sparse, sparse, 1.05)
+    values = np.linalg.eigvalsh(K_MM)
+    assert 1e11 < values[-1] / values[0] < 1e13
+    covariance = summed(K_NM, K_NM @ rng.normal(size=12))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rg.UnresolvedEvidenceWarning)
+        hessian = covariance.factorize(penalty=K_MM)
+    assert hessian.regularizer * values[0] >= 13 * np.finfo(np.float64).eps / 2 * covariance.trace
+    pencil = make_pencil(covariance.matrix(), K_MM, 2e-16)
+    assert pencil.jitter == 0.0
+    assert pencil.safe == pytest.approx(13 * np.finfo(np.float64).eps * covariance.trace / values[0], rel=1e-3)
+
+
 # ---- refused
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_unpenalised_twins_are_told_from_rounding(seed):
+    """Two columns that are multiples of each other: their Schur complement is rounding, of either sign."""
+    rng = np.random.default_rng(seed)
+    F, y, _ = data()
+    F[:, 1] = rng.uniform(0.1, 10) * F[:, 0]
+    with pytest.raises(rg.NotPositiveDefiniteError, match="not determine unpenalised feature 1") as caught:
+        rg.regularizer_path(summed(F, y), penalty=np.r_[0.0, 0.0, np.ones(10)])
+    assert (caught.value.pivot, caught.value.regularizer) == (1, np.inf)
 
 
 @pytest.mark.parametrize(

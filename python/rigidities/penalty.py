@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 UNIT_ROUNDOFF = float(np.finfo(np.float64).eps) / 2
 """u, of sums in float64."""
 
+ROUNDED_SUMS = 2000 * UNIT_ROUNDOFF
+"""What a sum may be off by, relative to its terms: u√n for n of a few million rows. A direction in which the data
+leave no more than that is one that they do not determine."""
+
 _SYMMETRY_TOLERANCE = 1e-10
 """Entries of Λ may differ across the diagonal by so much of the largest, as in the core: what a product leaves."""
 
@@ -179,7 +183,7 @@ def _with_jitter(
 
 def _determined(U: NDArray[np.float64], C: NDArray[np.float64], trace: float) -> bool:
     """Whether the data determine all directions U: UᵀCU is positive definite beyond its rounding."""
-    return bool(np.linalg.eigvalsh(U.T @ C @ U)[0] > len(C) * 2 * UNIT_ROUNDOFF * trace)
+    return bool(np.linalg.eigvalsh(U.T @ C @ U)[0] > max(ROUNDED_SUMS, 2 * len(C) * UNIT_ROUNDOFF) * trace)
 
 
 def _check_matrix(penalty: NDArray[np.float64], eps: float) -> None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rigidities.penalty import UNIT_ROUNDOFF, Pencil, undetermined
+from rigidities.penalty import ROUNDED_SUMS, Pencil, undetermined
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,7 +49,7 @@ def eliminate(pencil: Pencil) -> Reduced:
     try:
         L = cholesky(pencil.C[np.ix_(free, free)], lower=True, check_finite=False)
         weakest = int(np.argmin(np.diagonal(L)))
-        lost = L[weakest, weakest] ** 2 <= 2 * m * UNIT_ROUNDOFF * np.diagonal(L).max() ** 2
+        lost = L[weakest, weakest] ** 2 <= ROUNDED_SUMS * np.diagonal(L).max() ** 2
     except LinAlgError as error:
         weakest, lost = int(str(error).split("-th")[0]) - 1 if "-th" in str(error) else 0, True
     if lost:
