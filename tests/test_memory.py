@@ -17,15 +17,19 @@ def test_all_that_is_large_asks_for_memory_first(monkeypatch):
     few.update(np.eye(2), targets=np.ones(2))
     path = rg.regularizer_path(few)
     monkeypatch.setattr(rg.memory, "available", lambda: 10**7)
+    for call, what in (
+        (lambda: covariance.factorize("auto", consume=True), "the evidence of 3000 features needs 72 MB"),
+        (lambda: rg.regularizer_path(covariance), "the decomposition of 3000 features needs 0.3 GB"),
+        (lambda: path.variance(np.ones((50_000, 2))), "the variances of 50000 targets needs 80 MB"),
+        (lambda: path.score(np.ones((50_000, 2)), np.ones(50_000), "rmse"), "the residuals of 50000 targets"),
+    ):
+        with pytest.raises(MemoryError, match=what):
+            call()
     for call in (
         lambda: covariance.matrix(),
         lambda: covariance.factorize(1.0),
         lambda: covariance.factorize(1.0, penalty=np.broadcast_to(0.0, (3000, 3000)), consume=True),
         lambda: small.prediction_covariance(np.ones((3000, 2)), np.ones((3000, 2))),
-        lambda: covariance.factorize("auto", consume=True),
-        lambda: rg.regularizer_path(covariance),
-        lambda: path.variance(np.ones((50_000, 2))),
-        lambda: path.score(np.ones((50_000, 2)), np.ones(50_000), "rmse"),
     ):
         with pytest.raises(MemoryError, match="are free"):
             call()

@@ -45,39 +45,42 @@ class Choice:
 
 def most_probable(covariance: Covariance, penalty: NDArray[np.float64] | None, eps: float) -> Choice:
     """Return the λ of the largest evidence, with a warning where rounding hides what lies below it."""
-    p = covariance.n_features
-    arrays = 1 if penalty is None or penalty.ndim == 1 else 6
-    memory.require(8 * p * p * arrays, f"the evidence of {p} features", "pass a regularizer")
-    sums = read_sums(covariance)
     try:
-        pencil = make_pencil(covariance.matrix(), penalty, eps)
-        if pencil.R is not None and pencil.R.ndim == 2:
-            moments = Moments.diagonal(*decompose(pencil), sums)
-        else:
-            moments = Moments.tridiagonal(tridiagonalise(pencil, sums.cross), sums)
+        moments = _moments(covariance, penalty, eps)
     except NotPositiveDefiniteError:  # an unpenalised feature that the data leave open: only the guaranteed λ helps
         return Choice(None, 0.0, "the data leave an unpenalised feature undetermined")
-    low, high = moments.spectrum.safe, 100 * moments.spectrum.penalised.max(initial=0.0)
-    grid = (
-        np.geomspace(low, high, max(2, math.ceil(STEPS_PER_DECADE * math.log10(high / low))))
-        if high > low
-        else np.zeros(0)
-    )
+    grid = _grid(moments.spectrum.safe, 100 * moments.spectrum.penalised.max(initial=0.0))
     evidence = moments.log_evidence(grid)
     if np.isnan(evidence).all():
-        warnings.warn(
-            f"{UNRESOLVED}: the guaranteed one was taken. Choose it by path.best('loo', F, y) of a regularizer_path",
-            UnresolvedEvidenceWarning,
-            stacklevel=4,
-        )
+        text = f"{UNRESOLVED}: the guaranteed one was taken. Choose it by path.best('loo', F, y) of a regularizer_path"
+        warnings.warn(text, UnresolvedEvidenceWarning, stacklevel=4)
         return Choice(None, 0.0, UNRESOLVED)
     best = int(np.nanargmax(evidence))
+    chosen, reason = float(grid[best]), TOP
     if best == 0 or np.isnan(evidence[best - 1]):
-        warn_of_edge("evidence", grid[best], stacklevel=4)
-        return Choice(float(grid[best]), moments.spectrum.jitter, EDGE)
-    if best == len(grid) - 1:
-        return Choice(float(grid[best]), moments.spectrum.jitter, TOP)
-    return Choice(_climb(moments, grid[best - 1], grid[best + 1]), moments.spectrum.jitter, MAXIMUM)
+        reason = EDGE
+        warn_of_edge("evidence", chosen, stacklevel=4)
+    elif best < len(grid) - 1:
+        chosen, reason = _climb(moments, grid[best - 1], grid[best + 1]), MAXIMUM
+    return Choice(chosen, moments.spectrum.jitter, reason)
+
+
+def _moments(covariance: Covariance, penalty: NDArray[np.float64] | None, eps: float) -> Moments:
+    """Decompose the pencil, as far as the evidence needs it."""
+    p = covariance.n_features
+    matrix = penalty is not None and penalty.ndim == 2
+    memory.require(8 * p * p * (6 if matrix else 1), f"the evidence of {p} features", "pass a regularizer")
+    sums = read_sums(covariance)
+    pencil = make_pencil(covariance.matrix(), penalty, eps)
+    if matrix:
+        return Moments.diagonal(*decompose(pencil), sums)
+    return Moments.tridiagonal(tridiagonalise(pencil, sums.cross), sums)
+
+
+def _grid(low: float, high: float) -> NDArray[np.float64]:
+    if not high > low:
+        return np.zeros(0)
+    return np.geomspace(low, high, max(2, math.ceil(STEPS_PER_DECADE * math.log10(high / low))))
 
 
 def _climb(moments: Moments, low: float, high: float) -> float:

@@ -19,7 +19,7 @@ import numpy as np
 
 from rigidities.exceptions import IllConditionedWarning
 from rigidities.penalty import UNIT_ROUNDOFF
-from rigidities.rows import Rows, as_array, as_floats, reduce_rows
+from rigidities.rows import CheckedRows, Rows, as_array, as_floats, reduce_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,12 +103,12 @@ def leave_one_out(
     array([ 2., -1.,  2.])
     """
     coef = hessian.coef
-    rows = target_rows(F, hessian.feature_space)
+    CheckedRows.of(F, None).check_space(hessian.feature_space)
+    rows = reduce_rows(F)[1]
     outputs = as_targets(y, len(rows), coef.shape[1] if coef.ndim == 2 else 1)
     w = as_weights(weights, len(rows))
     if rows.shape[1] != hessian.n_features:
         raise ValueError(f"F has {rows.shape[1]} columns but the Hessian was built for {hessian.n_features}")
-    variances, leverages = np.empty(len(rows)), np.empty(len(rows))
     fit = _Fit(rows, w, outputs - rows @ coef.reshape(len(coef), -1), float(w @ np.einsum("ij,ij->i", rows, rows)))
     variances, leverages = np.empty(len(rows)), np.empty(len(rows))
     for members in _batches(blocks, len(rows)):
@@ -205,16 +205,6 @@ def _batches(blocks: ArrayLike | None, n: int) -> Iterator[list[NDArray[np.int64
         held += len(rows_of)
     if batch:
         yield batch
-
-
-def target_rows(F: ArrayLike | Rows, feature_space: str | None) -> NDArray[np.float64]:
-    """Target rows as float64, those of `Rows` with groups reduced by their mean, checked for NaN and feature space."""
-    if isinstance(F, Rows) and None not in (feature_space, F.feature_space) and F.feature_space != feature_space:
-        raise ValueError(
-            f"the rows are of feature space {F.feature_space!r}, but {feature_space!r} was expected: "
-            "compute both with the same descriptor"
-        )
-    return reduce_rows(F)[1]
 
 
 def as_targets(y: ArrayLike, n: int, n_outputs: int) -> NDArray[np.float64]:
