@@ -47,7 +47,7 @@ def test_leave_one_out_comes_within_a_fifth_of_the_best(energies):
 
 
 def test_evidence_is_that_of_the_dual_form(energies):
-    """From the singular values of F, where S keeps all digits: within the nat that is promised, and mostly far closer."""
+    """From the singular values of F, where S keeps all digits: a nat is promised, and the bound is rarely met."""
     covariance, F, y, *_ = energies
     path = rg.regularizer_path(covariance)
     known = ~np.isnan(path.log_evidence)

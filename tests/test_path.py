@@ -1,5 +1,6 @@
 """Every λ of a path against its own Cholesky, scores against direct minimisation, every message once."""
 
+import pickle
 import warnings
 
 import numpy as np
@@ -98,8 +99,11 @@ def test_unordered_and_single_regularizers():
     assert path.best("loo", F, y, weights=w) == turned.best("loo", F, y, weights=w)
     assert rg.regularizer_path(covariance, [3]).best("gcv") == 3.0
     assert repr(path) == "RegularizerPath(10 regularizers from 1e-06 to 1e+03)"
-    with pytest.raises(ValueError, match="read-only"):
-        path.regularizers[0] = 1.0
+    for array in (path.regularizers, path.coef):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1.0
+    read = pickle.loads(pickle.dumps(path))
+    np.testing.assert_array_equal(read.score(F, y, "loo", weights=w), path.score(F, y, "loo", weights=w))
 
 
 def test_gcv_is_the_textbook_one():

@@ -69,7 +69,8 @@ def _moments(covariance: Covariance, penalty: NDArray[np.float64] | None, eps: f
     """Decompose the pencil, as far as the evidence needs it."""
     p = covariance.n_features
     matrix = penalty is not None and penalty.ndim == 2
-    memory.require(8 * p * p * (6 if matrix else 1), f"the evidence of {p} features", "pass a regularizer")
+    arrays = 6 if matrix else 1 if penalty is None or penalty.all() else 3  # unpenalised features are eliminated first
+    memory.require(8 * p * p * arrays, f"the evidence of {p} features", "pass a regularizer")
     sums = read_sums(covariance)
     pencil = make_pencil(covariance.matrix(), penalty, eps)
     if matrix:

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -92,10 +93,7 @@ class Moments:
     def diagonal(cls, spectrum: Spectrum, basis: NDArray[np.float64], sums: Sums) -> Moments:
         """In the basis in which H is diagonal."""
         projected = basis.T @ sums.cross
-
-        def coef(regularizers: NDArray[np.float64]) -> NDArray[np.float64]:
-            return np.asarray(projected / spectrum.denominators(regularizers)[:, :, None])
-
+        coef = partial(_divide, projected, spectrum)
         plain = bool((spectrum.spread == 1).all())
         return cls(spectrum, sums, projected, coef, None if plain else basis)
 
@@ -171,6 +169,13 @@ class Moments:
             gcv = n * errors.mean(axis=1) / left**2
         resolved = (errors > 0).all(axis=1) & (left > 0) & (n / 2 * noise < RESOLVED)
         return np.where(resolved, gcv, np.nan)
+
+
+def _divide(
+    projected: NDArray[np.float64], spectrum: Spectrum, regularizers: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(AᵀHA)⁻¹Aᵀb where AᵀHA is diagonal."""
+    return np.asarray(projected / spectrum.denominators(regularizers)[:, :, None])
 
 
 def warn_of_edge(criterion: str, regularizer: float, stacklevel: int) -> None:

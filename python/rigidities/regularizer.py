@@ -165,7 +165,9 @@ class RegularizerPath:
         n, p = len(self.regularizers), len(self._basis)
         memory.require(16 * n * p * self._sums.n_outputs, f"{n} fits of {p} features", "use fewer regularizers")
         coef = np.einsum("ij,ljk->lik", self._basis, self._moments.coef(self.regularizers), optimize=True)
-        return np.ascontiguousarray(coef[:, :, 0] if self._sums.n_outputs == 1 else coef)
+        coef = np.ascontiguousarray(coef[:, :, 0] if self._sums.n_outputs == 1 else coef)
+        coef.flags.writeable = False
+        return coef
 
     @cached_property
     def log_evidence(self) -> NDArray[np.float64]:

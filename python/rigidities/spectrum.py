@@ -132,7 +132,7 @@ def decompose(pencil: Pencil) -> tuple[Spectrum, NDArray[np.float64]]:
 
     reduced = eliminate(pencil)
     free, m = pencil.free, len(reduced.L)
-    values, V = eigh(reduced.C, driver="evd", overwrite_a=True, check_finite=False)
+    values, V = eigh(reduced.C.T, driver="evd", overwrite_a=True, check_finite=False)
     basis = V
     if m:
         basis = np.zeros((len(free), len(free)))
