@@ -63,7 +63,8 @@ def regularizer_path(
     NotPositiveDefiniteError
         If the data do not determine an unpenalised feature.
     MemoryError
-        If the decomposition does not fit: it takes four arrays of the size of C, with a matrix penalty seven.
+        If the decomposition does not fit: it takes four arrays of the size of C, with a penalty five, with a
+        matrix as penalty seven.
 
     Examples
     --------
@@ -84,7 +85,7 @@ def regularizer_path(
     if not np.isfinite(cov.trace):
         raise ValueError(f"the trace of C is {cov.trace}: the sums have overflowed; rescale the features or weights")
     p = cov.n_features
-    arrays = 4 if matrix is None else 7
+    arrays = 7 if matrix is not None else 4 if diagonal is None else 5
     memory.require(
         8 * p * p * arrays, f"the decomposition of {p} features", "use fewer features, or factorize at one λ"
     )
