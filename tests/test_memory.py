@@ -11,9 +11,20 @@ import rigidities as rg
 
 def test_all_that_is_large_asks_for_memory_first(monkeypatch):
     covariance = rg.Covariance(3000)
-    covariance.update(np.ones((2, 3000)))
+    covariance.update(np.ones((2, 3000)), targets=np.ones((2, 2)))
     small = rg.Covariance(2).factorize(1.0)
+    few = rg.Covariance(2)
+    few.update(np.eye(2), targets=np.ones(2))
+    path = rg.regularizer_path(few)
     monkeypatch.setattr(rg.memory, "available", lambda: 10**7)
+    for call, what in (
+        (lambda: covariance.factorize("auto", consume=True), "the evidence of 3000 features needs 72 MB"),
+        (lambda: rg.regularizer_path(covariance), "the decomposition of 3000 features needs 0.3 GB"),
+        (lambda: path.variance(np.ones((50_000, 2))), "the variances of 50000 targets needs 80 MB"),
+        (lambda: path.score(np.ones((50_000, 2)), np.ones(50_000), "rmse"), "the residuals of 50000 targets"),
+    ):
+        with pytest.raises(MemoryError, match=what):
+            call()
     for call in (
         lambda: covariance.matrix(),
         lambda: covariance.factorize(1.0),
@@ -59,7 +70,7 @@ c = rg.Covariance(3000)
 c.X = np.ones((3000, 3000), dtype=np.float32)
 c.update(c.X[:600])
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + 36_000_000,) * 2)
+resource.setrlimit(resource.RLIMIT_AS, (used + 30_000_000,) * 2)
 try:
     {call}
 except MemoryError:

@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 import rigidities as rg
-from rigidities.plot import fit_map, log_limits, lpr_map, lpr_maps, principal_axes, write_viewer
+from rigidities.plot import (
+    fit_map,
+    log_limits,
+    lpr_map,
+    lpr_maps,
+    principal_axes,
+    regularizer_curves,
+    write_viewer,
+)
 from rigidities.report import make_report
 from rigidities.sources import Features, Structures
 
@@ -115,6 +123,53 @@ def test_no_global_state_of_pyplot():
         "plot.lpr_map([[0, 0], [1, 1]], [1, 2]); assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# ---- criteria over λ
+
+
+def drawn(axes):
+    """Values of each line, and of its mark, by the first words in the legend."""
+    lines = {line.get_label().split(",")[0]: line for line in axes.lines if not line.get_label().startswith("_")}
+    marks = [line.get_xydata()[0] for line in axes.lines if len(line.get_xdata()) == 1]
+    return {name: line.get_xydata() for name, line in lines.items()}, marks
+
+
+def test_all_criteria_are_drawn_with_their_best():
+    rng = np.random.default_rng(6)
+    F, G = rng.normal(size=(2, 30, 4))
+    y, t = (rows @ np.arange(4) + 0.3 * rng.normal(size=30) for rows in (F, G))
+    w = rng.uniform(1, 2, 30)
+    covariance = rg.Covariance(4)
+    covariance.update(F, targets=y, weights=w)
+    path = rg.regularizer_path(covariance, np.logspace(3, -3, 20))
+    figure = regularizer_curves(path, train=(F, y), test=(G, t), weights=w)
+    panels = {axes.get_ylabel(): drawn(axes) for axes in figure.axes}
+    assert list(panels) == ["log evidence", "error", "NLL (nats)", "CRPS", "effective dimension"]
+    assert list(panels["error"][0]) == ["√GCV", "leave-one-out", "validation"]
+    x, values = panels["error"][0]["leave-one-out"].T
+    np.testing.assert_array_equal(x, path.regularizers[::-1])
+    np.testing.assert_array_equal(values, path.score(F, y, "loo", weights=w)[::-1])
+    best = [path.best("gcv"), path.best("loo", F, y, weights=w), path.best("rmse", G, t)]
+    assert [mark[0] for mark in panels["error"][1]] == best
+    assert panels["log evidence"][1][0][0] == path.best("evidence")
+    assert figure.axes[0].get_xscale() == "log"
+    assert [axes.get_ylabel() for axes in regularizer_curves(path).axes] == [list(panels)[i] for i in (0, 1, 4)]
+
+
+@pytest.mark.parametrize("low", [-18, -30])
+def test_what_is_not_resolved_is_grey(low, tmp_path):
+    F = np.exp(-8 * (np.linspace(-1, 1, 30)[:, None] - np.linspace(-1, 1, 90)) ** 2)
+    covariance = rg.Covariance(90)
+    covariance.update(F, targets=np.linspace(0, 1, 30) ** 2)
+    path = rg.regularizer_path(covariance, np.logspace(low, low + 16, 30))
+    figure = regularizer_curves(path)
+    assert [text.get_text().strip() for text in figure.axes[0].texts] == ["not resolved"]
+    [span] = figure.axes[0].patches
+    assert span.get_width() == pytest.approx(path.regularizers[np.isnan(path.log_evidence)][-1], rel=1e-6)
+    legend = texts(figure.axes[0].get_legend())
+    assert legend[0].startswith("evidence, best at" if low == -18 else "evidence: not resolved")
+    figure.savefig(tmp_path / "curves.png")
 
 
 # ---- the viewer

@@ -12,10 +12,13 @@ from rigidities.exceptions import (
     NotConvergedWarning,
     NotFittedError,
     NotPositiveDefiniteError,
+    UnresolvedEvidenceWarning,
 )
 from rigidities.fit import LossFit, fit_loss
 from rigidities.hessian import Hessian
+from rigidities.left_out import LeaveOneOut, leave_one_out
 from rigidities.loss import Loss, Term
+from rigidities.regularizer import RegularizerPath, regularizer_path
 from rigidities.rows import Rows, reduce_rows
 from rigidities.sums import LossSums, TermRows, loss_sums
 
@@ -24,19 +27,24 @@ __all__ = [
     "Covariance",
     "Hessian",
     "IllConditionedWarning",
+    "LeaveOneOut",
     "Loss",
     "LossFit",
     "LossSums",
     "NotConvergedWarning",
     "NotFittedError",
     "NotPositiveDefiniteError",
+    "RegularizerPath",
     "Rows",
     "Term",
     "TermRows",
+    "UnresolvedEvidenceWarning",
     "__version__",
     "fit_loss",
     "get_num_threads",
+    "leave_one_out",
     "loss_sums",
     "reduce_rows",
+    "regularizer_path",
     "set_num_threads",
 ]

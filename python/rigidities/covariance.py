@@ -14,6 +14,7 @@ import numpy as np
 from rigidities import _core, files, memory
 from rigidities.exceptions import IllConditionedWarning
 from rigidities.hessian import Hessian
+from rigidities.penalty import as_penalty
 from rigidities.rows import CheckedRows, Precision, Reduction, Rows, as_array, as_floats, check_precision
 
 if TYPE_CHECKING:
@@ -270,9 +271,10 @@ class Covariance:
         Parameters
         ----------
         regularizer : float or "auto"
-            λ ≥ 0, added as given (unsquared). "auto" takes the smallest λ at which rounding cannot make the
-            factorisation fail: λ·λ_min(Λ) = 2(p + 1)·u·trace(C), u the unit roundoff of the least precise products
-            (1.1e-16, or 6e-8 for float32); at once, never by trial.
+            λ ≥ 0, added as given (unsquared). "auto" with targets takes the maximum of the marginal likelihood over λ,
+            among those at which rounding leaves it resolved (see `regularizer_path`). Without targets, it takes the
+            smallest λ at which rounding cannot make the factorisation fail: λ·λ_min(Λ) = 2(p + 1)·u·trace(C), u the
+            unit roundoff of the least precise products (1.1e-16, or 6e-8 for float32); at once, never by trial.
             `Hessian.regularizer_reason` says what was taken and why.
         penalty : array_like of shape (n_features,) or (n_features, n_features), optional
             Λ: a diagonal (zeros leave features such as an intercept unpenalised) or a symmetric positive
@@ -293,21 +295,41 @@ class Covariance:
             If λ is negative or not finite, the penalty is not symmetric, not positive semi-definite or of the wrong
             shape, or nothing was summed and "auto" has no scale to go by.
         MemoryError
-            If the factor does not fit.
+            If the factor, or with "auto" and targets the one array of that size that it takes, does not fit.
 
         Warns
         -----
+        UnresolvedEvidenceWarning
+            If "auto" finds the evidence largest where rounding begins to hide it, or resolved nowhere: choose by
+            leave-one-out, with `regularizer_path`.
         IllConditionedWarning
             If the pivots span more than float64 resolves, so that no digit of a variance can be trusted.
         """
         value = _as_regularizer(regularizer)
-        diagonal, matrix, eps = _as_penalty(penalty, self.n_features)
+        diagonal, matrix, eps = as_penalty(penalty, self.n_features)
+        reason = None
+        if value is None and self._core.n_outputs > 0 and self.n_rows > 0:
+            value, matrix, reason = self._most_probable(diagonal, matrix, eps)
         # a matrix penalty is kept, and "auto" factorises it
         arrays = (not consume) + (matrix is not None) * (2 if value is None else 1)
         _require_square(self.n_features, "the factor", "pass consume=True to factorise in place of C", arrays)
         hessian = Hessian._wrap(self._core.factorize(value, diagonal, matrix, eps, consume), self.feature_space)
+        if reason is not None:
+            hessian._reason = reason if value is not None else f"{hessian.regularizer_reason}; {reason}"
         _warn_if_unresolved(hessian)
         return hessian
+
+    def _most_probable(
+        self, diagonal: NDArray[np.float64] | None, matrix: NDArray[np.float64] | None, eps: float
+    ) -> tuple[float | None, NDArray[np.float64] | None, str]:
+        """λ of the largest evidence (None if there is none), a matrix penalty with its jitter, and why."""
+        from rigidities.automatic import most_probable
+
+        choice = most_probable(self, matrix if diagonal is None else diagonal, eps)
+        if choice.jitter == 0.0 or matrix is None:
+            return choice.regularizer, matrix, choice.reason
+        reason = f"{choice.reason} (jitter {choice.jitter:.3g} on the diagonal of the penalty)"
+        return choice.regularizer, matrix + choice.jitter * np.eye(len(matrix)), reason
 
 
 def _require_square(n: int, what: str, remedy: str, arrays: int = 1) -> None:
@@ -340,25 +362,6 @@ def _as_float(value: float, name: str) -> float:
         return float(value)
     except OverflowError:
         raise ValueError(f"{name} is too large for float64") from None
-
-
-def _as_penalty(
-    penalty: ArrayLike | None, n_features: int
-) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None, float]:
-    """Λ as a diagonal or as a matrix, and the machine precision of its numbers."""
-    eps = float(np.finfo(np.float64).eps)
-    if penalty is None:
-        return None, None, eps
-    array = as_array(penalty, "penalty")
-    if array.ndim not in (1, 2):
-        raise ValueError(
-            f"penalty has shape {array.shape} but there are {n_features} features: "
-            f"pass ({n_features},) or ({n_features}, {n_features})"
-        )
-    if array.dtype in (np.float16, np.float32):
-        eps = float(np.finfo(array.dtype).eps)
-    array = as_floats(array, "penalty", ndim=array.ndim, double=True)
-    return (array, None, eps) if array.ndim == 1 else (None, array, eps)
 
 
 def _warn_if_unresolved(hessian: Hessian) -> None:

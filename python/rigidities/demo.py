@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rigidities.covariance import Covariance
+from rigidities.left_out import leave_one_out
 from rigidities.plot import MAP_ATOMS, AtomMap, log_limits, log_rigidity, lpr_maps, write
+from rigidities.regularizer import regularizer_path
 from rigidities.report import Report, make_directory, score
 from rigidities.rows import reduce_rows
 from rigidities.sources import Source, Structures
@@ -75,18 +77,12 @@ def load_parts() -> tuple[Part, Part, Part]:
 
 
 def choose_regularizer(part: Part) -> tuple[float, float]:
-    """Return the λ of the least leave-one-out error, and that error in meV per atom.
-
-    Without target i, the fit misses it by rᵢ/(1 − hᵢ), where r = y − Fθ and h = fᵀH⁻¹f is its leverage: no refitting.
-    """
+    """Return the λ of the least leave-one-out error, and that error in meV per atom."""
     covariance = part.covariance()
-    errors = {}
-    for regularizer in (DEMO_GRID * covariance.trace).tolist():
-        hessian = covariance.factorize(regularizer)
-        residuals = part.energies - part.rows @ hessian.coef
-        errors[regularizer] = 1000 * _rms(residuals / (1 - hessian.variance(part.rows)))
-    best = min(errors, key=errors.__getitem__)
-    return best, errors[best]
+    path = regularizer_path(covariance, DEMO_GRID * covariance.trace)
+    best = path.best("loo", part.rows, part.energies)
+    without = leave_one_out(covariance.factorize(best), part.rows, part.energies)
+    return best, 1000 * _rms(without.residuals)
 
 
 def _rms(values: NDArray[np.float64]) -> float:

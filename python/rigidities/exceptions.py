@@ -33,3 +33,7 @@ class IllConditionedWarning(RuntimeWarning):
 
 class NotConvergedWarning(RuntimeWarning):
     """An iteration was ended by its limit: what it gives is near the minimum, not at it."""
+
+
+class UnresolvedEvidenceWarning(RuntimeWarning):
+    """The evidence is best where rounding begins to hide it, or resolved nowhere: a better λ may lie below."""

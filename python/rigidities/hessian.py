@@ -36,6 +36,8 @@ class Hessian:
     _core: CoreHessian
     #: Feature space of the training rows, or None.
     feature_space: str | None
+    #: Why λ was taken, where the core was only told which.
+    _reason: str | None
 
     def __init__(self) -> None:
         raise TypeError("a Hessian is made by Covariance.factorize")
@@ -45,6 +47,7 @@ class Hessian:
         hessian = cls.__new__(cls)
         hessian._core = core
         hessian.feature_space = feature_space
+        hessian._reason = None
         return hessian
 
     def __repr__(self) -> str:
@@ -111,6 +114,8 @@ class Hessian:
     @property
     def regularizer_reason(self) -> str:
         """Why λ has that value: "given", or the rule by which it was chosen, with any jitter on a singular penalty."""
+        if self._reason is not None:
+            return self._reason
         reason = self._core.reason
         jitter = self._core.jitter
         return reason if jitter == 0.0 else f"{reason} (jitter {jitter:.3g} on the diagonal of the penalty)"

@@ -2,7 +2,7 @@
 
 What enters: two sets of rows, or coordinates and rigidities as arrays. What leaves: the map's axes, matplotlib figures
 (made without pyplot's global state, so scripts and threads can use them), a file for https://chemiscope.org; and, by
-`write`, all files of a report.
+`write`, all files of a report. Criteria for λ are drawn by `regularizer_curves`.
 
 Such a map is figure 2 of the LPR paper, J. Chem. Theory Comput. 19 (2023) 8020.
 """
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rigidities.curves import regularizer_curves as regularizer_curves
 from rigidities.report import PR_IS, Report, write_npz, write_summary, write_xyz
 from rigidities.sources import Features, Source, Structures
 

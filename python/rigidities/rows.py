@@ -15,6 +15,8 @@ import numpy as np
 from rigidities import _core, memory
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import ArrayLike, NDArray
 
 Reduction = Literal["mean", "sum"]
@@ -125,6 +127,26 @@ def as_groups(groups: ArrayLike | None) -> NDArray[np.int64] | None:
     if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
         return np.unique(array, return_inverse=True)[1].astype(np.int64)
     return np.ascontiguousarray(array, dtype=np.int64)
+
+
+def target_blocks(rows: CheckedRows, reduction: Reduction, size: int = 1024) -> Iterator[NDArray[np.float64]]:
+    """Yield the target rows in the order of the sorted labels, about `size` rows of `rows` at a time, as float64."""
+    try:
+        if rows.groups is None:
+            for start in range(0, len(rows.values), size):
+                yield _core.reduce_rows(rows.values[start : start + size], None, reduction)
+            return
+        order = np.argsort(rows.groups, kind="stable")
+        ends = np.append(np.flatnonzero(np.diff(rows.groups[order])) + 1, len(order))
+        start = 0
+        for i, end in enumerate(ends):
+            if end - start >= size or i == len(ends) - 1:
+                chosen = order[start:end]
+                yield _core.reduce_rows(rows.values[chosen], rows.groups[chosen], reduction)
+                start = end
+    except ValueError:
+        _core.reduce_rows(rows.values, rows.groups, reduction)  # names the place in all rows, not in the block
+        raise
 
 
 def reduce_rows(

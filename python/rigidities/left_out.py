@@ -1,0 +1,234 @@
+"""Leave-one-out in closed form: what the fit says about a target, or a block of targets, that it has not seen.
+
+What enters: the factorised Hessian and the rows that are in it. What leaves: residuals, variances and leverages,
+without a refit. For a block of rows F with weights W, V = FH⁻¹Fᵀ and M = I − W^½VW^½,
+
+    residuals  r + VW^½ M⁻¹ W^½r,    covariance  V + VW^½ M⁻¹ W^½V,    r = y − Fθ,
+
+which for a single row of leverage h = wv are r/(1 − h) and v/(1 − h) (Woodbury; Allen, Technometrics 16 (1974) 125;
+Cook & Weisberg, *Residuals and Influence in Regression*, 1982, section 2.2).
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rigidities.exceptions import IllConditionedWarning
+from rigidities.penalty import UNIT_ROUNDOFF
+from rigidities.rows import CheckedRows, Rows, as_array, as_floats, reduce_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from rigidities.hessian import Hessian
+
+ROWS_AT_ONCE = 1024
+"""Rows that are solved for together: 8 MB at p = 1024, enough for the solve to run at its full speed."""
+
+
+@dataclass(frozen=True, eq=False)
+class LeaveOneOut:
+    """What a fit without each target would say about it.
+
+    Attributes
+    ----------
+    residuals : ndarray of shape (n_targets,) or (n_targets, n_outputs)
+        y minus the prediction of a fit without the target (without its block).
+    variances : ndarray of shape (n_targets,)
+        v = fᵀH⁻¹f of that fit, without noise.
+    leverages : ndarray of shape (n_targets,)
+        w fᵀH⁻¹f with the target in: its share of the degrees of freedom, between 0 and 1; together tr(CH⁻¹).
+    """
+
+    residuals: NDArray[np.float64]
+    variances: NDArray[np.float64]
+    leverages: NDArray[np.float64]
+
+
+def leave_one_out(
+    hessian: Hessian,
+    F: ArrayLike | Rows,
+    y: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
+    blocks: ArrayLike | None = None,
+) -> LeaveOneOut:
+    """Return what the fit would say about each of its targets without it, in closed form.
+
+    The regularizer stays as it is. One solve with H per row, O(p²), in the memory of a thousand rows.
+
+    Parameters
+    ----------
+    hessian : Hessian
+        With targets.
+    F : array_like of shape (n_targets, n_features), or Rows
+        Target rows that are in `hessian`: all of them or some. The groups of `Rows` are reduced by their mean.
+    y : array_like of shape (n_targets,) or (n_targets, n_outputs)
+        Their targets, as they went into the covariance.
+    weights : array_like of shape (n_targets,), optional
+        Their loss weights, 1 by default. A weight of 0 says that a row is not in: it is predicted as it is.
+    blocks : array_like of int of shape (n_targets,), optional
+        Rows with the same label (the energy and the forces of a structure) are left out together.
+
+    Returns
+    -------
+    LeaveOneOut
+
+    Raises
+    ------
+    ValueError, TypeError
+        If shapes do not match, a weight is negative, or a number is not finite.
+    NotFittedError
+        If no targets were accumulated.
+
+    Warns
+    -----
+    IllConditionedWarning
+        If a target (a block) alone determines a direction, its leverage 1 to rounding: there is no fit without it. Its
+        residuals are NaN, its variances infinite.
+
+    Examples
+    --------
+    >>> import numpy as np, rigidities as rg
+    >>> F, y = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]]), np.array([0.0, 1.0, 4.0])
+    >>> covariance = rg.Covariance(2)
+    >>> covariance.update(F, targets=y)
+    >>> rg.leave_one_out(covariance.factorize(0.0), F, y).residuals  # a line through two points, the third is missed by
+    array([ 2., -1.,  2.])
+    """
+    coef = hessian.coef
+    CheckedRows.of(F, None).check_space(hessian.feature_space)
+    rows = reduce_rows(F)[1]
+    outputs = as_targets(y, len(rows), coef.shape[1] if coef.ndim == 2 else 1)
+    w = as_weights(weights, len(rows))
+    if rows.shape[1] != hessian.n_features:
+        raise ValueError(f"F has {rows.shape[1]} columns but the Hessian was built for {hessian.n_features}")
+    fit = _Fit(rows, w, outputs - rows @ coef.reshape(len(coef), -1), float(w @ np.einsum("ij,ij->i", rows, rows)))
+    variances, leverages = np.empty(len(rows)), np.empty(len(rows))
+    for members in _batches(blocks, len(rows)):
+        together = np.concatenate(members)
+        solved = hessian.solve(rows[together].T).T
+        leverages[together] = w[together] * np.einsum("ij,ij->i", rows[together], solved)
+        if len(together) == len(members):
+            fit.leave_rows(together, solved, leverages[together], variances)
+            continue
+        ends = np.cumsum([len(block) for block in members])
+        for block, X in zip(members, np.split(solved, ends[:-1]), strict=True):
+            fit.leave_block(block, X, variances)
+    _warn_of(np.flatnonzero(np.isinf(variances)))
+    return LeaveOneOut(fit.residuals if as_array(y, "y").ndim == 2 else fit.residuals[:, 0], variances, leverages)
+
+
+@dataclass(frozen=True, eq=False)
+class _Fit:
+    """Rows, their weights and residuals (overwritten), and Σw‖f‖², which is at most the trace of H.
+
+    Rounding of H, about u√p·trace(H), moves W^½VW^½ by at most that times ‖W^½FH⁻¹‖²: where 1 − leverage is not above
+    it, nothing is known of a fit without the rows.
+    """
+
+    rows: NDArray[np.float64]
+    w: NDArray[np.float64]
+    residuals: NDArray[np.float64]
+    size: float
+
+    def _rounding(self, weighted: Any, leverage: Any) -> NDArray[np.float64]:
+        """Of 1 − leverage; `weighted` is w‖H⁻¹f‖²."""
+        p = self.rows.shape[1]
+        return np.asarray(4 * UNIT_ROUNDOFF * (np.sqrt(p) * self.size * weighted + 1 + leverage))
+
+    def leave_rows(
+        self,
+        rows: NDArray[np.int64],
+        X: NDArray[np.float64],
+        leverage: NDArray[np.float64],
+        variances: NDArray[np.float64],
+    ) -> None:
+        """Leave out one row after the other; X holds H⁻¹f of each."""
+        left = 1 - leverage
+        lost = left <= self._rounding(self.w[rows] * np.einsum("ij,ij->i", X, X), leverage)
+        left[lost] = np.nan
+        variances[rows] = np.where(lost, np.inf, np.einsum("ij,ij->i", self.rows[rows], X) / left)
+        self.residuals[rows] /= left[:, None]
+
+    def leave_block(self, block: NDArray[np.int64], X: NDArray[np.float64], variances: NDArray[np.float64]) -> None:
+        """Leave out rows together; X holds H⁻¹f of each."""
+        w, r = self.w[block], self.residuals[block]
+        V = self.rows[block] @ X.T
+        root = np.sqrt(w)
+        leverage = root[:, None] * V * root
+        left, Q = np.linalg.eigh(np.eye(len(w)) - 0.5 * (leverage + leverage.T))
+        if left[0] <= self._rounding(np.sum(w[:, None] * X**2), float(np.trace(leverage))):
+            self.residuals[block], variances[block] = np.nan, np.inf
+            return
+        G = V * root @ Q  # V + G left⁻¹Gᵀ is the covariance without the block: a sum, in which nothing cancels
+        self.residuals[block] = r + (G / left) @ (Q.T @ (root[:, None] * r))
+        variances[block] = np.diagonal(V) + (G**2 / left).sum(axis=1)
+
+
+def _warn_of(lost: NDArray[np.int64]) -> None:
+    if len(lost):
+        more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
+        warnings.warn(
+            f"without target {', '.join(map(str, lost[:5]))}{more} (or its block) the data leave a direction "
+            "undetermined to rounding: residuals are NaN and variances infinite there. Raise the regularizer",
+            IllConditionedWarning,
+            stacklevel=3,
+        )
+
+
+def _batches(blocks: ArrayLike | None, n: int) -> Iterator[list[NDArray[np.int64]]]:
+    """Yield row numbers of whole blocks, so many blocks that they hold about `ROWS_AT_ONCE` rows."""
+    if blocks is None:
+        members: list[NDArray[np.int64]] = np.split(np.arange(n), n)
+    else:
+        labels = as_array(blocks, "blocks")
+        if labels.shape != (n,):
+            raise ValueError(f"blocks has shape {labels.shape}: expected one label per target, ({n},)")
+        if labels.dtype.kind not in "iu" and labels.size:
+            raise TypeError(f"blocks has dtype {labels.dtype}: expected integer labels")
+        order = np.argsort(labels, kind="stable")
+        members = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
+    batch: list[NDArray[np.int64]] = []
+    held = 0
+    for rows_of in members:
+        if batch and held + len(rows_of) > ROWS_AT_ONCE:
+            yield batch
+            batch, held = [], 0
+        batch.append(rows_of)
+        held += len(rows_of)
+    if batch:
+        yield batch
+
+
+def as_targets(y: ArrayLike, n: int, n_outputs: int) -> NDArray[np.float64]:
+    """Targets as (n, n_outputs), finite."""
+    array = as_array(y, "y")
+    if array.shape not in ({(n,), (n, 1)} if n_outputs == 1 else {(n, n_outputs)}):
+        raise ValueError(
+            f"y has shape {array.shape}: expected {n} targets of {n_outputs} outputs, as in the covariance"
+        )
+    values = as_floats(array.reshape(n, n_outputs), "y", ndim=2, double=True)
+    if not np.isfinite(values).all():
+        row, column = np.argwhere(~np.isfinite(values))[0]
+        raise ValueError(f"y[{row}, {column}] is {values[row, column]}: leave out targets that are not known")
+    return values
+
+
+def as_weights(weights: ArrayLike | None, n: int) -> NDArray[np.float64]:
+    """Loss weights of n targets, finite and not negative; ones by default."""
+    if weights is None:
+        return np.ones(n)
+    w = as_floats(weights, "weights", ndim=1, double=True)
+    if w.shape != (n,):
+        raise ValueError(f"weights has shape {w.shape}: expected one per target, ({n},)")
+    bad = ~(np.isfinite(w) & (w >= 0))
+    if bad.any():
+        raise ValueError(f"weights[{int(np.argmax(bad))}] is {w[bad][0]:g}: expected a finite weight of at least 0")
+    return w

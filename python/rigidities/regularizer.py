@@ -1,0 +1,367 @@
+"""Choosing λ with a reason: every criterion over a path of λ, from one decomposition.
+
+What enters: a `Covariance`, and the rows that a criterion asks for. What leaves: a `RegularizerPath`. Which criterion
+to trust: the evidence and generalised cross-validation need no rows but assume that the noise is the same for every
+target and that the model is right; leave-one-out assumes less and needs the training rows; scores on validation rows
+assume nothing. The evidence is given where rounding leaves it resolved and nowhere else (`rigidities.evidence`).
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+
+from rigidities import memory
+from rigidities.covariance import Covariance
+from rigidities.evidence import Moments, Sums, read_sums, warn_of_edge
+from rigidities.left_out import as_targets, as_weights
+from rigidities.path_residuals import residuals_along
+from rigidities.penalty import as_penalty, make_pencil, unit_roundoff
+from rigidities.rows import CheckedRows, Reduction, Rows, as_array, as_floats, target_blocks
+from rigidities.scoring import continuous_ranked_probability_score, negative_log_likelihood, root_mean_square
+from rigidities.spectrum import Spectrum, decompose
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+Score = Literal["nll", "crps", "rmse", "loo"]
+Criterion = Literal["evidence", "gcv", "loo", "nll", "crps", "rmse"]
+
+GRID_SIZE = 200
+"""λ of the default grid: a dozen for each of the 17 or so decades that float64 resolves."""
+
+
+def regularizer_path(
+    cov: Covariance, regularizers: ArrayLike | None = None, *, penalty: ArrayLike | None = None
+) -> RegularizerPath:
+    """Decompose C once, and have every λ at O(p) a row.
+
+    Parameters
+    ----------
+    cov : Covariance
+        Left as it is. With targets for all that has to do with a fit.
+    regularizers : array_like of shape (n_λ,), optional
+        λ > 0, unsquared, in any order. By default 200, evenly spaced in their logarithm over what rounding resolves:
+        from 2(p + 1)·u·trace(C), the guaranteed λ, to 100 times the largest eigenvalue of C (with a penalty: of C in
+        coordinates in which Λ is the identity).
+    penalty : array_like of shape (n_features,) or (n_features, n_features), optional
+        Λ, as for `Covariance.factorize`. Features whose entry or row is zero are unpenalised. A matrix that is
+        singular to rounding in directions that the data do not determine either (K_MM of a sparse kernel model whose
+        points are alike) gets jitter on its diagonal, √(2(p + 1)u) of its largest eigenvalue (more for float32), so
+        that rounding of C and jitter blur the model alike: `RegularizerPath.jitter`.
+
+    Returns
+    -------
+    RegularizerPath
+
+    Raises
+    ------
+    ValueError
+        If the λ are empty, not positive or not finite, the penalty is none, or nothing was summed.
+    NotPositiveDefiniteError
+        If the data do not determine an unpenalised feature.
+    MemoryError
+        If the decomposition does not fit: it takes four arrays of the size of C, with a penalty five, with a
+        matrix as penalty seven.
+
+    Examples
+    --------
+    >>> import numpy as np, rigidities as rg
+    >>> rng = np.random.default_rng(0)
+    >>> F = rng.normal(size=(50, 8))
+    >>> y = F @ rng.normal(size=8) + 0.3 * rng.normal(size=50)
+    >>> covariance = rg.Covariance(8)
+    >>> covariance.update(F, targets=y)
+    >>> path = rg.regularizer_path(covariance, np.logspace(-3, 3, 13))
+    >>> round(path.best("loo", F, y), 3)
+    0.1
+    """
+    if not isinstance(cov, Covariance):
+        raise TypeError(f"cov is a {type(cov).__name__}: expected a Covariance")
+    grid = None if regularizers is None else _as_grid(regularizers)
+    diagonal, matrix, eps = as_penalty(penalty, cov.n_features)
+    if not np.isfinite(cov.trace):
+        raise ValueError(f"the trace of C is {cov.trace}: the sums have overflowed; rescale the features or weights")
+    p = cov.n_features
+    arrays = 7 if matrix is not None else 4 if diagonal is None else 5
+    memory.require(
+        8 * p * p * arrays, f"the decomposition of {p} features", "use fewer features, or factorize at one λ"
+    )
+    sums = read_sums(cov)
+    unit = unit_roundoff(cov.precision)
+    spectrum, basis = decompose(make_pencil(cov.matrix(), matrix if diagonal is None else diagonal, eps, unit))
+    if grid is None:
+        if spectrum.penalised.max(initial=0.0) < np.finfo(np.float64).tiny / np.finfo(np.float64).eps:
+            raise ValueError(
+                f"nothing was summed (the trace of C is {cov.trace:g}): pass regularizers, or update first"
+            )
+        grid = np.geomspace(spectrum.floor, 100 * spectrum.penalised.max(), GRID_SIZE)
+    return RegularizerPath(grid, spectrum, basis, sums, cov.feature_space)
+
+
+def _as_grid(regularizers: ArrayLike) -> NDArray[np.float64]:
+    grid = as_array(regularizers, "regularizers")
+    if grid.ndim != 1 or not grid.size:
+        raise ValueError(f"regularizers has shape {grid.shape}: expected at least one, in one dimension")
+    grid = as_floats(grid, "regularizers", ndim=1, double=True).copy()
+    bad = ~(np.isfinite(grid) & (grid > 0))
+    if bad.any():
+        raise ValueError(
+            f"regularizers[{int(np.argmax(bad))}] is {grid[bad][0]:g}: expected finite and positive numbers"
+        )
+    return grid
+
+
+class RegularizerPath:
+    """Fits, variances and criteria at every λ of a path. Made by `regularizer_path`.
+
+    What rounding leaves no digit of is NaN. With several outputs, every output has its own scale.
+    """
+
+    def __init__(
+        self,
+        regularizers: NDArray[np.float64],
+        spectrum: Spectrum,
+        basis: NDArray[np.float64],
+        sums: Sums,
+        feature_space: str | None,
+    ) -> None:
+        regularizers.flags.writeable = False
+        self._regularizers = regularizers
+        self._spectrum = spectrum
+        self._basis = basis
+        self._sums = sums
+        self._moments = Moments.diagonal(spectrum, basis, sums)
+        self.feature_space = feature_space
+
+    def __repr__(self) -> str:
+        low, high = self.regularizers.min(), self.regularizers.max()
+        return f"RegularizerPath({len(self.regularizers)} regularizers from {low:.3g} to {high:.3g})"
+
+    @property
+    def regularizers(self) -> NDArray[np.float64]:
+        """λ, of shape (n_λ,), as given."""
+        return self._regularizers
+
+    @property
+    def jitter(self) -> float:
+        """What was added to the diagonal of a penalty that is singular to rounding: H = C + λ(Λ + jitter). Mostly 0."""
+        return self._spectrum.jitter
+
+    @cached_property
+    def log_determinant(self) -> NDArray[np.float64]:
+        """ln|H|, of shape (n_λ,)."""
+        return self._spectrum.log_determinant(self.regularizers)
+
+    @cached_property
+    def effective_dimension(self) -> NDArray[np.float64]:
+        """tr(CH⁻¹), how many directions the data determine: of shape (n_λ,)."""
+        return self._moments.effective_dimension(self.regularizers)
+
+    @cached_property
+    def coef(self) -> NDArray[np.float64]:
+        """The fits θ = H⁻¹b, of shape (n_λ, n_features), or (n_λ, n_features, n_outputs) with several outputs."""
+        self._sums.require_targets("coef")
+        n, p = len(self.regularizers), len(self._basis)
+        memory.require(16 * n * p * self._sums.n_outputs, f"{n} fits of {p} features", "use fewer regularizers")
+        coef = np.einsum("ij,ljk->lik", self._basis, self._moments.coef(self.regularizers), optimize=True)
+        coef = np.ascontiguousarray(coef[:, :, 0] if self._sums.n_outputs == 1 else coef)
+        coef.flags.writeable = False
+        return coef
+
+    @cached_property
+    def log_evidence(self) -> NDArray[np.float64]:
+        """Log marginal likelihood of the targets, summed over outputs: of shape (n_λ,), NaN where it is not resolved.
+
+        The density of y ~ N(0, s²(W⁻¹ + F(λΛ)⁻¹Fᵀ)) at the s² that is best for each λ; with unpenalised features the
+        restricted likelihood. See `rigidities.evidence`.
+        """
+        return self._moments.log_evidence(self.regularizers)
+
+    @cached_property
+    def gcv(self) -> NDArray[np.float64]:
+        """Generalised cross-validation n·Σwr²/(n − effective dimension)², of shape (n_λ,).
+
+        NaN where it is not resolved. The mean over several outputs. Golub, Heath, Wahba, Technometrics 21 (1979) 215.
+        """
+        return self._moments.gcv(self.regularizers)
+
+    def variance(
+        self, X: ArrayLike | Rows, groups: ArrayLike | None = None, reduction: Reduction = "mean"
+    ) -> NDArray[np.float64]:
+        """Variance gᵀH⁻¹g of each prediction at each λ.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_rows, n_features), or Rows
+        groups : array_like of int of shape (n_rows,), optional
+        reduction : {"mean", "sum"}
+            See `Covariance.update`.
+
+        Returns
+        -------
+        ndarray of shape (n_λ, n_targets)
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `Covariance.update`.
+        MemoryError
+            If the result does not fit.
+        """
+        rows, n = self._rows(X, groups)
+        memory.require(8 * n * len(self.regularizers), f"the variances of {n} targets", "ask for fewer at a time")
+        inverse = 1 / self._spectrum.denominators(self.regularizers)
+        out = np.empty((len(inverse), n))
+        start = 0
+        for block in target_blocks(rows, reduction):
+            stop = start + len(block)
+            out[:, start:stop] = inverse @ ((block @ self._basis) ** 2).T
+            start = stop
+        return out
+
+    def score(
+        self,
+        X: ArrayLike | Rows,
+        y: ArrayLike,
+        criterion: Score = "nll",
+        *,
+        weights: ArrayLike | None = None,
+        noise: float = 0.0,
+        groups: ArrayLike | None = None,
+        reduction: Reduction = "mean",
+    ) -> NDArray[np.float64]:
+        """Score the predictions of every λ on rows with known targets. The less the better.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_rows, n_features), or Rows
+            Validation rows; for "loo" training rows, all of them or some (the energies of a loss).
+        y : array_like of shape (n_targets,) or (n_targets, n_outputs)
+        criterion : {"nll", "crps", "rmse", "loo"}
+            "nll": mean negative log-likelihood, in nats, of N(prediction, scale²(v + noise/w)), with the scale that is
+            best for each λ and output, averaged over outputs. "crps": the mean continuous ranked probability score
+            likewise, in the unit of the target. "rmse": √(Σwr²/Σw). "loo": the same of the leave-one-out residuals
+            r/(1 − wv); NaN where rounding leaves less than a digit of them.
+        weights : array_like of shape (n_targets,), optional
+            Loss weights w, 1 by default; for "loo" those of the fit. Targets of weight 0 count nowhere.
+        noise : float
+            Of "nll" and "crps": 0 in the LLPR papers, 1 in Bayesian ridge regression.
+        groups : array_like of int of shape (n_rows,), optional
+        reduction : {"mean", "sum"}
+            See `Covariance.update`.
+
+        Returns
+        -------
+        ndarray of shape (n_λ,)
+
+        Raises
+        ------
+        ValueError, TypeError
+            If shapes do not match, a number is not finite, the criterion is none, the rows for "loo" are more than
+            were summed, or a target's variance is 0 (a row of zeros, without noise) and has no likelihood.
+        NotFittedError
+            If no targets were accumulated.
+        MemoryError
+            If residuals and variances, n_λ · n_targets each, do not fit.
+        """
+        if criterion not in ("nll", "crps", "rmse", "loo"):
+            raise ValueError(f'criterion is {criterion!r}: expected "nll", "crps", "rmse" or "loo"')
+        if not 0 <= noise < np.inf:
+            raise ValueError(f"noise is {noise!r}: expected a finite number of at least 0")
+        self._sums.require_targets("a score")
+        rows, n = self._rows(X, groups)
+        outputs, w = as_targets(y, n, self._sums.n_outputs), as_weights(weights, n)
+        if not (w > 0).any():
+            raise ValueError("there are no targets of positive weight: expected at least one")
+        used = w > 0
+        found = residuals_along(self._moments, self._basis, self.regularizers, target_blocks(rows, reduction), outputs)
+        if criterion == "loo":
+            return found.left_out(w)
+        residuals, variances, w = found.residuals[:, :, used], found.variances[:, used], w[used]
+        if criterion == "rmse":
+            return root_mean_square(residuals, w)
+        variances = variances + noise / w
+        if not (variances > 0).all():
+            target = int(np.flatnonzero(used)[np.argmax((variances <= 0).any(axis=0))])
+            raise ValueError(f"target {target} has variance 0, a row of zeros: leave it out, or pass a noise above 0")
+        function = negative_log_likelihood if criterion == "nll" else continuous_ranked_probability_score
+        return np.asarray(np.mean([function(residuals[:, k], variances) for k in range(outputs.shape[1])], axis=0))
+
+    def best(
+        self,
+        criterion: Criterion = "evidence",
+        X: ArrayLike | Rows | None = None,
+        y: ArrayLike | None = None,
+        **options: Any,
+    ) -> float:
+        """Return the λ of the path that a criterion prefers, among those at which it is resolved.
+
+        Parameters
+        ----------
+        criterion : {"evidence", "gcv", "loo", "nll", "crps", "rmse"}
+            The first two take the sums alone; "loo" takes the training rows, the others validation rows: see `score`.
+        X, y, **options
+            As for `score`.
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `score`, or if the criterion is resolved at no λ of the path.
+
+        Warns
+        -----
+        UnresolvedEvidenceWarning
+            If "evidence" or "gcv" is best at the least λ at which it is resolved.
+        """
+        if criterion in ("evidence", "gcv"):
+            if X is not None or y is not None or options:
+                raise TypeError(f'best("{criterion}") takes the sums alone: pass neither rows nor options')
+            losses = -self.log_evidence if criterion == "evidence" else self.gcv
+        elif X is None or y is None:
+            if criterion not in ("nll", "crps", "rmse", "loo"):
+                raise ValueError(
+                    f'criterion is {criterion!r}: expected "evidence", "gcv", "loo", "nll", "crps" or "rmse"'
+                )
+            what = "training" if criterion == "loo" else "validation"
+            raise TypeError(f'best("{criterion}") needs {what} rows and their targets: best("{criterion}", X, y)')
+        else:
+            losses = self.score(X, y, cast("Score", criterion), **options)
+        if np.isnan(losses).all():
+            raise ValueError(
+                f"{criterion} is resolved at no regularizer of the path ({self.regularizers.min():.3g} to "
+                f"{self.regularizers.max():.3g}): rounding hides it; pass larger ones, or another criterion"
+            )
+        best = int(np.nanargmin(losses))
+        if criterion in ("evidence", "gcv") and self._is_edge(best, criterion):
+            warn_of_edge(criterion, self.regularizers[best], stacklevel=2)
+        return float(self.regularizers[best])
+
+    def _is_edge(self, best: int, criterion: Criterion) -> bool:
+        """Whether a criterion is resolved neither below this λ of the path nor one step (of its mean) below."""
+        grid, chosen = self.regularizers, self.regularizers[best]
+        step = (grid.max() / grid.min()) ** (1 / max(len(grid) - 1, 1))
+        below = np.append(grid[grid < chosen], chosen / (step if step > 1 else 10.0))
+        function = self._moments.log_evidence if criterion == "evidence" else self._moments.gcv
+        return bool(np.isnan(function(below)).all())
+
+    def _rows(self, X: ArrayLike | Rows, groups: ArrayLike | None) -> tuple[CheckedRows, int]:
+        """Check rows; return them, and how many targets they are."""
+        rows = CheckedRows.of(X, groups)
+        rows.check_space(self.feature_space)
+        if rows.values.shape[1] != len(self._basis):
+            raise ValueError(
+                f"features have {rows.values.shape[1]} columns but the covariance was built for {len(self._basis)}: "
+                "pass the same descriptor"
+            )
+        if rows.groups is None:
+            return rows, len(rows.values)
+        if len(rows.groups) != len(rows.values):
+            raise ValueError(f"groups has {len(rows.groups)} labels for {len(rows.values)} rows: expected one per row")
+        return rows, len(np.unique(rows.groups))

@@ -1,0 +1,351 @@
+"""Every λ of a path against its own Cholesky, scores against direct minimisation, every message once."""
+
+import pickle
+
+import numpy as np
+import pytest
+import reference
+from scipy.optimize import minimize_scalar
+from scipy.stats import norm
+from test_evidence import data, smooth, summed
+from test_regularizer import rank_deficient
+
+import rigidities as rg
+
+GRID = np.logspace(-6, 3, 10)
+
+
+def penalties(p, seed=1):
+    rng = np.random.default_rng(seed)
+    A, free = rng.normal(size=(p, p)), np.r_[0.0, np.ones(p - 1)]
+    B = A @ A.T + np.eye(p)
+    B[3], B[:, 3] = 0, 0
+    return {
+        "none": None, "diagonal": rng.uniform(0.5, 5, p), "unpenalised": free,
+        "matrix": A @ A.T + np.eye(p), "matrix with an unpenalised feature": B,
+        "single": (A @ A.T + np.eye(p)).astype(np.float32),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", penalties(12))
+@pytest.mark.parametrize("n", [40, 14])
+def test_every_regularizer_equals_its_own_cholesky(kind, n):
+    F, y, w = data(n, k=2)
+    G = np.random.default_rng(2).normal(size=(30, 12))
+    penalty = penalties(12)[kind]
+    if kind == "single":
+        penalty = 0.5 * (penalty + penalty.T)
+    covariance = summed(F, y, w)
+    path = rg.regularizer_path(covariance, GRID, penalty=penalty)
+    assert path.jitter == 0
+    np.testing.assert_array_equal(path.regularizers, GRID)
+    assert path.coef.shape == (10, 12, 2)
+    assert path.variance(G).shape == (10, 30)
+    for i, lam in enumerate(GRID):
+        hessian = covariance.factorize(lam, penalty=penalty)
+        H = reference.hessian(covariance.matrix(), lam, None if penalty is None else penalty.astype(float))
+        rtol = reference.tolerance(H)  # both ways are backward stable: each is off by p·eps·cond(H) at worst
+        np.testing.assert_allclose(path.variance(G)[i], hessian.variance(G), rtol=rtol)
+        np.testing.assert_allclose(path.coef[i], hessian.coef, rtol=0, atol=rtol * np.abs(hessian.coef).max())
+        assert path.log_determinant[i] == pytest.approx(hessian.log_determinant, abs=12 * rtol)
+        assert path.effective_dimension[i] == pytest.approx(hessian.effective_dimension, abs=12 * rtol)
+
+
+@pytest.mark.parametrize(("kind", "X"), list(rank_deficient()))
+def test_rank_deficient_data(kind, X):
+    """Where C is singular, from the guaranteed λ on all is as its own Cholesky has it, to p·eps·cond."""
+    p = X.shape[1]
+    y = X @ np.linspace(1, 2, p) / np.abs(X).max() + np.arange(len(X)) % 3
+    covariance = summed(X, y)
+    path = rg.regularizer_path(covariance)
+    assert path.regularizers[0] == pytest.approx(summed(X).factorize().regularizer)
+    assert len(path.regularizers) == 200
+    assert (np.diff(path.regularizers) > 0).all()
+    for i in (60, 120, 199):
+        hessian = covariance.factorize(path.regularizers[i])
+        rtol = reference.tolerance(reference.hessian(covariance.matrix(), path.regularizers[i]))
+        np.testing.assert_allclose(path.variance(X)[i], hessian.variance(X), rtol=rtol)
+        np.testing.assert_allclose(path.coef[i], hessian.coef, rtol=0, atol=rtol * np.abs(hessian.coef).max())
+    assert np.isfinite(path.score(X, y, "rmse")).all()
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_variances_of_groups_in_any_order(reduction):
+    rng = np.random.default_rng(3)
+    F, y, w = data(k=None)
+    X, groups = rng.normal(size=(5000, 12)), rng.integers(-40, 40, 5000)
+    path = rg.regularizer_path(summed(F, y, w), GRID)
+    rows = reference.reduce_rows(X, groups, reduction)
+    expected = path.variance(rows)
+    found = path.variance(X, groups, reduction)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)  # sums in another order; conditions of 1e6
+    np.testing.assert_array_equal(path.variance(rg.Rows(X, groups), reduction=reduction), found)
+    single = path.variance(rows.astype(np.float32))
+    np.testing.assert_array_equal(single, path.variance(rows.astype(np.float32).astype(np.float64)))
+    targets = rng.normal(size=len(rows))
+    scores = path.score(X, targets, "crps", groups=groups, reduction=reduction)
+    np.testing.assert_allclose(scores, path.score(rows, targets, "crps"), rtol=1e-9)
+
+
+def test_unordered_and_single_regularizers():
+    F, y, w = data()
+    covariance = summed(F, y, w)
+    path, turned = (rg.regularizer_path(covariance, grid) for grid in (GRID, GRID[::-1]))
+    for name in ("log_evidence", "gcv", "effective_dimension", "coef", "log_determinant"):
+        np.testing.assert_array_equal(getattr(path, name), getattr(turned, name)[::-1])
+    assert path.best("evidence") == turned.best("evidence")
+    assert path.best("loo", F, y, weights=w) == turned.best("loo", F, y, weights=w)
+    assert rg.regularizer_path(covariance, [3]).best("gcv") == 3.0
+    assert repr(path) == "RegularizerPath(10 regularizers from 1e-06 to 1e+03)"
+    for array in (path.regularizers, path.coef):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1.0
+    read = pickle.loads(pickle.dumps(path))
+    np.testing.assert_array_equal(read.score(F, y, "loo", weights=w), path.score(F, y, "loo", weights=w))
+
+
+def test_gcv_is_the_textbook_one():
+    F, y, w = data(k=2)
+    path = rg.regularizer_path(summed(F, y, w), GRID)
+    for lam, gcv in zip(GRID, path.gcv, strict=True):
+        H = reference.hessian(reference.covariance(F, weights=w), lam)
+        A = F @ np.linalg.solve(H, F.T * w)
+        expected = 40 * np.mean([w @ r**2 for r in (y - A @ y).T]) / np.trace(np.eye(40) - A) ** 2
+        assert gcv == pytest.approx(expected, rel=40 * reference.tolerance(H))
+
+
+# ---- scores
+
+
+@pytest.mark.parametrize("k", [None, 2])
+@pytest.mark.parametrize("noise", [0.0, 0.7])
+def test_scores_are_least_over_the_scale(k, noise):
+    F, y, w = data(k=k)
+    G, t, u = data(25, k=k, seed=9)
+    u[3] = 0.0
+    path = rg.regularizer_path(summed(F, y, w), GRID)
+    coef = path.coef.reshape(10, 12, -1)
+    for i in range(10):
+        r = (t.reshape(25, -1) - G @ coef[i])[u > 0]
+        v = path.variance(G)[i][u > 0] + noise / u[u > 0]
+
+        def nll(scale, r, v=v):
+            return -norm.logpdf(r, scale=scale * np.sqrt(v)).mean()
+
+        def crps(scale, r, v=v):
+            s = scale * np.sqrt(v)
+            z = r / s
+            return np.mean(s * (z * (2 * norm.cdf(z) - 1) + 2 * norm.pdf(z) - 1 / np.sqrt(np.pi)))
+
+        for name, loss in (("nll", nll), ("crps", crps)):
+            found = [
+                minimize_scalar(lambda log, q=q, loss=loss: loss(np.exp(log), q), bounds=(-9, 9), method="bounded").fun
+                for q in r.T
+            ]
+            # the minimum is flat: an error of 1e-5 in ln(scale) costs its square
+            score = path.score(G, t, name, weights=u, noise=noise)[i]
+            assert score == pytest.approx(np.mean(found), rel=1e-8)
+        rmse = np.sqrt((u[u > 0] @ r**2 / u.sum()).mean())
+        assert path.score(G, t, "rmse", weights=u)[i] == pytest.approx(rmse, rel=1e-12)
+    for name in ("nll", "crps", "rmse"):
+        scores = path.score(G, t, name, weights=u)
+        assert path.best(name, G, t, weights=u) == GRID[np.argmin(scores)]
+
+
+def test_a_score_of_targets_that_are_met():
+    """All residuals 0: the best scale is 0, and the CRPS with it; the likelihood has no bound."""
+    F, _, w = data()
+    path = rg.regularizer_path(summed(F, np.zeros(40), w), GRID)
+    np.testing.assert_array_equal(path.score(F, np.zeros(40), "crps"), 0)
+    np.testing.assert_array_equal(path.score(F, np.zeros(40), "nll"), -np.inf)
+    one = np.r_[1.0, np.zeros(39)]
+    assert (path.score(F, one, "crps") <= 1 / 40 * (1 + 1e-9)).all()  # what a scale of 0 would give
+
+
+@pytest.mark.parametrize("kind", penalties(12))
+def test_leave_one_out_along_the_path(kind):
+    F, y, w = data(k=2)
+    w[5] = 0.0
+    penalty = penalties(12)[kind]
+    if kind == "single":
+        penalty = (0.5 * (penalty + penalty.T)).astype(float)
+    path = rg.regularizer_path(summed(F, y, w), GRID, penalty=penalty)
+    scores = path.score(F, y, "loo", weights=w)
+    for lam, score in zip(GRID, scores, strict=True):
+        refit = np.array([reference.left_out(F, y, lam, [i], w, penalty)[0][0] for i in range(40)])
+        H = reference.hessian(reference.covariance(F, weights=w), lam, penalty)
+        expected = np.sqrt((w @ refit**2 / w.sum()).mean())
+        assert score == pytest.approx(expected, rel=100 * reference.tolerance(H))
+    some = path.score(F[:7], y[:7], "loo", weights=w[:7])
+    assert (some != scores).any()
+
+
+def test_leave_one_out_is_true_or_silent():
+    """With fewer targets than features in a spectrum below rounding; against the dual form, which loses nothing."""
+    F, y = smooth(noise=1e-2)
+    lams = np.logspace(-18, 1, 100)
+    scores = rg.regularizer_path(summed(F, y), lams).score(F, y, "loo")
+    K = F @ F.T
+    values, U = np.linalg.eigh(K)
+    values, z = np.maximum(values, 0), U.T @ y
+    left = np.array([U @ (z / (values + lam)) / (U**2 @ (1 / (values + lam))) for lam in lams])
+    expected = np.sqrt((left**2).mean(axis=1))
+    known = ~np.isnan(scores)
+    assert 0.1 < known.mean() < 0.9
+    assert (np.diff(known.astype(int)) >= 0).all()
+    np.testing.assert_allclose(scores[known], expected[known], rtol=0.1)
+    assert rg.regularizer_path(summed(F, y), lams).best("loo", F, y) == lams[known][np.argmin(scores[known])]
+
+
+@pytest.mark.parametrize(("size", "resolved"), [(1.0, True), (1e6, True), (1e14, False)])
+def test_residuals_that_drown_are_not_given(size, resolved):
+    """A fit to 1e14 of which a noise of 0.1 is left: sixteen digits hold the one or the other."""
+    F, _, _ = data()
+    rng = np.random.default_rng(3)
+    y = size * F @ np.ones(12) + 0.1 * rng.normal(size=40)
+    [score] = rg.regularizer_path(summed(F, y), [1e-25 if size > 1e9 else 1e-12]).score(F, y, "loo")
+    if not resolved:
+        assert np.isnan(score)
+        return
+    H = F @ np.linalg.pinv(F)  # without a regularizer
+    exact = np.sqrt(np.mean(((y - H @ y) / (1 - np.diag(H))) ** 2))
+    assert score == pytest.approx(exact, rel=1e-2)
+
+
+# ---- refused
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_unpenalised_twins_are_told_from_rounding(seed):
+    """Two columns that are multiples of each other: their Schur complement is rounding, of either sign."""
+    rng = np.random.default_rng(seed)
+    F, y, _ = data()
+    F[:, 1] = rng.uniform(0.1, 10) * F[:, 0]
+    with pytest.raises(rg.NotPositiveDefiniteError, match="not determine unpenalised feature 1") as caught:
+        rg.regularizer_path(summed(F, y), penalty=np.r_[0.0, 0.0, np.ones(10)])
+    assert (caught.value.pivot, caught.value.regularizer) == (1, np.inf)
+
+
+@pytest.mark.parametrize(
+    ("error", "regularizers", "message"),
+    [
+        (ValueError, [], r"regularizers has shape \(0,\): expected at least one, in one dimension"),
+        (ValueError, 1.0, r"regularizers has shape \(\): expected at least one"),
+        (ValueError, [1.0, 0.0], r"regularizers\[1\] is 0: expected finite and positive numbers"),
+        (ValueError, [-1.0], r"regularizers\[0\] is -1: expected finite and positive"),
+        (ValueError, [1.0, 2.0, np.nan], r"regularizers\[2\] is nan"),
+        (ValueError, [np.inf], r"regularizers\[0\] is inf"),
+        (TypeError, ["a"], "regularizers has dtype <U1"),
+    ],
+)
+def test_grids_that_are_none(error, regularizers, message):
+    F, y, _ = data()
+    with pytest.raises(error, match=message):
+        rg.regularizer_path(summed(F, y), regularizers)
+
+
+@pytest.mark.parametrize(
+    ("error", "penalty", "message"),
+    [
+        (ValueError, np.ones(3), r"penalty has shape \(3,\) but there are 12 features: pass \(12,\) or \(12, 12\)"),
+        (ValueError, np.zeros(12), "penalty is zero: no regularizer makes a difference"),
+        (ValueError, np.r_[np.ones(11), -1], r"penalty\[11, 11\] is -1: a penalty is finite and positive"),
+        (ValueError, np.r_[np.ones(11), np.nan], r"penalty\[11, 11\] is nan"),
+        (ValueError, np.full((12, 12), np.inf), r"penalty\[0, 0\] is inf"),
+        (ValueError, -np.eye(12), r"penalty\[0, 0\] is -1"),
+        (ValueError, np.eye(12) + np.eye(12, k=1), r"penalty is not symmetric: \[1, 0\] is 0 but \[0, 1\] is 1"),
+        (ValueError, 2 * np.ones((12, 12)) - np.eye(12), "penalty is not positive semi-definite: its small"),
+        (rg.NotPositiveDefiniteError, np.r_[1.0, 1.0, 0.0, np.ones(9)], "not determine unpenalised feature 2"),
+        (rg.NotPositiveDefiniteError, np.r_[0.0, 0.0, np.ones(10)], "not determine unpenalised feature [01]: H"),
+    ],
+)  # fmt: skip
+def test_penalties_that_are_none(error, penalty, message):
+    F, y, _ = data()
+    F[:, 1], F[:, 2] = F[:, 0], 0.0
+    with pytest.raises(error, match=message):
+        rg.regularizer_path(summed(F, y), penalty=penalty)
+
+
+def test_sums_without_a_path():
+    with pytest.raises(TypeError, match="cov is a ndarray: expected a Covariance"):
+        rg.regularizer_path(np.eye(3))
+    empty = rg.Covariance(3)
+    with pytest.raises(ValueError, match=r"nothing was summed \(the trace of C is 0\): pass regularizers"):
+        rg.regularizer_path(empty)
+    np.testing.assert_allclose(rg.regularizer_path(empty, [0.5]).variance(np.eye(3)), 2)  # the prior
+    empty.update(1.2e154 * np.ones((10, 3)) / np.sqrt(3))
+    with pytest.raises(ValueError, match="the trace of C is inf: the sums have overflowed; rescale"):
+        rg.regularizer_path(empty, [1.0])
+
+
+def test_what_needs_targets():
+    path = rg.regularizer_path(summed(data()[0]), GRID)
+    assert path.variance(np.eye(12)).shape == (10, 12)
+    assert (np.diff(path.effective_dimension) < 0).all()
+    for name, what in (("coef", "coef"), ("log_evidence", "the evidence"), ("gcv", "generalised cross-validation")):
+        with pytest.raises(
+            rg.NotFittedError, match=f"{what} needs targets, and none were accumulated: pass targets=..."
+        ):
+            getattr(path, name)
+    with pytest.raises(rg.NotFittedError, match="a score needs targets"):
+        path.score(np.eye(12), np.ones(12), "rmse")
+
+
+SCORES = [
+    (ValueError, dict(criterion="evidence"), 'criterion is \'evidence\': expected "nll", "crps", "rmse" or "loo"'),
+    (ValueError, dict(noise=-1.0), "noise is -1.0: expected a finite number of at least 0"),
+    (ValueError, dict(noise=np.nan), "noise is nan"),
+    (ValueError, dict(weights=np.zeros(40)), "there are no targets of positive weight"),
+    (ValueError, dict(weights=np.ones(3)), r"weights has shape \(3,\): expected one per target, \(40,\)"),
+    (ValueError, dict(weights=-np.ones(40)), r"weights\[0\] is -1: expected a finite weight of at least 0"),
+    (ValueError, dict(y=np.ones(3)), r"y has shape \(3,\): expected 40 targets of 1 outputs, as in the covariance"),
+    (ValueError, dict(y=np.ones((40, 2))), r"y has shape \(40, 2\)"),
+    (ValueError, dict(y=np.full(40, np.nan)), r"y\[0, 0\] is nan: leave out targets that are not known"),
+    (ValueError, dict(X=np.ones((40, 3))), "features have 3 columns but the covariance was built for 12"),
+    (ValueError, dict(X=np.zeros((40, 12))), "target 0 has variance 0, a row of zeros: leave it out, or"),
+    (ValueError, dict(groups=np.arange(39)), "groups has 39"),
+    (ValueError, dict(X=rg.Rows(np.ones((40, 12)), feature_space="b")), "the rows are of feature space 'b'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("error", "arguments", "message"), SCORES)
+def test_scores_that_are_none(error, arguments, message):
+    F, y, _ = data()
+    path = rg.regularizer_path(spaced(F, y), GRID)
+    with pytest.raises(error, match=message):
+        path.score(**{"X": F, "y": y, **arguments})
+
+
+def spaced(F, y):
+    covariance = rg.Covariance(F.shape[1], feature_space="a")
+    covariance.update(F, targets=y)
+    return covariance
+
+
+def test_nan_is_named_by_its_place_in_all_rows():
+    F, y, _ = data(3000)
+    path = rg.regularizer_path(summed(F, y), GRID)
+    F[2500, 7] = np.nan
+    with pytest.raises(ValueError, match=r"2500.*7|row 2500"):
+        path.variance(F)
+
+
+BEST = [
+    (ValueError, ("mse",), "criterion is 'mse': expected"),
+    (TypeError, ("loo",), r'best\("loo"\) needs training rows and their targets: best\("loo", X, y\)'),
+    (TypeError, ("nll", np.eye(12)), r'best\("nll"\) needs validation rows'),
+    (TypeError, ("evidence", np.eye(12), np.ones(12)), r'best\("evidence"\) takes the sums alone'),
+]
+
+
+@pytest.mark.parametrize(("error", "arguments", "message"), BEST)
+def test_what_has_no_best(error, arguments, message):
+    F, y, _ = data()
+    with pytest.raises(error, match=message):
+        rg.regularizer_path(summed(F, y), GRID).best(*arguments)
+
+
+def test_leave_one_out_resolved_nowhere():
+    F, y = smooth(noise=0)
+    with pytest.raises(ValueError, match="loo is resolved at no regularizer of the path"):
+        rg.regularizer_path(summed(F, y), [1e-30]).best("loo", F, y)
