@@ -124,7 +124,7 @@ def test_files_of_something_else_are_refused(tmp_path):
     ],
 )
 def test_states_that_do_not_fit_together_are_refused(tmp_path, change, message):
-    state = accumulated().factorize(1.0)._core.snapshot()
+    state = accumulated().factorize(1.0).__getstate__()
     change(state)
     rg.files.save(tmp_path / "h", "hessian", state)
     with pytest.raises(ValueError, match=f"is not a whole hessian: .*{message}"):

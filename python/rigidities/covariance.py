@@ -216,10 +216,10 @@ class Covariance:
         return wrapped
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"sums": self._core.snapshot(), "feature_space": self.feature_space}
+        return {**self._core.snapshot(), "feature_space": self.feature_space}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._core = _core.Covariance.from_snapshot(state["sums"])
+        self._core = _core.Covariance.from_snapshot(state)
         self.feature_space = state["feature_space"]
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -237,7 +237,7 @@ class Covariance:
         OSError
             If the file cannot be written.
         """
-        files.save(path, "covariance", {"feature_space": self.feature_space, **self._core.snapshot()})
+        files.save(path, "covariance", self.__getstate__())
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Covariance:
@@ -251,8 +251,9 @@ class Covariance:
             If it cannot be read.
         """
         state = files.load(path, "covariance")
-        core = files.restore(path, "covariance", _core.Covariance.from_snapshot, state)
-        return cls._wrap(core, state.get("feature_space"))
+        covariance = cls.__new__(cls)
+        files.restore(path, "covariance", covariance.__setstate__, state)
+        return covariance
 
     def matrix(self) -> NDArray[np.float64]:
         """Return C, of shape (n_features, n_features), exactly symmetric."""

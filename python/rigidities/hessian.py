@@ -72,7 +72,7 @@ class Hessian:
         OSError
             If the file cannot be written.
         """
-        files.save(path, "hessian", {"feature_space": self.feature_space, **self._core.snapshot()})
+        files.save(path, "hessian", self.__getstate__())
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Hessian:
@@ -86,15 +86,16 @@ class Hessian:
             If it cannot be read.
         """
         state = files.load(path, "hessian")
-        core = files.restore(path, "hessian", CoreHessian.from_snapshot, state)
-        return cls._wrap(core, state.get("feature_space"))
+        hessian = cls.__new__(cls)
+        files.restore(path, "hessian", hessian.__setstate__, state)
+        return hessian
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"factor": self._core.snapshot(), "feature_space": self.feature_space}
+        return {**self._core.snapshot(), "feature_space": self.feature_space, "chosen_because": self._reason}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._core = CoreHessian.from_snapshot(state["factor"])
-        self.feature_space = state["feature_space"]
+        self._core = CoreHessian.from_snapshot(state)
+        self.feature_space, self._reason = state["feature_space"], state["chosen_because"]
 
     @property
     def n_features(self) -> int:

@@ -30,7 +30,7 @@ _SYMMETRY_TOLERANCE = 1e-10
 
 
 def unit_roundoff(precision: Precision) -> float:
-    """u of products in that precision: half the distance from 1 to the next number."""
+    """Half the distance from 1 to the next number: the rounding of a product in that precision."""
     return float(np.finfo(precision).eps) / 2
 
 
