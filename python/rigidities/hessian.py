@@ -19,7 +19,6 @@ from rigidities.rows import CheckedRows, Precision, Reduction, Rows, as_array, a
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from os import PathLike
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -27,12 +26,14 @@ if TYPE_CHECKING:
 _SINGLE_ERROR = 1e-3
 
 
-class Hessian:
+class Hessian(files.Stored):
     """The Hessian of a training loss, factorised. Made by `Covariance.factorize`.
 
     Wherever rows X are taken, `groups` and `reduction` mean what they mean in `Covariance.update`: rows with the
     same label are reduced into one; results are per label, in sorted order. `Rows` bring their own groups.
     """
+
+    _kind = "hessian"
 
     _core: CoreHessian
     #: Feature space of the training rows, or None.
@@ -59,37 +60,6 @@ class Hessian:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Hessian:
         return self
-
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write factor, regulariser, penalty and sums to a file (safetensors, no pickle).
-
-        Parameters
-        ----------
-        path : path-like
-            Replaced if it exists; 4p² bytes, as much again for a penalty that is a matrix.
-
-        Raises
-        ------
-        OSError
-            If the file cannot be written.
-        """
-        files.save(path, "hessian", self.__getstate__())
-
-    @classmethod
-    def load(cls, path: str | PathLike[str]) -> Hessian:
-        """Read what `save` wrote: every answer has the same bits as before.
-
-        Raises
-        ------
-        ValueError
-            If the file is damaged or holds something else.
-        OSError
-            If it cannot be read.
-        """
-        state = files.load(path, "hessian")
-        hessian = cls.__new__(cls)
-        files.restore(path, "hessian", hessian.__setstate__, state)
-        return hessian
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self._core.snapshot(), "feature_space": self.feature_space, "chosen_because": self._reason}
