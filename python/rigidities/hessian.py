@@ -34,6 +34,8 @@ class Hessian(files.Stored):
     """
 
     _kind = "hessian"
+    #: Whether there is a copy of the factor in float32 already.
+    _has_single = False
 
     _core: CoreHessian
     #: Feature space of the training rows, or None.
@@ -198,8 +200,10 @@ class Hessian(files.Stored):
                 f"(rcond is {self.rcond:.1e}), more than {_SINGLE_ERROR:g}: "
                 'pass precision="float64", or raise the regularizer'
             )
-        p = self.n_features
-        memory.require(4 * p * p, f"the factor of {p} features in float32", 'pass precision="float64"')
+        if not self._has_single:
+            p = self.n_features
+            memory.require(4 * p * p, f"the factor of {p} features in float32", 'pass precision="float64"')
+            self._has_single = True
 
     def rigidity(
         self,
@@ -271,6 +275,8 @@ class Hessian(files.Stored):
             If a component is empty, repeats a feature or names one that does not exist, or as `Covariance.update`.
         TypeError
             If a component is none of the above, or as `Covariance.update`.
+        MemoryError
+            If the factors of the components, Σ p_c² numbers, do not fit.
 
         References
         ----------
@@ -278,6 +284,10 @@ class Hessian(files.Stored):
         """
         indices = component_indices(components, self.n_features)
         rows = self._rows(X, groups)
+        sizes = [len(features) for features in indices]
+        # a triangle for each component, and the columns of L⁻¹ that one is made from
+        need = 8 * (sum(size**2 for size in sizes) + self.n_features * max(sizes, default=0))
+        memory.require(need, f"factors of {len(sizes)} components", "ask for fewer components at a time")
         return _reciprocal(self._core.component_variance(rows.values, indices, rows.groups, reduction))
 
     def prediction_covariance(self, X: ArrayLike | Rows, Y: ArrayLike | Rows | None = None) -> NDArray[np.float64]:
