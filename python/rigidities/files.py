@@ -10,11 +10,16 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
 from rigidities import memory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
 
 #: Version of the layout; raised when an older reader could misread a file.
 VERSION = 1
@@ -111,6 +116,15 @@ def _check_header(path: Path, header: dict[str, str], kind: str) -> None:
         raise ValueError(f"{path} is of version {version}, this rigidities reads up to {VERSION}: upgrade it")
 
 
+def restore(path: str | os.PathLike[str], kind: str, build: Callable[[dict[str, Any]], T]) -> T:
+    """Read a file and build what it holds; what is missing, or does not fit together, is the file's fault."""
+    state = load(path, kind)
+    try:
+        return build(state)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{os.fspath(path)} is not a whole {kind}: {error}") from None
+
+
 class Stored:
     """What has a state of arrays and plain values, as pickle takes it, and so can be a file."""
 
@@ -153,10 +167,6 @@ class Stored:
         OSError
             If it cannot be read.
         """
-        state = load(path, cls._kind)
         loaded = cls.__new__(cls)
-        try:
-            loaded.__setstate__(state)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{os.fspath(path)} is not a whole {cls._kind}: {error}") from None
+        restore(path, cls._kind, loaded.__setstate__)
         return loaded
