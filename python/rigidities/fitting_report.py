@@ -38,7 +38,7 @@ def fit_table(fit: ModelFit, train: Structures, test: Structures | None, errors:
     """Return what was fitted to what, and the errors; `errors` are those of the test set."""
     model = fit.model
     facts = {"training set": _size(train)} | ({} if test is None else {"test set": _size(test)}) | _facts(model)
-    facts |= {"left out": ", ".join(f"{n} of {name} without label" for name, n in fit.n_missing.items() if n)}
+    facts |= {"unlabelled": ", ".join(f"{name} {n}" for name, n in fit.n_missing.items() if n)}
     columns = {"training": model.training, "left out": model.left_out} | ({} if test is None else {"test": errors})
     lines = fact_lines({name: fact for name, fact in facts.items() if fact})
     lines += ["", f"{'errors':26}" + "".join(f"{name:>12}" for name in columns)]
@@ -147,7 +147,7 @@ def _compared(
 
     terms = {name: model.loss.terms.get(name, Term()) for name in ("energy", "forces")}
     loss = Loss(**{name: replace(term, missing="skip", weights=None) for name, term in terms.items()})
-    predicted = {"energy": (prediction.energies, prediction.energy_std, prediction.sizes)}
+    predicted: dict[str, tuple[NDArray[Any], ...]] = {"energy": (prediction.energies, prediction.energy_std, prediction.sizes)}
     if prediction.forces is not None and prediction.forces_std is not None:
         predicted["forces"] = (prediction.forces.ravel(), prediction.forces_std.ravel(), np.ones(1))
     compared = {}
