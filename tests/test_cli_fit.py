@@ -135,6 +135,13 @@ def test_options_reach_the_loss(inputs):
     assert "Huber beyond 0.2" in result.stdout
 
 
+def test_energies_and_virials_are_per_atom_by_default(inputs):
+    result = fit("train.xyz", "-o", "model", "--no-plot", "--virial-weight", "1", "--regularizer", "1e-3")
+    assert result.exit_code == 0, result.output
+    terms = {"energy": rg.Term(100.0, per_atom=True), "forces": rg.Term(), "virial": rg.Term(per_atom=True)}
+    assert LinearModel.load("model").loss == rg.Loss(**terms)
+
+
 def test_the_plot_goes_without_energies(inputs):
     result = fit("train.xyz", "test.xyz", "-o", "model", "--energy-weight", "0")
     assert result.exit_code == 0, result.output

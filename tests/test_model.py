@@ -215,6 +215,7 @@ def test_rules_choose_the_regularizer_of_the_path(rule):
     fit = fit_model(TRAIN, SOAP, LOSS, regularizer=rule, progress=False)
     path = rg.regularizer_path(fit.covariance)
     rows, targets, weights = fit.energies
+    np.testing.assert_array_equal(weights, 100.0)
     best = path.best("loo", rows, targets, weights=weights) if rule == "loo" else path.best(rule)
     assert fit.model.hessian.regularizer == best
     assert {"loo": "leave-one-out", "gcv": "cross-validation", "evidence": "evidence"}[rule] in (
@@ -243,6 +244,24 @@ def test_a_huber_loss_is_fitted_as_fit_loss_does(tmp_path):
     assert automatic.hessian.regularizer_reason.startswith("evidence")
     automatic.save(tmp_path / "model")
     assert LinearModel.load(tmp_path / "model").loss == loss
+
+
+def test_with_a_huber_loss_what_is_beyond_the_threshold_has_no_say_in_the_scale():
+    loss = rg.Loss(energy=LOSS.energy, forces=rg.Term(huber=0.03))
+    model = made(loss=loss, regularizer=1e-3)
+    F, y, w, structures = rows_of(TRAIN, loss)
+    r, energies = y - F @ model.coef, w == 100
+    w = np.where(energies | (np.abs(r) < 0.03), w, 0.0)
+    assert 0 < np.sum(w == 0) < len(w) / 2
+    sums = np.zeros(2)
+    for structure in range(len(TRAIN)):
+        held, X = structures != structure, F[structures == structure]
+        H = F[held].T @ (w[held, None] * F[held]) + 1e-3 * np.eye(SOAP.n_features)
+        shift = np.linalg.solve(H, X.T @ (w * r)[~held])  # of the weights, when these rows go
+        part = energies[~held]
+        v = np.einsum("ij,ji->i", X, np.linalg.solve(H, X.T))
+        sums += [np.sum((r[~held] + X @ shift)[part] ** 2), v[part].sum()]
+    assert model.scales["energy"] == pytest.approx(np.sqrt(sums[0] / sums[1]), rel=1e-6)
 
 
 def test_rows_that_are_not_kept_give_the_same(model, monkeypatch):

@@ -147,9 +147,10 @@ def _compared(
 
     terms = {name: model.loss.terms.get(name, Term()) for name in ("energy", "forces")}
     loss = Loss(**{name: replace(term, missing="skip", weights=None) for name, term in terms.items()})
-    predicted: dict[str, tuple[NDArray[Any], ...]] = {"energy": (prediction.energies, prediction.energy_std, prediction.sizes)}
+    predicted: dict[str, tuple[NDArray[Any], ...]] = {}
+    predicted["energy"] = prediction.energies, prediction.energy_std, prediction.sizes
     if prediction.forces is not None and prediction.forces_std is not None:
-        predicted["forces"] = (prediction.forces.ravel(), prediction.forces_std.ravel(), np.ones(1))
+        predicted["forces"] = prediction.forces.ravel(), prediction.forces_std.ravel(), np.ones(1)
     compared = {}
     for name, labels in labels_there(frames, loss).items():
         if name in predicted:
