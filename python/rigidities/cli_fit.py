@@ -138,7 +138,8 @@ def score(
         _require_place(output)
 
         from rigidities.fitting_report import score_table
-        from rigidities.model import LinearModel, write_xyz
+        from rigidities.model import LinearModel
+        from rigidities.predictions import write_xyz
 
         with blame(str(model)):
             loaded = _load(LinearModel, model)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from rigidities.errors import Errors
     from rigidities.fitting import ModelFit
-    from rigidities.model import LinearModel, Prediction
+    from rigidities.model import LinearModel
+    from rigidities.predictions import Prediction
     from rigidities.sources import Structures
 
 UNITS = {"energy": "meV/atom", "forces": "meV/Å", "virial": "meV/atom"}

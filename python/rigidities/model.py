@@ -20,46 +20,19 @@ from rigidities.baseline import Baseline
 from rigidities.errors import Errors, Tally, per_atom
 from rigidities.hessian import Hessian
 from rigidities.loss import NAMES, Loss, Term
+from rigidities.predictions import Prediction
 from rigidities.rows import reduce_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from os import PathLike
 
-    from ase import Atoms
     from numpy.typing import NDArray
 
     from rigidities.interop.featomic import Soap
 
 _KIND = "model"
 _HESSIAN = "hessian."
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """What a model says about structures, and how far its training data hold it there.
-
-    Attributes
-    ----------
-    sizes : ndarray of shape (n_structures,)
-        Numbers of atoms.
-    energies, energy_std : ndarray of shape (n_structures,)
-        Energy of each structure and its standard deviation, in eV.
-    pr : ndarray of shape (n_structures,)
-        Prediction rigidity of the energy per atom, 1/v.
-    lpr : ndarray of shape (n_atoms,)
-        Local prediction rigidity of each atom, of one structure after the other.
-    forces, forces_std : ndarray of shape (n_atoms, 3), or None
-        Force components and their standard deviations, in eV/Å; None where they were not asked for.
-    """
-
-    sizes: NDArray[np.int64]
-    energies: NDArray[np.float64]
-    energy_std: NDArray[np.float64]
-    pr: NDArray[np.float64]
-    lpr: NDArray[np.float64]
-    forces: NDArray[np.float64] | None
-    forces_std: NDArray[np.float64] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -376,28 +349,3 @@ def _soap_of_state(state: dict[str, Any]) -> Soap:
     if soap.feature_space != state["feature_space"]:
         raise ValueError(f"its columns are {state['feature_space']!r}, but its settings give {soap.feature_space!r}")
     return soap
-
-
-def write_xyz(prediction: Prediction, frames: Sequence[Atoms], path: Any) -> None:
-    """Write structures as extended XYZ with what was predicted, beside what they brought.
-
-    Info ``predicted_energy``, ``energy_std`` (eV) and ``pr``; arrays ``lpr``, and if forces were predicted
-    ``predicted_forces`` and ``forces_std`` (eV/Å).
-
-    Parameters
-    ----------
-    prediction : Prediction
-    frames : sequence of ase.Atoms
-        The structures that were predicted.
-    path : path-like
-        Replaced if it exists.
-    """
-    from pathlib import Path
-
-    from rigidities.extxyz import write_annotated
-
-    info = {"predicted_energy": prediction.energies, "energy_std": prediction.energy_std, "pr": prediction.pr}
-    arrays = {"lpr": prediction.lpr}
-    if prediction.forces is not None and prediction.forces_std is not None:
-        arrays |= {"predicted_forces": prediction.forces, "forces_std": prediction.forces_std}
-    write_annotated(frames, Path(path), info, arrays)
