@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find rust python/rigidities/_core.pyi -name '*.rs' -o -name '*.toml' -o -name '*.pyi')
 
-.PHONY: demo test test-slow check bench bench-short wheel clean
+.PHONY: demo test test-slow test-dispatch check bench bench-short wheel clean
 
 demo: .venv/.built
 	$(BIN)/rigidities demo
@@ -14,6 +14,15 @@ test: .venv/.built
 
 test-slow: .venv/.built
 	$(BIN)/python -m pytest -m slow
+
+# The core where the processor's widest vector units are hidden: valgrind shows no AVX-512, qemu's Nehalem no AVX at all.
+test-dispatch: RUNNER = CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER
+test-dispatch:
+	cargo test --quiet --release --package rigidities-core --test whole_way
+	if command -v valgrind; then env $(RUNNER)="valgrind --tool=none -q" \
+		cargo test --quiet --release --package rigidities-core --test whole_way; else echo "no valgrind: left out"; fi
+	if command -v qemu-x86_64; then env $(RUNNER)="qemu-x86_64 -cpu Nehalem" \
+		cargo test --quiet --release --package rigidities-core --test whole_way; else echo "no qemu-x86_64: left out"; fi
 
 check: .venv/.built
 	cargo fmt --check

@@ -18,12 +18,10 @@ from rigidities.penalty import as_penalty
 from rigidities.rows import CheckedRows, Precision, Reduction, Rows, as_array, as_floats, check_precision
 
 if TYPE_CHECKING:
-    from os import PathLike
-
     from numpy.typing import ArrayLike, NDArray
 
 
-class Covariance:
+class Covariance(files.Stored):
     """Feature covariance of a training set, accumulated batch by batch.
 
     C = Σ w f fᵀ, a sum over target rows f with loss weights w, never a mean. Any number of batches in any sizes
@@ -60,6 +58,8 @@ class Covariance:
     array([[1.25, 1.25],
            [1.25, 1.25]])
     """
+
+    _kind = "covariance"
 
     # NumPy scalars leave `weight * covariance` to __rmul__
     __array_ufunc__ = None
@@ -221,39 +221,6 @@ class Covariance:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._core = _core.Covariance.from_snapshot(state)
         self.feature_space = state["feature_space"]
-
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write the accumulator to a file (safetensors, no pickle), rows that wait included.
-
-        A loaded one continues to the same bits. The file is written whole or not at all.
-
-        Parameters
-        ----------
-        path : path-like
-            Replaced if it exists; 4p² bytes.
-
-        Raises
-        ------
-        OSError
-            If the file cannot be written.
-        """
-        files.save(path, "covariance", self.__getstate__())
-
-    @classmethod
-    def load(cls, path: str | PathLike[str]) -> Covariance:
-        """Read an accumulator that `save` wrote.
-
-        Raises
-        ------
-        ValueError
-            If the file is damaged or holds something else.
-        OSError
-            If it cannot be read.
-        """
-        state = files.load(path, "covariance")
-        covariance = cls.__new__(cls)
-        files.restore(path, "covariance", covariance.__setstate__, state)
-        return covariance
 
     def matrix(self) -> NDArray[np.float64]:
         """Return C, of shape (n_features, n_features), exactly symmetric."""

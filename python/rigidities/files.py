@@ -10,7 +10,7 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -111,9 +111,52 @@ def _check_header(path: Path, header: dict[str, str], kind: str) -> None:
         raise ValueError(f"{path} is of version {version}, this rigidities reads up to {VERSION}: upgrade it")
 
 
-def restore(path: str | os.PathLike[str], kind: str, build: Any, state: dict[str, Any]) -> Any:
-    """Call ``build(state)``; what is missing in the state, or does not fit together, is the file's fault."""
-    try:
-        return build(state)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{os.fspath(path)} is not a whole {kind}: {error}") from None
+class Stored:
+    """What has a state of arrays and plain values, as pickle takes it, and so can be a file."""
+
+    #: What a file says that it holds.
+    _kind: ClassVar[str]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return all that makes the object."""
+        raise NotImplementedError
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Become what the state is of."""
+        raise NotImplementedError
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write all of it to a file: safetensors, no pickle, written whole or not at all.
+
+        Parameters
+        ----------
+        path : path-like
+            Replaced if it exists. A triangle takes 4p² bytes; so does a penalty that is a matrix.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        MemoryError
+            If the bytes of the file do not fit beside the object.
+        """
+        save(path, self._kind, self.__getstate__())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read what `save` wrote: it continues, and answers, with the same bits.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged, of a later version, or holds something else.
+        OSError
+            If it cannot be read.
+        """
+        state = load(path, cls._kind)
+        loaded = cls.__new__(cls)
+        try:
+            loaded.__setstate__(state)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{os.fspath(path)} is not a whole {cls._kind}: {error}") from None
+        return loaded

@@ -159,11 +159,13 @@ class _Reweighting:
         return self.combined(parts)
 
     def rows(self) -> Iterator[tuple[str, Term, TermRows]]:
+        """Go through the data once: the rows of each term of each batch."""
         for batch in self.batches:
             for name, term in self.loss.terms.items():
                 yield name, term, batch[name]
 
     def combined(self, parts: dict[str, Covariance]) -> Covariance:
+        """Add the terms by their weights; the thresholds are in the rows' weights by now."""
         squares = Loss(**{name: _without_threshold(term) for name, term in self.loss.terms.items()})
         return LossSums(squares, parts).combined()
 

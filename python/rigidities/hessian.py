@@ -14,11 +14,11 @@ import numpy as np
 
 from rigidities import files, memory
 from rigidities._core import Hessian as CoreHessian
+from rigidities.components import component_indices
 from rigidities.rows import CheckedRows, Precision, Reduction, Rows, as_array, as_floats, check_precision, reduce_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from os import PathLike
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -26,12 +26,16 @@ if TYPE_CHECKING:
 _SINGLE_ERROR = 1e-3
 
 
-class Hessian:
+class Hessian(files.Stored):
     """The Hessian of a training loss, factorised. Made by `Covariance.factorize`.
 
     Wherever rows X are taken, `groups` and `reduction` mean what they mean in `Covariance.update`: rows with the
     same label are reduced into one; results are per label, in sorted order. `Rows` bring their own groups.
     """
+
+    _kind = "hessian"
+    #: Whether there is a copy of the factor in float32 already.
+    _has_single = False
 
     _core: CoreHessian
     #: Feature space of the training rows, or None.
@@ -58,37 +62,6 @@ class Hessian:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Hessian:
         return self
-
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write factor, regulariser, penalty and sums to a file (safetensors, no pickle).
-
-        Parameters
-        ----------
-        path : path-like
-            Replaced if it exists; 4p² bytes, as much again for a penalty that is a matrix.
-
-        Raises
-        ------
-        OSError
-            If the file cannot be written.
-        """
-        files.save(path, "hessian", self.__getstate__())
-
-    @classmethod
-    def load(cls, path: str | PathLike[str]) -> Hessian:
-        """Read what `save` wrote: every answer has the same bits as before.
-
-        Raises
-        ------
-        ValueError
-            If the file is damaged or holds something else.
-        OSError
-            If it cannot be read.
-        """
-        state = files.load(path, "hessian")
-        hessian = cls.__new__(cls)
-        files.restore(path, "hessian", hessian.__setstate__, state)
-        return hessian
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self._core.snapshot(), "feature_space": self.feature_space, "chosen_because": self._reason}
@@ -227,8 +200,10 @@ class Hessian:
                 f"(rcond is {self.rcond:.1e}), more than {_SINGLE_ERROR:g}: "
                 'pass precision="float64", or raise the regularizer'
             )
-        p = self.n_features
-        memory.require(4 * p * p, f"the factor of {p} features in float32", 'pass precision="float64"')
+        if not self._has_single:
+            p = self.n_features
+            memory.require(4 * p * p, f"the factor of {p} features in float32", 'pass precision="float64"')
+            self._has_single = True
 
     def rigidity(
         self,
@@ -300,6 +275,8 @@ class Hessian:
             If a component is empty, repeats a feature or names one that does not exist, or as `Covariance.update`.
         TypeError
             If a component is none of the above, or as `Covariance.update`.
+        MemoryError
+            If the factors of the components, Σ p_c² numbers, do not fit.
 
         References
         ----------
@@ -307,6 +284,10 @@ class Hessian:
         """
         indices = component_indices(components, self.n_features)
         rows = self._rows(X, groups)
+        sizes = [len(features) for features in indices]
+        # a triangle for each component, and the columns of L⁻¹ that one is made from
+        need = 8 * (sum(size**2 for size in sizes) + self.n_features * max(sizes, default=0))
+        memory.require(need, f"factors of {len(sizes)} components", "ask for fewer components at a time")
         return _reciprocal(self._core.component_variance(rows.values, indices, rows.groups, reduction))
 
     def prediction_covariance(self, X: ArrayLike | Rows, Y: ArrayLike | Rows | None = None) -> NDArray[np.float64]:
@@ -352,56 +333,3 @@ def _reciprocal(variance: NDArray[np.float64]) -> NDArray[np.float64]:
     """R = 1/v; inf where v is 0."""
     with np.errstate(divide="ignore"):
         return np.reciprocal(variance, out=variance)
-
-
-def component_indices(components: Any, n_features: int) -> list[NDArray[np.int64]]:
-    """Components in any of their forms as arrays of feature indices. The core checks ranges and repeats."""
-    if not isinstance(components, np.ndarray) or components.dtype == object:
-        try:
-            components = list(components)
-        except TypeError:
-            text = f"components is {components!r}: expected index arrays, slices, masks or block sizes"
-            raise TypeError(text) from None
-    array = np.asarray(components) if _are_sizes(components) else None
-    if array is not None:
-        return _blocks(array, n_features)
-    return [_indices(entry, i, n_features) for i, entry in enumerate(components)]
-
-
-def _are_sizes(components: Any) -> bool:
-    if isinstance(components, np.ndarray):
-        return components.ndim == 1
-    scalars = (int, np.integer)
-    return bool(
-        isinstance(components, (list, tuple)) and components and all(isinstance(c, scalars) for c in components)
-    )
-
-
-def _blocks(sizes: NDArray[Any], n_features: int) -> list[NDArray[np.int64]]:
-    """Consecutive blocks of these sizes."""
-    if sizes.dtype.kind not in "iu":
-        raise TypeError(f"block sizes have dtype {sizes.dtype}: expected integers")
-    if (sizes < 1).any():
-        component = int(np.argmax(sizes < 1))
-        raise ValueError(
-            f"component {component} has block size {sizes[component]}: each must have at least one feature"
-        )
-    if sizes.sum() != n_features:
-        raise ValueError(f"block sizes sum to {sizes.sum()}, but there are {n_features} features")
-    return np.split(np.arange(n_features), np.cumsum(sizes)[:-1])
-
-
-def _indices(entry: Any, component: int, n_features: int) -> NDArray[np.int64]:
-    """One component as indices."""
-    if isinstance(entry, slice):
-        return np.arange(n_features)[entry]
-    array = np.asarray(entry)
-    if array.ndim != 1:
-        raise TypeError(f"component {component} is {entry!r}: expected an index array, a slice or a boolean mask")
-    if array.dtype == bool:
-        if len(array) != n_features:
-            raise ValueError(f"the mask of component {component} has {len(array)} entries for {n_features} features")
-        return np.flatnonzero(array)
-    if array.dtype.kind not in "iu" and array.size:
-        raise TypeError(f"component {component} has dtype {array.dtype}: expected integer indices or a boolean mask")
-    return array.astype(np.int64)

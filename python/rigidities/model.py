@@ -25,18 +25,16 @@ from rigidities.rows import reduce_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from os import PathLike
 
     from numpy.typing import NDArray
 
     from rigidities.interop.featomic import Soap
 
-_KIND = "model"
 _HESSIAN = "hessian."
 
 
 @dataclass(frozen=True, eq=False)
-class LinearModel:
+class LinearModel(files.Stored):
     """A linear model of SOAP features, the Hessian of the loss that it was fitted by, and the scale of its variances.
 
     Made by `LinearModel.fit`, or read from a file by `LinearModel.load`.
@@ -71,6 +69,8 @@ class LinearModel:
     training: dict[str, Errors]
     left_out: dict[str, Errors]
     versions: dict[str, str] = field(default_factory=dict)
+
+    _kind = "model"
 
     @classmethod
     def fit(
@@ -256,21 +256,9 @@ class LinearModel:
                     f"{known} only"
                 )
 
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write the model to a file (safetensors, no pickle).
-
-        Parameters
-        ----------
-        path : path-like
-            Replaced if it exists; 4p² bytes.
-
-        Raises
-        ------
-        OSError
-            If the file cannot be written.
-        """
-        state = {f"{_HESSIAN}{name}": value for name, value in self.hessian.__getstate__().items()}
-        state |= {
+    def __getstate__(self) -> dict[str, Any]:
+        parts = {f"{_HESSIAN}{name}": value for name, value in self.hessian.__getstate__().items()}
+        return parts | {
             "coef": self.coef,
             "soap": _soap_state(self.soap),
             "loss": {name: asdict(term) for name, term in self.loss.terms.items()},
@@ -280,46 +268,37 @@ class LinearModel:
             "left_out": {name: asdict(errors) for name, errors in self.left_out.items()},
             "versions": self.versions,
         }
-        files.save(path, _KIND, state)
 
-    @classmethod
-    def load(cls, path: str | PathLike[str]) -> LinearModel:
-        """Read what `save` wrote: it predicts the same bits, with the same versions of featomic and NumPy.
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in _fields_of(state).items():
+            object.__setattr__(self, name, value)  # a frozen dataclass can set its fields in no other way
 
-        Raises
-        ------
-        ValueError
-            If the file is damaged or holds something else.
-        OSError
-            If it cannot be read.
-        """
-        return files.restore(path, _KIND, cls._of_state, files.load(path, _KIND))  # type: ignore[no-any-return]
 
-    @classmethod
-    def _of_state(cls, state: dict[str, Any]) -> LinearModel:
-        parts = {name.removeprefix(_HESSIAN): value for name, value in state.items() if name.startswith(_HESSIAN)}
-        hessian = Hessian.__new__(Hessian)
-        hessian.__setstate__(parts)
-        soap, coef, baseline = _soap_of_state(state["soap"]), state["coef"], state["baseline"]
-        if coef.shape != (soap.n_features,) or hessian.n_features != soap.n_features:
-            raise ValueError(
-                f"{coef.shape} weights and a Hessian of {hessian.n_features} features, but the descriptor has "
-                f"{soap.n_features}"
-            )
-        coef.flags.writeable = False
-        if baseline is not None:
-            baseline = Baseline(dict(zip(baseline["species"], baseline["energies"], strict=True)))
-        return cls(
-            soap,
-            Loss(**{name: Term(**term) for name, term in state["loss"].items()}),
-            baseline,
-            hessian,
-            coef,
-            state["scales"],
-            {name: Errors(**errors) for name, errors in state["training"].items()},
-            {name: Errors(**errors) for name, errors in state["left_out"].items()},
-            state["versions"],
+def _fields_of(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a `LinearModel` with this state."""
+    parts = {name.removeprefix(_HESSIAN): value for name, value in state.items() if name.startswith(_HESSIAN)}
+    hessian = Hessian.__new__(Hessian)
+    hessian.__setstate__(parts)
+    soap, coef, baseline = _soap_of_state(state["soap"]), state["coef"], state["baseline"]
+    if coef.shape != (soap.n_features,) or hessian.n_features != soap.n_features:
+        raise ValueError(
+            f"{coef.shape} weights and a Hessian of {hessian.n_features} features, but the descriptor has "
+            f"{soap.n_features}"
         )
+    coef.flags.writeable = False
+    if baseline is not None:
+        baseline = Baseline(dict(zip(baseline["species"], baseline["energies"], strict=True)))
+    return {
+        "soap": soap,
+        "loss": Loss(**{name: Term(**term) for name, term in state["loss"].items()}),
+        "baseline": baseline,
+        "hessian": hessian,
+        "coef": coef,
+        "scales": state["scales"],
+        "training": {name: Errors(**errors) for name, errors in state["training"].items()},
+        "left_out": {name: Errors(**errors) for name, errors in state["left_out"].items()},
+        "versions": state["versions"],
+    }
 
 
 def _judged(loss: Loss, names: Iterable[str]) -> Loss:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rigidities.components import component_indices
 from rigidities.covariance import Covariance
 from rigidities.exceptions import IllConditionedWarning, NotPositiveDefiniteError
-from rigidities.hessian import Hessian, component_indices
+from rigidities.hessian import Hessian
 from rigidities.rows import as_array, reduce_rows
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ type Outcome = std::result::Result<(), Pivot>;
 pub(crate) fn factorize(mut a: MatMut<'_, f64>, run: &Execution) -> Result<Outcome> {
     let p = a.nrows();
     let width = p.saturating_sub(BLOCK).max(1);
-    let (mut panel, mut next) = (Slab::zeros(BLOCK, width)?, Slab::zeros(BLOCK, width)?);
+    let (mut panel, mut next) = (Slab::unset(BLOCK, width)?, Slab::unset(BLOCK, width)?);
     let first = finish_panel(a.as_mut().subcols_mut(0, BLOCK.min(p)), &mut panel, run);
     if let Err(pivot) = first {
         return Ok(Err(pivot));

@@ -111,7 +111,7 @@ impl Hessian {
         } else {
             components.0.iter().map(|c| self.way(c, n_targets, run)).collect::<Result<Vec<_>>>()?
         };
-        let memory = |n| Ok(Strip { rows: Panel::zeros(n, p)?, gathered: Panel::zeros(n, p)? });
+        let memory = |n| Ok(Strip { rows: Panel::unset(n, p)?, gathered: Panel::unset(n, p)? });
         let strips = by_strips(n_targets, run, memory, |strip: &mut Strip, targets, run| {
             let n = targets.len();
             rows.reduce_into(targets, |_| 1.0, vec![(0, strip.rows.strip_mut(0..n))], run)?;
@@ -163,7 +163,7 @@ impl Hessian {
         let mut memory = MemBuffer::new(scratch);
         let (a, q) = (m.columns_mut(size), householder.columns_mut(size));
         qr_in_place(a, q, Par::Seq, MemStack::new(&mut memory), Default::default());
-        let mut factor = Panel::zeros(size, size)?;
+        let mut factor = Panel::unset(size, size)?;
         factor.columns_mut(size).copy_from(m.columns(size).subrows(0, size));
         Ok(factor)
     }

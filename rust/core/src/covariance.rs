@@ -298,7 +298,7 @@ impl Covariance {
     /// The lower triangle of C, rows that wait included, in an array of its own.
     fn lower_copy(&self, run: &Execution) -> Result<Square> {
         let sums = self.sums()?;
-        let mut copy = Square::zeros(self.n_features)?;
+        let mut copy = Square::unset(self.n_features)?;
         copy.for_each_lower_column(run, |j, column| column.copy_from_slice(sums.lower_column(j)));
         self.stage.add_gram(copy.as_mut(), run);
         run.check()?;

@@ -140,7 +140,7 @@ impl Hessian {
             return Ok(single);
         }
         let p = self.n_features();
-        let mut single = Panel::zeros(p, p)?;
+        let mut single = Panel::unset(p, p)?;
         single.for_each_row(0..p, run, |j, column| {
             let lower = self.factor.lower_column(j);
             column[j..].iter_mut().zip(lower).for_each(|(out, &x)| *out = x as f32);
@@ -151,7 +151,7 @@ impl Hessian {
     /// L⁻¹g of every target row g.
     fn whitened<T: Element>(&self, rows: &RowBlock<'_, T>, run: &Execution) -> Result<Panel> {
         let n = rows.n_targets();
-        let mut whitened = Panel::zeros(n, self.n_features())?;
+        let mut whitened = Panel::unset(n, self.n_features())?;
         for start in (0..n).step_by(SOLVE_ROWS) {
             run.check()?;
             let targets = start..(start + SOLVE_ROWS).min(n);
@@ -186,7 +186,7 @@ impl Hessian {
         let z = whitened.columns(n);
         let mut joint = zeros(n * m)?;
         let mut out = MatMut::from_row_major_slice_mut(&mut joint, n, m);
-        let mut block = Panel::zeros(SOLVE_ROWS.min(m), self.n_features())?;
+        let mut block = Panel::unset(SOLVE_ROWS.min(m), self.n_features())?;
         for start in (0..m).step_by(SOLVE_ROWS) {
             let targets = start..(start + SOLVE_ROWS).min(m);
             let n = targets.len();
@@ -201,7 +201,7 @@ impl Hessian {
 
 /// ‖L⁻¹g‖² of each target row g.
 fn norms_by_strips<T: Element, U: Real>(rows: &RowBlock<'_, T>, l: MatRef<'_, U>, run: &Execution) -> Result<Vec<f64>> {
-    let memory = |n| Panel::zeros(n, rows.n_features());
+    let memory = |n| Panel::unset(n, rows.n_features());
     let strips = by_strips(rows.n_targets(), run, memory, |strip: &mut Panel<U>, targets, run| {
         let n = targets.len();
         rows.reduce_into(targets, |_| 1.0, vec![(0, strip.strip_mut(0..n))], run)?;

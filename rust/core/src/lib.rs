@@ -11,7 +11,7 @@
 //! |---|---|---|
 //! | rows at the door | `rows` | strided f32/f64 rows, groups, weights, targets → what forms which target |
 //! | reduction | `reduce` | those → reduced, weighted rows, a small block at a time |
-//! | memory | `panel`, `slab` | rows on cache lines: blocks of feature rows, square arrays; the same in strips, to be multiplied |
+//! | memory | `pages`, `panel`, `slab` | rows on cache lines: blocks of feature rows, square arrays; the same in strips, to be multiplied |
 //! | kernels | `tiles` | products and solves in tiles, side by side, the same bits on any number of threads |
 //! | waiting room | `stage` | reduced rows in any number → blocks of one size |
 //! | sums over the data | `covariance` | blocks of rows → C, b = Σ w f yᵀ, Σ w y², n, Σ ln w |
@@ -30,6 +30,7 @@ mod covariance;
 mod error;
 mod execution;
 mod hessian;
+mod pages;
 mod panel;
 mod penalty;
 mod prefetch;

@@ -7,11 +7,11 @@
 use std::ops::Range;
 
 use faer::{MatMut, MatRef};
-use memmap2::MmapMut;
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::execution::Execution;
+use crate::pages::Pages;
 use crate::real::Real;
 
 /// Bytes of a cache line.
@@ -20,20 +20,16 @@ const LINE: usize = 64;
 /// A stride of a multiple of so many cache lines is moved by one: columns 2048 bytes apart fall into few sets of a cache.
 const ALIASING_LINES: usize = 4;
 
-/// Bytes from which memory is asked of the system in huge pages. Touching a page for the first time costs some microseconds (3.5 on a
-/// virtual machine: 7 ms for the 8 MB of p = 1024, as long as the factorisation takes), and 2 MB pages need 512 times fewer of them.
-const HUGE: usize = 1 << 20;
-
-/// Size of a huge page: a smaller mapping gets none.
-const HUGE_PAGE: usize = 2 << 20;
+/// Bytes from which memory comes in pages of the system's instead of from the allocator.
+const LARGE: usize = 1 << 20;
 
 enum Memory<T> {
     /// With the offset of the first number that lies on a cache line.
     Heap(Vec<T>, usize),
-    Pages(MmapMut),
+    Pages(Pages),
 }
 
-/// Zeros, until written.
+/// Rows of equal width.
 pub(crate) struct Panel<T = f64> {
     memory: Memory<T>,
     n_rows: usize,
@@ -42,13 +38,23 @@ pub(crate) struct Panel<T = f64> {
 }
 
 impl<T: Real> Panel<T> {
+    /// All zeros.
     pub fn zeros(n_rows: usize, width: usize) -> Result<Self> {
+        let mut panel = Self::unset(n_rows, width)?;
+        if let Memory::Pages(pages) = &mut panel.memory {
+            pages.clear();
+        }
+        Ok(panel)
+    }
+
+    /// Numbers of no meaning, to be written before they are read.
+    pub fn unset(n_rows: usize, width: usize) -> Result<Self> {
         let numbers = LINE / size_of::<T>();
         let lines = width.div_ceil(numbers).max(1);
         let stride = numbers * (lines + usize::from(lines.is_multiple_of(ALIASING_LINES)));
         let len = n_rows.checked_mul(stride).ok_or(Error::OutOfMemory { bytes: usize::MAX })?;
         let bytes = len.saturating_mul(size_of::<T>());
-        let memory = if bytes < HUGE { heap(len) } else { pages(bytes) };
+        let memory = if bytes < LARGE { heap(len) } else { Pages::take(bytes).map(Memory::Pages) };
         Ok(Self { memory: memory.ok_or(Error::OutOfMemory { bytes })?, n_rows, width, stride })
     }
 
@@ -59,7 +65,7 @@ impl<T: Real> Panel<T> {
     fn values(&self) -> &[T] {
         match &self.memory {
             Memory::Heap(values, start) => &values[*start..*start + self.n_rows * self.stride],
-            Memory::Pages(map) => &bytemuck::cast_slice(map)[..self.n_rows * self.stride],
+            Memory::Pages(pages) => &bytemuck::cast_slice(pages.bytes())[..self.n_rows * self.stride],
         }
     }
 
@@ -67,7 +73,7 @@ impl<T: Real> Panel<T> {
         let len = self.n_rows * self.stride;
         match &mut self.memory {
             Memory::Heap(values, start) => &mut values[*start..*start + len],
-            Memory::Pages(map) => &mut bytemuck::cast_slice_mut(map)[..len],
+            Memory::Pages(pages) => &mut bytemuck::cast_slice_mut(pages.bytes_mut())[..len],
         }
     }
 
@@ -130,7 +136,7 @@ impl<T: Real> Panel<T> {
 
     /// A copy, where memory allows.
     pub fn try_clone(&self) -> Result<Self> {
-        let mut copy = Self::zeros(self.n_rows, self.width)?;
+        let mut copy = Self::unset(self.n_rows, self.width)?;
         copy.values_mut().copy_from_slice(self.values());
         Ok(copy)
     }
@@ -177,14 +183,6 @@ fn heap<T: Real>(len: usize) -> Option<Memory<T>> {
     let values = vec![T::zeroed(); len + numbers];
     let offset = values.as_ptr().align_offset(LINE);
     Some(Memory::Heap(values, if offset < numbers { offset } else { 0 }))
-}
-
-/// Zeroed pages of the system's, which start on a page and so on a cache line.
-fn pages<T>(bytes: usize) -> Option<Memory<T>> {
-    let map = MmapMut::map_anon(bytes.checked_next_multiple_of(HUGE_PAGE)?).ok()?;
-    #[cfg(target_os = "linux")]
-    let _ = map.advise(memmap2::Advice::HugePage); // a hint: where it is not followed the memory is only slower
-    Some(Memory::Pages(map))
 }
 
 #[cfg(test)]

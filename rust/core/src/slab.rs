@@ -25,10 +25,10 @@ pub(crate) struct Slab<T = f64> {
 pub(crate) type Pieces<'a, T> = Vec<(usize, Strip<'a, T>)>;
 
 impl<T: Real> Slab<T> {
-    /// Room for `capacity` rows of `width` columns.
-    pub fn zeros(capacity: usize, width: usize) -> Result<Self> {
+    /// Room for `capacity` rows of `width` columns, to be written before they are read.
+    pub fn unset(capacity: usize, width: usize) -> Result<Self> {
         let n_rows = width.div_ceil(TILE).saturating_mul(capacity);
-        Ok(Self { panel: Panel::zeros(n_rows, width.min(TILE))?, capacity, width })
+        Ok(Self { panel: Panel::unset(n_rows, width.min(TILE))?, capacity, width })
     }
 
     /// Columns of strip `s`.
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn strips_hold_the_rows() -> Result<()> {
         for width in [1, 191, 192, 193, 500] {
-            let mut slab = Slab::<f64>::zeros(5, width)?;
+            let mut slab = Slab::<f64>::unset(5, width)?;
             for (column, mut piece) in slab.pieces_mut(1..4) {
                 piece.rows_mut().enumerate().for_each(|(i, row)| {
                     row.iter_mut().enumerate().for_each(|(j, x)| *x = (1000 * (i + 1) + column + j) as f64);

@@ -105,8 +105,8 @@ impl Stage {
         if matches!(self.rows, Rows::None) {
             let n = self.precision.block_rows();
             self.rows = match self.precision {
-                Precision::Double => Rows::Double(Slab::zeros(n, self.width)?),
-                Precision::Single => Rows::Single(Slab::zeros(n, self.width)?),
+                Precision::Double => Rows::Double(Slab::unset(n, self.width)?),
+                Precision::Single => Rows::Single(Slab::unset(n, self.width)?),
             };
         }
         Ok(())

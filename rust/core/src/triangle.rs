@@ -30,6 +30,11 @@ impl Square {
         Ok(Self(Panel::zeros(n, n)?))
     }
 
+    /// n × n numbers of no meaning, to be written before they are read.
+    pub(crate) fn unset(n: usize) -> Result<Self> {
+        Ok(Self(Panel::unset(n, n)?))
+    }
+
     /// A copy, where memory allows.
     pub fn try_clone(&self) -> Result<Self> {
         Ok(Self(self.0.try_clone()?))

@@ -1,0 +1,63 @@
+"""Components of a prediction, in any form that users name them, as arrays of feature indices."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def component_indices(components: Any, n_features: int) -> list[NDArray[np.int64]]:
+    """Components in any of their forms as arrays of feature indices. The core checks ranges and repeats."""
+    if not isinstance(components, np.ndarray) or components.dtype == object:
+        try:
+            components = list(components)
+        except TypeError:
+            text = f"components is {components!r}: expected index arrays, slices, masks or block sizes"
+            raise TypeError(text) from None
+    array = np.asarray(components) if _are_sizes(components) else None
+    if array is not None:
+        return _blocks(array, n_features)
+    return [_indices(entry, i, n_features) for i, entry in enumerate(components)]
+
+
+def _are_sizes(components: Any) -> bool:
+    if isinstance(components, np.ndarray):
+        return components.ndim == 1
+    scalars = (int, np.integer)
+    return bool(
+        isinstance(components, (list, tuple)) and components and all(isinstance(c, scalars) for c in components)
+    )
+
+
+def _blocks(sizes: NDArray[Any], n_features: int) -> list[NDArray[np.int64]]:
+    """Consecutive blocks of these sizes."""
+    if sizes.dtype.kind not in "iu":
+        raise TypeError(f"block sizes have dtype {sizes.dtype}: expected integers")
+    if (sizes < 1).any():
+        component = int(np.argmax(sizes < 1))
+        raise ValueError(
+            f"component {component} has block size {sizes[component]}: each must have at least one feature"
+        )
+    if sizes.sum() != n_features:
+        raise ValueError(f"block sizes sum to {sizes.sum()}, but there are {n_features} features")
+    return np.split(np.arange(n_features), np.cumsum(sizes)[:-1])
+
+
+def _indices(entry: Any, component: int, n_features: int) -> NDArray[np.int64]:
+    """One component as indices."""
+    if isinstance(entry, slice):
+        return np.arange(n_features)[entry]
+    array = np.asarray(entry)
+    if array.ndim != 1:
+        raise TypeError(f"component {component} is {entry!r}: expected an index array, a slice or a boolean mask")
+    if array.dtype == bool:
+        if len(array) != n_features:
+            raise ValueError(f"the mask of component {component} has {len(array)} entries for {n_features} features")
+        return np.flatnonzero(array)
+    if array.dtype.kind not in "iu" and array.size:
+        raise TypeError(f"component {component} has dtype {array.dtype}: expected integer indices or a boolean mask")
+    return array.astype(np.int64)
