@@ -1,4 +1,4 @@
-"""The command line: `rigidities report` and `rigidities demo`.
+"""The command line: `rigidities report` and `rigidities demo`; `fit` and `score` are in `cli_fit`.
 
 What enters: names of files, and options. What leaves: files, a table on the terminal, an exit code. What cannot be used
 is said in one line on stderr, with exit code 2; Ctrl-C ends with 130; anything else that goes wrong is a bug and shows
@@ -7,25 +7,32 @@ its traceback. Nothing heavy is imported before it is needed: `rigidities --help
 
 from __future__ import annotations
 
-import json
-import math
-import os
 import sys
-import textwrap
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
 
-from rigidities import __version__, set_num_threads
+from rigidities import __version__
+from rigidities.cli_fit import fit, score
 from rigidities.demo import choose_regularizer, compare, comparison, load_parts, premise, write_demo
+from rigidities.options import (
+    BodyOrders,
+    Cutoff,
+    Hyperparameters,
+    Progress,
+    Threads,
+    descriptor,
+    one_line_errors,
+    require,
+    set_threads,
+)
+from rigidities.options import regularizer as as_regularizer
 from rigidities.plot import fit_map, write
-from rigidities.report import PR_IS, QUANTILES, Report, by_class, describe, make_directory, make_report
-from rigidities.sources import InputError, Source, Structures, read_sources, require_file
+from rigidities.report import PR_IS, Report, by_class, describe, make_directory, make_report
+from rigidities.sources import Source, Structures, read_sources
+from rigidities.tables import fact_lines, quantile_head, quantile_row
 
 app = typer.Typer(
     name="rigidities",
@@ -57,27 +64,7 @@ def options(
     """Take the options that go before a command."""
 
 
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    try:
-        yield
-    except InputError as error:
-        typer.echo(f"rigidities: error: {error}", err=True)
-        raise typer.Exit(2) from None
-
-
-def _require(*modules: str) -> None:
-    missing = [module for module in modules if find_spec(module) is None]
-    if missing:
-        raise InputError(f'{", ".join(missing)} not found: pip install "rigidities[atoms,plot]"')
-
-
 # Commands ---------------------------------------------------------------------------------------------------
-
-Threads = Annotated[int | None, typer.Option(min=1, help="Threads to compute with; all by default.")]
-Progress = Annotated[
-    bool | None, typer.Option("--progress/--no-progress", help="Show progress; by default on a terminal only.")
-]
 
 
 @app.command()
@@ -91,11 +78,9 @@ def report(
     reduction: Annotated[
         Literal["mean", "sum"], typer.Option(help="Targets are energies per atom (mean) or total (sum).")
     ] = "mean",
-    cutoff: Annotated[float | None, typer.Option(help="Radius of the SOAP neighbourhood in Å; 5 by default.")] = None,
-    body_orders: Annotated[str, typer.Option(help="2, 3 or 2,3: radial spectrum, power spectrum, both.")] = "3",
-    hyperparameters: Annotated[
-        Path | None, typer.Option(help="JSON file of featomic's hyper-parameters, in place of --cutoff.")
-    ] = None,
+    cutoff: Cutoff = None,
+    body_orders: BodyOrders = "3",
+    hyperparameters: Hyperparameters = None,
     group_key: Annotated[
         str | None, typer.Option(help="Name in info of a structure's kind; by default group, or config_type.")
     ] = None,
@@ -112,14 +97,14 @@ def report(
     lpr_map.png and viewer.json.gz (for https://chemiscope.org; not from features). Files that exist are replaced.
     The map shows the principal components of training and test atoms together, at most 3000 of each.
     """
-    with _one_line_errors():
+    with one_line_errors():
         from_features = train.endswith(".npz") and test.endswith(".npz")
-        _require(*[] if from_features else ["ase", "featomic", "chemiscope"], "matplotlib")
-        _set_threads(threads)
-        value = _regularizer(regularizer)
-        descriptor = _descriptor(cutoff, body_orders, hyperparameters)
+        require(*[] if from_features else ["ase", "featomic", "chemiscope"], "matplotlib")
+        set_threads(threads)
+        value = as_regularizer(regularizer, "auto")
+        settings = descriptor(cutoff, body_orders, hyperparameters)
         directory = make_directory(output)
-        sources = read_sources(train, test, descriptor, sys.stderr.isatty() if progress is None else progress)
+        sources = read_sources(train, test, settings, sys.stderr.isatty() if progress is None else progress)
         atom_map = fit_map(*sources)
         made = make_report(*sources, regularizer=value, reduction=reduction, group_key=group_key, atom_map=atom_map)
         for warning in made.warnings:
@@ -138,9 +123,9 @@ def demo(
     The structures come with the package: half of each kind for training, half for testing.
     Writes the reports of both models, and maps.
     """
-    with _one_line_errors():
-        _require("ase", "featomic", "matplotlib", "chemiscope")
-        _set_threads(threads)
+    with one_line_errors():
+        require("ase", "featomic", "matplotlib", "chemiscope")
+        set_threads(threads)
         directory = make_directory(output)
         before, after, test = load_parts()
         regularizer, error = choose_regularizer(before)
@@ -152,45 +137,9 @@ def demo(
         typer.echo(f"\nMaps and both reports are in {directory}; open a viewer.json.gz on https://chemiscope.org")
 
 
-# Options ----------------------------------------------------------------------------------------------------
-
-
-def _set_threads(threads: int | None) -> None:
-    if threads is not None:
-        set_num_threads(threads)
-        os.environ["RAYON_NUM_THREADS"] = str(threads)  # featomic's, read when it starts
-
-
-def _regularizer(text: str) -> float | Literal["auto"]:
-    if text == "auto":
-        return "auto"
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value >= 0):
-        raise InputError(f"--regularizer {text}: expected a number from 0, or auto")
-    return value
-
-
-def _descriptor(cutoff: float | None, body_orders: str, hyperparameters: Path | None) -> dict[str, Any]:
-    """Return the settings of `Soap` that were given."""
-    try:
-        settings: dict[str, Any] = {"body_orders": [int(order) for order in body_orders.split(",")]}
-    except ValueError:
-        raise InputError(f"--body-orders {body_orders}: expected 2, 3 or 2,3") from None
-    if hyperparameters is None:
-        return settings if cutoff is None else settings | {"cutoff": cutoff}
-    if cutoff is not None:
-        raise InputError(f"--cutoff and --hyperparameters {hyperparameters}: give one, both set the cutoff")
-    require_file(str(hyperparameters))
-    try:
-        content = json.loads(hyperparameters.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{hyperparameters}: is no JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{hyperparameters}: expected a JSON object with cutoff, density and basis")
-    return settings | {"hyperparameters": content}
+# The commands of a fitted model, told in a file of their own.
+app.command()(fit)
+app.command("score")(score)
 
 
 # Tables -----------------------------------------------------------------------------------------------------
@@ -202,15 +151,15 @@ TABLE_ROWS = 30
 def table(report: Report) -> str:
     """Return the report as text of at most 100 columns."""
     scores = report.scores
-    lines = [*_heading(report), "", _head("LPR", "atoms"), _row("all", describe(scores.lpr))]
+    lines = [*_heading(report), "", quantile_head("LPR", "atoms"), quantile_row("all", describe(scores.lpr))]
     for name, labels in report.classes.items():
         lines += [name, *_rows(by_class(scores.lpr, labels))]
-    lines += ["", _head(f"PR {PR_IS[report.reduction]}", "number"), _row("all", describe(scores.pr))]
+    lines += ["", quantile_head(f"PR {PR_IS[report.reduction]}", "number"), quantile_row("all", describe(scores.pr))]
     if report.kinds is not None:
         lines += _rows(by_class(scores.pr, report.kinds))
     for head, names, columns in (("LCPR", report.body_orders, scores.lcpr), ("CPR", report.components, scores.cpr)):
         parts = {name: describe(column) for name, column in zip(names, columns.T, strict=True)}
-        lines += ["", _head(head, "number"), *_rows(parts)] if parts else []
+        lines += ["", quantile_head(head, "number"), *_rows(parts)] if parts else []
     return "\n".join([*lines, "", *_least_rigid(report)])
 
 
@@ -226,27 +175,15 @@ def _heading(report: Report) -> list[str]:
     if isinstance(test, Structures):
         orders = ", ".join(map(str, test.soap.body_orders))
         facts["features"] = f"{test.n_features} of SOAP: cutoff {test.soap.cutoff:g} Å, body orders {orders}"
-    return [
-        line
-        for name, fact in facts.items()
-        for line in textwrap.wrap(f"{name:14}{fact}", 100, subsequent_indent=" " * 14)
-    ]
+    return fact_lines(facts)
 
 
 def _size(source: Source) -> str:
     return f"{source.name}: {len(source.sizes):,} structures, {source.sizes.sum():,} atoms"
 
 
-def _head(name: str, counted: str) -> str:
-    return f"{name:26}{counted:>7}" + "".join(f"{quantile:>9}" for quantile in QUANTILES)
-
-
-def _row(name: str, description: dict[str, float]) -> str:
-    return f"{name:26.26}{description['n']:>7}" + "".join(f"{description[q]:>9.2g}" for q in QUANTILES)
-
-
 def _rows(descriptions: dict[str, dict[str, float]]) -> list[str]:
-    rows = [_row(f"  {name}", description) for name, description in descriptions.items()]
+    rows = [quantile_row(f"  {name}", description) for name, description in descriptions.items()]
     rest = len(rows) - TABLE_ROWS
     return rows if rest <= 0 else [*rows[:TABLE_ROWS], f"  and {rest} more: see summary.json"]
 

@@ -16,13 +16,13 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from io import StringIO
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from rigidities.covariance import Covariance
 from rigidities.exceptions import IllConditionedWarning
+from rigidities.extxyz import write_annotated
 from rigidities.sources import (
     BOND_STRETCH,
     Features,
@@ -38,7 +38,6 @@ from rigidities.sources import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ase import Atoms
     from numpy.typing import NDArray
 
     from rigidities.hessian import Hessian
@@ -292,41 +291,13 @@ def write_xyz(report: Report, path: Path) -> None:
 
     Components stand in arrays ``lcpr_<name>`` and info ``cpr_<name>``.
     """
-    import ase.io
-
-    frames = _annotated(report)
-    buffer = StringIO()
-    ase.io.write(buffer, frames, format="extxyz")
-    text = buffer.getvalue()
-    for name in _arrays(report):
-        text = text.replace(f":{name}:S:1", f":{name}:R:1")
-    path.write_text(text, encoding="utf-8")
-
-
-def _arrays(report: Report) -> dict[str, NDArray[np.float64]]:
-    lcpr = {f"lcpr_{name}": column for name, column in zip(report.body_orders, report.scores.lcpr.T, strict=True)}
-    return {"lpr": report.scores.lpr} | lcpr
-
-
-def _annotated(report: Report) -> list[Atoms]:
-    """Return copies of the test structures that carry their rigidities.
-
-    Atoms' numbers are there as text: ASE writes eight decimals of a float, and a rigidity of 1e-9 has none in them.
-    """
     assert isinstance(report.test, Structures)
-    scores, stops = report.scores, np.cumsum(report.test.sizes)
-    texts = {name: np.array([f"{x:24.17g}" for x in column], dtype=object) for name, column in _arrays(report).items()}
-    frames: list[Any] = list(report.test.frames)
-    annotated = []
-    for index, frame in enumerate(frames):
-        copy = frame.copy()
-        copy.calc = frame.calc
-        copy.info["pr"] = float(scores.pr[index])
-        copy.info |= {f"cpr_{n}": float(x) for n, x in zip(report.components, scores.cpr[index], strict=True)}
-        for name, column in texts.items():
-            copy.arrays[name] = column[stops[index] - len(frame) : stops[index]]
-        annotated.append(copy)
-    return annotated
+    scores = report.scores
+    info = {"pr": scores.pr}
+    info |= {f"cpr_{name}": column for name, column in zip(report.components, scores.cpr.T, strict=True)}
+    arrays = {"lpr": scores.lpr}
+    arrays |= {f"lcpr_{name}": column for name, column in zip(report.body_orders, scores.lcpr.T, strict=True)}
+    write_annotated(report.test.frames, path, info, arrays)
 
 
 def _packages(report: Report) -> list[str]:

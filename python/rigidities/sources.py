@@ -151,13 +151,24 @@ def read_sources(train: str, test: str, descriptor: dict[str, Any], progress: bo
         features = read_features(train), read_features(test)
         _require_columns(*features)
         return features
-    known, asked = read_structures(train), read_structures(test)
-    species = sorted({number for frame in known for number in frame.numbers.tolist()})
+    known = read_training(train, descriptor, progress)
+    return known, read_test(test, known)
+
+
+def read_training(path: str, descriptor: dict[str, Any], progress: bool = False) -> Structures:
+    """Read structures, and describe them by SOAP features of their species."""
+    frames = read_structures(path)
+    species = sorted({number for frame in frames for number in frame.numbers.tolist()})
     if not species:
-        raise InputError(f"{train}: its structures have no atoms")
-    _require_species(test, asked, train, species)
-    soap = _soap(species, descriptor)
-    return Structures(train, known, soap, progress), Structures(test, asked, soap, progress)
+        raise InputError(f"{path}: its structures have no atoms")
+    return Structures(path, frames, _soap(species, descriptor), progress)
+
+
+def read_test(path: str, train: Structures) -> Structures:
+    """Read structures of no other species than those of a training set, and describe them likewise."""
+    frames = read_structures(path)
+    _require_species(path, frames, train.name, train.soap.species)
+    return Structures(path, frames, train.soap, train.progress)
 
 
 def _soap(species: Sequence[int], descriptor: dict[str, Any]) -> Soap:

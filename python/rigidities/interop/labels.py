@@ -47,6 +47,20 @@ class Labels:
 
 def read_labels(structures: Iterable[Any], loss: Loss) -> dict[str, Labels]:
     """Read the targets of each term of the loss, and refuse what is missing without leave."""
+    labels, absent = _collect(structures, loss)
+    for name, term in loss.terms.items():
+        _check_present(name, term, absent[name], labels[name])
+    return labels
+
+
+def labels_there(structures: Iterable[Any], loss: Loss) -> dict[str, Labels]:
+    """Read the targets of those terms of the loss that any structure has."""
+    labels, absent = _collect(structures, loss)
+    return {name: entry for name, entry in labels.items() if len(absent[name]) < len(entry.values)}
+
+
+def _collect(structures: Iterable[Any], loss: Loss) -> tuple[dict[str, Labels], dict[str, list[int]]]:
+    """Return targets and weights by term, and the numbers of the structures without."""
     labels = {name: Labels([], []) for name in loss.terms}
     absent: dict[str, list[int]] = {name: [] for name in loss.terms}
     for index, atoms in enumerate(structures):
@@ -64,9 +78,7 @@ def read_labels(structures: Iterable[Any], loss: Loss) -> dict[str, Labels]:
                 _weigh(weights, atoms, name, term, index)
             labels[name].values.append(values)
             labels[name].weights.append(weights)
-    for name, term in loss.terms.items():
-        _check_present(name, term, absent[name], labels[name])
-    return labels
+    return labels, absent
 
 
 def _check_present(name: str, term: Term, absent: Sequence[int], labels: Labels) -> None:

@@ -1,0 +1,230 @@
+"""The command line's `rigidities fit` and `rigidities score`: a linear model from structures, and what it predicts.
+
+What enters: names of files, and options. What leaves: files, tables on the terminal. Everything is computed in
+`fitting` and `model`, and told in `fitting_report`.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from rigidities.loss import Loss, Term
+from rigidities.options import (
+    BodyOrders,
+    Cutoff,
+    Hyperparameters,
+    Progress,
+    Threads,
+    descriptor,
+    one_line_errors,
+    require,
+    set_threads,
+)
+from rigidities.options import regularizer as as_regularizer
+from rigidities.report import make_directory
+from rigidities.sources import InputError, blame, read_structures, read_test, read_training
+
+IN_OPTIONS = {
+    'pass Term(missing="skip")': "pass --missing skip",
+    "pass energy=None": "pass --energy-weight 0",
+    "pass forces=None": "pass --forces-weight 0",
+    "pass virial=None": "pass --virial-weight 0",
+}
+"""What messages advise, in the words of the command line."""
+
+
+def fit(
+    train: Annotated[str, typer.Argument(help="Structures with energies, forces or stresses.", metavar="TRAIN")],
+    test: Annotated[str | None, typer.Argument(help="Structures to take errors of.", metavar="[TEST]")] = None,
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", help="File of the model, e.g. model.safetensors.")],
+    energy_weight: Annotated[float, typer.Option(min=0, help="Weight of energies; 0 leaves them out.")] = 100.0,
+    forces_weight: Annotated[float, typer.Option(min=0, help="Weight of force components; 0 leaves them out.")] = 1.0,
+    virial_weight: Annotated[float, typer.Option(min=0, help="Weight of virials; 0 leaves them out.")] = 0.0,
+    per_atom: Annotated[bool, typer.Option("--per-atom/--total", help="Of what energies and virials are.")] = True,
+    energy_huber: Annotated[float | None, typer.Option(help="Huber's threshold in eV (per atom).")] = None,
+    forces_huber: Annotated[float | None, typer.Option(help="Huber's threshold in eV/Å.")] = None,
+    virial_huber: Annotated[float | None, typer.Option(help="Huber's threshold in eV (per atom).")] = None,
+    energy_key: Annotated[str | None, typer.Option(help="Name of energies in info, if not the calculator's.")] = None,
+    forces_key: Annotated[str | None, typer.Option(help="Name of forces in arrays, likewise.")] = None,
+    virial_key: Annotated[str | None, typer.Option(help="Name of virials in info (eV), likewise.")] = None,
+    missing: Annotated[
+        Literal["refuse", "skip"], typer.Option(help="What happens to structures without a target.")
+    ] = "refuse",
+    baseline: Annotated[
+        str | None, typer.Option(help="Energies of the species: fit (default), none, or e.g. Si=-5.4,O=-3.1.")
+    ] = None,
+    regularizer: Annotated[
+        str, typer.Option(help="λ ≥ 0; auto or evidence, gcv, loo: the best by that criterion.")
+    ] = "auto",
+    cutoff: Cutoff = None,
+    body_orders: BodyOrders = "3",
+    hyperparameters: Hyperparameters = None,
+    plot: Annotated[bool, typer.Option("--plot/--no-plot", help="Draw the criteria for λ beside the model.")] = True,
+    threads: Threads = None,
+    progress: Progress = None,
+) -> None:
+    """Fit a linear model of SOAP features to energies, forces and virials, and keep how far the data hold it.
+
+    TRAIN and TEST are files that ASE reads ("file.xyz@:100" takes a part). The loss is the sum over all targets of
+    weight · error²/2, errors in eV (per atom) and eV/Å: with the weights 100 and 1, 10 meV per atom count as much as
+    100 meV/Å. Virials are −volume · stress.
+
+    Writes the model (no pickle) and, where matplotlib is there, the criteria for λ as .png beside it; files that exist
+    are replaced. Prints the errors of the training set, of fits without the structure in question, and of TEST.
+    """
+    with one_line_errors(), _warnings_as_lines():
+        require("ase", "featomic")
+        set_threads(threads)
+        terms = {
+            "energy": _term(energy_weight, per_atom, energy_huber, missing, energy_key),
+            "forces": _term(forces_weight, False, forces_huber, missing, forces_key),
+            "virial": _term(virial_weight, per_atom, virial_huber, missing, virial_key),
+        }
+        loss = _loss(terms)
+        rule = as_regularizer(regularizer, "auto", "evidence", "gcv", "loo")
+        ground = _baseline(baseline, loss)
+        settings = descriptor(cutoff, body_orders, hyperparameters)
+        _require_place(output)
+        known = read_training(train, settings, _shown(progress))
+        asked = None if test is None else read_test(test, known)
+
+        from rigidities.fitting import fit_model
+        from rigidities.fitting_report import fit_table, regularizer_figure
+
+        options: Any = {"baseline": ground, "regularizer": rule, "progress": known.progress}
+        with _blame(train):
+            fitted = fit_model(known.frames, known.soap, loss, **options)
+        errors = {}
+        if asked is not None:
+            with _blame(asked.name):
+                errors = fitted.model.errors(asked.frames, progress=known.progress)
+        typer.echo(fit_table(fitted, known, asked, errors))
+        written = [output]
+        fitted.model.save(output)
+        if plot and find_spec("matplotlib") is not None:
+            written.append(output.with_suffix(".png"))
+            regularizer_figure(fitted, asked).savefig(written[-1])
+        typer.echo(f"\nWritten: {', '.join(map(str, written))}")
+
+
+def score(
+    model: Annotated[Path, typer.Argument(help="File that `rigidities fit` wrote.", metavar="MODEL")],
+    structures: Annotated[str, typer.Argument(help="Structures to predict.", metavar="STRUCTURES")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File of the predictions, extended XYZ.")],
+    forces: Annotated[bool, typer.Option("--forces/--no-forces", help="Forces are most of the work.")] = True,
+    threads: Threads = None,
+    progress: Progress = None,
+) -> None:
+    """Predict energies and forces of structures, with standard deviations σ and rigidities (PR, LPR).
+
+    STRUCTURES is a file that ASE reads ("file.xyz@:100" takes a part), of species that the model was fitted to.
+
+    Writes them with info predicted_energy, energy_std (eV) and pr, arrays predicted_forces, forces_std (eV/Å) and lpr.
+    σ is that of the model's weights: it has no part for noise of labels, and is scaled so that its mean square is the
+    mean squared error of the training structures, each left out. A file that exists is replaced.
+    """
+    with one_line_errors(), _warnings_as_lines():
+        require("ase", "featomic")
+        set_threads(threads)
+        _require_place(output)
+
+        from rigidities.fitting_report import score_table
+        from rigidities.model import LinearModel
+        from rigidities.predictions import write_xyz
+
+        with blame(str(model)):
+            loaded = _load(LinearModel, model)
+        frames = read_structures(structures)
+        with blame(structures):
+            prediction = loaded.predict(frames, forces=forces, progress=_shown(progress))
+        write_xyz(prediction, frames, output)
+        typer.echo(score_table(loaded, structures, frames, prediction))
+        typer.echo(f"\nWritten: {output}")
+
+
+# What options mean ------------------------------------------------------------------------------------------
+
+
+def _term(weight: float, per_atom: bool, huber: float | None, missing: Any, key: str | None) -> dict[str, Any] | None:
+    if weight == 0:
+        return None
+    return {"weight": weight, "per_atom": per_atom, "huber": huber, "missing": missing, "target": key}
+
+
+def _loss(terms: dict[str, dict[str, Any] | None]) -> Loss:
+    made = {}
+    for name, settings in terms.items():
+        with blame(f"--{name}-weight, --{name}-huber or --{name}-key"):
+            made[name] = None if settings is None else Term(**settings)
+    if not any(made.values()):
+        raise InputError("--energy-weight, --forces-weight and --virial-weight are all 0: there is nothing to fit")
+    return Loss(**made)
+
+
+def _baseline(text: str | None, loss: Loss) -> Any:
+    """Return what `LossRows` takes; by default a fit, where there are energies."""
+    if text in (None, "fit", "none"):
+        return "fit" if text == "fit" or (text is None and loss.energy is not None) else None
+    from rigidities.interop.soap import atomic_number
+
+    energies = {}
+    for entry in str(text).split(","):
+        symbol, _, energy = entry.partition("=")
+        try:
+            energies[atomic_number(symbol.strip())] = float(energy)
+        except ValueError:
+            raise InputError(f"--baseline {text}: expected fit, none, or energies like Si=-5.4,O=-3.1") from None
+    return energies
+
+
+def _require_place(output: Path) -> None:
+    """Refuse, before the work, a file that cannot be written."""
+    make_directory(output.parent)
+    if output.is_dir():
+        raise InputError(f"--output {output}: is a directory, expected the name of a file")
+
+
+def _load(kind: Any, path: Path) -> Any:
+    try:
+        return kind.load(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _shown(progress: bool | None) -> bool:
+    return sys.stderr.isatty() if progress is None else progress
+
+
+@contextmanager
+def _blame(name: str) -> Iterator[None]:
+    """As `blame`, with advice in the words of the command line."""
+    try:
+        with blame(name):
+            yield
+    except InputError as error:
+        text = str(error)
+        for advice, option in IN_OPTIONS.items():
+            text = text.replace(advice, option)
+        raise InputError(text) from error
+
+
+@contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    """Say each warning in one line on stderr, when the work is done."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            yield
+        finally:
+            for warning in caught:
+                if issubclass(warning.category, RuntimeWarning):
+                    typer.echo(f"rigidities: warning: {' '.join(str(warning.message).split())}", err=True)

@@ -1,0 +1,72 @@
+"""Structures with numbers of their own, as extended XYZ.
+
+What enters: structures, numbers of each structure and of each atom. What leaves: a file in which every number of an
+atom has 17 digits, and with it what the structures brought. ASE alone writes eight decimals of a float, and a rigidity
+of 1e-9 has none in them.
+"""
+
+from __future__ import annotations
+
+from io import StringIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from ase import Atoms
+    from numpy.typing import NDArray
+
+
+def write_annotated(
+    frames: Sequence[Atoms],
+    path: Path,
+    info: Mapping[str, NDArray[np.float64]],
+    arrays: Mapping[str, NDArray[np.float64]],
+) -> None:
+    """Write copies of structures that carry numbers of their own beside what they brought.
+
+    Parameters
+    ----------
+    frames : sequence of ase.Atoms
+        Left as they are.
+    path : Path
+        Replaced if it exists.
+    info : mapping of str to ndarray of shape (n_structures,)
+        Numbers of the structures; what they bring under these names is replaced.
+    arrays : mapping of str to ndarray of shape (n_atoms,) or (n_atoms, k)
+        Numbers of the atoms of one structure after the other.
+    """
+    import ase.io
+
+    buffer = StringIO()
+    ase.io.write(buffer, _annotated(frames, info, arrays), format="extxyz")
+    text = buffer.getvalue()
+    for name, values in arrays.items():
+        columns = values[:1].size
+        text = text.replace(f":{name}:S:{columns}", f":{name}:R:{columns}")
+    path.write_text(text, encoding="utf-8")
+
+
+def _annotated(
+    frames: Sequence[Atoms], info: Mapping[str, NDArray[np.float64]], arrays: Mapping[str, NDArray[np.float64]]
+) -> list[Atoms]:
+    """Return the copies. Atoms' numbers are there as text, which ASE writes as it is."""
+    stops = np.cumsum([len(frame) for frame in frames])
+    texts = {name: _texts(values) for name, values in arrays.items()}
+    annotated = []
+    whole: Sequence[Any] = frames
+    for index, frame in enumerate(whole):
+        copy = frame.copy()
+        copy.calc = frame.calc
+        copy.info |= {name: float(values[index]) for name, values in info.items()}
+        for name, text in texts.items():
+            copy.arrays[name] = text[stops[index] - len(frame) : stops[index]]
+        annotated.append(copy)
+    return annotated
+
+
+def _texts(values: NDArray[np.float64]) -> NDArray[np.object_]:
+    return np.array([f"{x:24.17g}" for x in values.flat], dtype=object).reshape(values.shape)

@@ -1,0 +1,183 @@
+"""What the terminal and a picture show of a fitted model and of its predictions.
+
+What enters: a `LinearModel` or a `ModelFit`, structures, a `Prediction`. What leaves: text of at most 100 columns, a
+figure. Energies and virials in meV per atom, forces in meV/Å.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rigidities.loss import Loss, Term
+from rigidities.report import describe
+from rigidities.tables import fact_lines, quantile_head, quantile_row
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from rigidities.errors import Errors
+    from rigidities.fitting import ModelFit
+    from rigidities.model import LinearModel
+    from rigidities.predictions import Prediction
+    from rigidities.sources import Structures
+
+UNITS = {"energy": "meV/atom", "forces": "meV/Å", "virial": "meV/atom"}
+
+LEAST_KNOWN = 10
+"""Structures of the largest σ that are listed."""
+
+
+# A fit ------------------------------------------------------------------------------------------------------
+
+
+def fit_table(fit: ModelFit, train: Structures, test: Structures | None, errors: Mapping[str, Errors]) -> str:
+    """Return what was fitted to what, and the errors; `errors` are those of the test set."""
+    model = fit.model
+    facts = {"training set": _size(train)} | ({} if test is None else {"test set": _size(test)}) | _facts(model)
+    facts |= {"unlabelled": ", ".join(f"{name} {n}" for name, n in fit.n_missing.items() if n)}
+    columns = {"training": model.training, "left out": model.left_out} | ({} if test is None else {"test": errors})
+    lines = fact_lines({name: fact for name, fact in facts.items() if fact})
+    lines += ["", f"{'errors':26}" + "".join(f"{name:>12}" for name in columns)]
+    for name in model.loss.terms:
+        for what in ("n", "rmse", "mae"):
+            cells = [_cell(column.get(name), what) for column in columns.values()]
+            label = f"{name}, number" if what == "n" else f"  {what.upper()}, {UNITS[name]}"
+            lines.append(f"{label:26}" + "".join(f"{cell:>12}" for cell in cells))
+    return "\n".join([*lines, "", "left out: of fits without the structure in question, at the same regularizer"])
+
+
+def _facts(model: LinearModel) -> dict[str, str]:
+    hessian, soap, p = model.hessian, model.soap, model.soap.n_features
+    orders = ", ".join(map(str, soap.body_orders))
+    scales = ", ".join(f"{name} {scale:.3g}" for name, scale in model.scales.items())
+    return {
+        "features": f"{p} of SOAP: cutoff {soap.cutoff:g} Å, body orders {orders}",
+        "loss": "; ".join(_term(name, term) for name, term in model.loss.terms.items()),
+        "baseline": _baseline(model),
+        "regularizer": f"{hessian.regularizer:.3g} ({hessian.regularizer_reason})",
+        "determined": f"{hessian.effective_dimension:.1f} of {p} directions; rcond {hessian.rcond:.1e}",
+        "σ/√v": f"{scales} (each training structure left out)",
+    }
+
+
+def _term(name: str, term: Term) -> str:
+    habit = " per atom" if term.per_atom else ""
+    return f"{name}{habit} · {term.weight:g}" + ("" if term.huber is None else f", Huber beyond {term.huber:g}")
+
+
+def _baseline(model: LinearModel) -> str:
+    if model.baseline is None:
+        return "none"
+    from rigidities.interop.soap import symbols
+
+    pairs = zip(model.baseline.species, model.baseline.energies, strict=True)
+    return ", ".join(f"{symbols([number])} {energy:.4f} eV" for number, energy in pairs)
+
+
+def _size(source: Structures) -> str:
+    return f"{source.name}: {len(source.sizes):,} structures, {source.sizes.sum():,} atoms"
+
+
+def _cell(errors: Errors | None, what: str) -> str:
+    if errors is None:
+        return "-"
+    return f"{errors.n:,}" if what == "n" else f"{1000 * getattr(errors, what):.4g}"
+
+
+def regularizer_figure(fit: ModelFit, test: Structures | None) -> Figure:
+    """Draw the criteria for λ; leave-one-out and test errors are those of the energies, in the unit of the loss."""
+    from rigidities.curves import regularizer_curves
+    from rigidities.regularizer import regularizer_path
+
+    options: dict[str, Any] = {}
+    if fit.energies is not None:
+        rows, targets, weights = fit.energies
+        options = {"train": (rows, targets), "weights": weights}
+        validation = None if test is None else _energy_rows(fit.model, test)
+        options |= {} if validation is None else {"test": validation}
+    return regularizer_curves(regularizer_path(fit.covariance), **options)
+
+
+def _energy_rows(model: LinearModel, test: Structures) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Return rows and targets of the test energies, or None where there are none."""
+    from rigidities.interop.featomic import LossRows
+    from rigidities.interop.labels import labels_there
+
+    loss = Loss(energy=replace(model.loss.energy or Term(), missing="skip", weights=None))
+    if not labels_there(test.frames, loss):
+        return None
+    parts = [b["energy"] for b in LossRows(test.frames, model.soap, loss, baseline=model.baseline, progress=False)]
+    targets = [part.targets for part in parts if part.targets is not None]
+    return np.concatenate([part.values for part in parts]), np.concatenate(targets)
+
+
+# Predictions ------------------------------------------------------------------------------------------------
+
+
+def score_table(model: LinearModel, name: str, frames: Any, prediction: Prediction) -> str:
+    """Return σ and rigidities of a prediction, its errors where the structures are labelled, and where σ is largest."""
+    sizes = prediction.sizes
+    energy_std = 1000 * prediction.energy_std / sizes
+    facts = {"structures": f"{name}: {len(sizes):,} structures, {sizes.sum():,} atoms"} | _facts(model)
+    lines = [*fact_lines(facts), "", quantile_head("", "number")]
+    lines.append(quantile_row("σ of energies, meV/atom", describe(energy_std)))
+    if prediction.forces_std is not None:
+        lines.append(quantile_row("σ of forces, meV/Å", describe(1000 * prediction.forces_std.ravel())))
+    lines.append(quantile_row("PR of the energy per atom", describe(prediction.pr)))
+    lines.append(quantile_row("LPR", describe(prediction.lpr)))
+    compared = _compared(model, frames, prediction)
+    if compared:
+        lines += ["", f"{'against the labels':26}{'number':>7}{'RMSE':>12}{'RMS of σ':>12}{'within σ':>12}"]
+    for term, (residuals, std) in compared.items():
+        within = f"{100 * np.mean(np.abs(residuals) <= std):.0f} %"
+        cells = [f"{1000 * _rms(values):.4g}" for values in (residuals, std)] + [within]
+        lines.append(f"{f'{term}, {UNITS[term]}':26}{len(residuals):>7}" + "".join(f"{cell:>12}" for cell in cells))
+    return "\n".join([*lines, "", *_least_known(prediction, energy_std)])
+
+
+def _compared(
+    model: LinearModel, frames: Any, prediction: Prediction
+) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Return residuals and σ, per atom for energies, of what the structures are labelled with."""
+    from rigidities.interop.labels import labels_there
+
+    terms = {name: model.loss.terms.get(name, Term()) for name in ("energy", "forces")}
+    loss = Loss(**{name: replace(term, missing="skip", weights=None) for name, term in terms.items()})
+    predicted: dict[str, tuple[NDArray[Any], ...]] = {}
+    predicted["energy"] = prediction.energies, prediction.energy_std, prediction.sizes
+    if prediction.forces is not None and prediction.forces_std is not None:
+        predicted["forces"] = prediction.forces.ravel(), prediction.forces_std.ravel(), np.ones(1)
+    compared = {}
+    for name, labels in labels_there(frames, loss).items():
+        if name in predicted:
+            values, std, divisors = predicted[name]
+            residuals = (np.concatenate(labels.values) - values) / divisors
+            known = np.isfinite(residuals)
+            compared[name] = residuals[known], np.broadcast_to(std / divisors, known.shape)[known]
+    return compared
+
+
+def _rms(values: NDArray[np.float64]) -> float:
+    return float(np.sqrt(np.mean(values**2)))
+
+
+def _least_known(prediction: Prediction, energy_std: NDArray[np.float64]) -> list[str]:
+    """Return the structures whose energy per atom has the largest σ, with their least rigid atom."""
+    starts = np.cumsum(prediction.sizes) - prediction.sizes
+    lines = [
+        "least known structures, counted from 0",
+        f"{'structure':>9}{'atoms':>8}{'energy in eV':>16}{'σ, meV/atom':>14}{'least LPR':>12}{'of atom':>9}",
+    ]
+    for index in np.argsort(-energy_std, kind="stable")[:LEAST_KNOWN].tolist():
+        n = int(prediction.sizes[index])
+        lpr = prediction.lpr[starts[index] : starts[index] + n]
+        atom = int(lpr.argmin())
+        lines.append(
+            f"{index:>9}{n:>8}{prediction.energies[index]:>16.4f}{energy_std[index]:>14.3g}{lpr[atom]:>12.2g}{atom:>9}"
+        )
+    return lines

@@ -1,0 +1,87 @@
+"""Options of the command line that several commands share: their types, and what their texts mean.
+
+What enters: texts as they were typed. What leaves: values, or an `InputError` that names the option.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rigidities import set_num_threads
+from rigidities.sources import InputError, require_file
+
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads to compute with; all by default.")]
+Progress = Annotated[
+    bool | None, typer.Option("--progress/--no-progress", help="Show progress; by default on a terminal only.")
+]
+Cutoff = Annotated[float | None, typer.Option(help="Radius of the SOAP neighbourhood in Å; 5 by default.")]
+BodyOrders = Annotated[str, typer.Option(help="2, 3 or 2,3: radial spectrum, power spectrum, both.")]
+Hyperparameters = Annotated[
+    Path | None, typer.Option(help="JSON file of featomic's hyper-parameters, in place of --cutoff.")
+]
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """End with one line on stderr and exit code 2 where what was given cannot be used."""
+    try:
+        yield
+    except InputError as error:
+        typer.echo(f"rigidities: error: {error}", err=True)
+        raise typer.Exit(2) from None
+
+
+def require(*modules: str) -> None:
+    """Refuse to begin without these modules."""
+    missing = [module for module in modules if find_spec(module) is None]
+    if missing:
+        raise InputError(f'{", ".join(missing)} not found: pip install "rigidities[atoms,plot]"')
+
+
+def set_threads(threads: int | None) -> None:
+    """Compute with so many threads, featomic's included."""
+    if threads is not None:
+        set_num_threads(threads)
+        os.environ["RAYON_NUM_THREADS"] = str(threads)  # featomic's, read when it starts
+
+
+def regularizer(text: str, *rules: str) -> Any:
+    """Return λ ≥ 0, or one of the rules that choose it."""
+    if text in rules:
+        return text
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise InputError(f"--regularizer {text}: expected a number from 0, or {', '.join(rules)}")
+    return value
+
+
+def descriptor(cutoff: float | None, body_orders: str, hyperparameters: Path | None) -> dict[str, Any]:
+    """Return the settings of `Soap` that were given."""
+    try:
+        settings: dict[str, Any] = {"body_orders": [int(order) for order in body_orders.split(",")]}
+    except ValueError:
+        raise InputError(f"--body-orders {body_orders}: expected 2, 3 or 2,3") from None
+    if hyperparameters is None:
+        return settings if cutoff is None else settings | {"cutoff": cutoff}
+    if cutoff is not None:
+        raise InputError(f"--cutoff and --hyperparameters {hyperparameters}: give one, both set the cutoff")
+    require_file(str(hyperparameters))
+    try:
+        content = json.loads(hyperparameters.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{hyperparameters}: is no JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{hyperparameters}: expected a JSON object with cutoff, density and basis")
+    return settings | {"hyperparameters": content}

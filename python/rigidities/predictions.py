@@ -1,0 +1,69 @@
+"""What a fitted model says about structures, and the file that holds it.
+
+What enters: energies, forces, standard deviations and rigidities, from `rigidities.model`. What leaves: a `Prediction`
+of plain arrays, extended XYZ.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rigidities.extxyz import write_annotated
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from os import PathLike
+
+    import numpy as np
+    from ase import Atoms
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a model says about structures, and how far its training data hold it there.
+
+    Attributes
+    ----------
+    sizes : ndarray of shape (n_structures,)
+        Numbers of atoms.
+    energies, energy_std : ndarray of shape (n_structures,)
+        Energy of each structure and its standard deviation, in eV.
+    pr : ndarray of shape (n_structures,)
+        Prediction rigidity of the energy per atom, 1/v.
+    lpr : ndarray of shape (n_atoms,)
+        Local prediction rigidity of each atom, of one structure after the other.
+    forces, forces_std : ndarray of shape (n_atoms, 3), or None
+        Force components and their standard deviations, in eV/Å; None where they were not asked for.
+    """
+
+    sizes: NDArray[np.int64]
+    energies: NDArray[np.float64]
+    energy_std: NDArray[np.float64]
+    pr: NDArray[np.float64]
+    lpr: NDArray[np.float64]
+    forces: NDArray[np.float64] | None
+    forces_std: NDArray[np.float64] | None
+
+
+def write_xyz(prediction: Prediction, frames: Sequence[Atoms], path: str | PathLike[str]) -> None:
+    """Write structures as extended XYZ with what was predicted, beside what they brought.
+
+    Info ``predicted_energy``, ``energy_std`` (eV) and ``pr``; arrays ``lpr``, and if forces were predicted
+    ``predicted_forces`` and ``forces_std`` (eV/Å).
+
+    Parameters
+    ----------
+    prediction : Prediction
+    frames : sequence of ase.Atoms
+        The structures that were predicted.
+    path : path-like
+        Replaced if it exists.
+    """
+    info = {"predicted_energy": prediction.energies, "energy_std": prediction.energy_std, "pr": prediction.pr}
+    arrays = {"lpr": prediction.lpr}
+    if prediction.forces is not None and prediction.forces_std is not None:
+        arrays |= {"predicted_forces": prediction.forces, "forces_std": prediction.forces_std}
+    write_annotated(frames, Path(path), info, arrays)

@@ -1,0 +1,365 @@
+"""A fitted model: against refits and dense algebra, through a file and back, and what it refuses."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+ase = pytest.importorskip("ase")
+pytest.importorskip("featomic")
+
+from ase.build import bulk  # noqa: E402
+from ase.calculators.emt import EMT  # noqa: E402
+from ase.calculators.singlepoint import SinglePointCalculator  # noqa: E402
+from ase.io import read  # noqa: E402
+
+import rigidities as rg  # noqa: E402
+from rigidities import files, fitting  # noqa: E402
+from rigidities.datasets import load_silicon  # noqa: E402
+from rigidities.fitting import fit_model  # noqa: E402
+from rigidities.interop.featomic import LossRows, Soap, soap_rows  # noqa: E402
+from rigidities.model import LinearModel  # noqa: E402
+from rigidities.predictions import write_xyz  # noqa: E402
+
+LOSS = rg.Loss(energy=rg.Term(100.0, per_atom=True), forces=rg.Term())
+SOAP = Soap("Si", 3.5, max_radial=2, max_angular=2)
+SMALL = [frame for frame in load_silicon(groups=["crystal", "strained"]) if len(frame) == 8]
+TRAIN, TEST = SMALL[2:20:2], SMALL[3:9:2]
+
+
+def made(structures=TRAIN, loss=LOSS, soap=SOAP, **options):
+    return LinearModel.fit(structures, soap, loss, progress=False, **options)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return made(regularizer=1e-3)
+
+
+def rows_of(structures, loss=LOSS, **options):
+    """All rows, targets, weights and structures of a loss, end to end."""
+    rows = LossRows(structures, SOAP, loss, baseline="fit", progress=False, **options)
+    parts = [batch[name] for batch in rows for name in loss.terms]
+    weights = [part.term.weight * part.weights for part in parts]
+    values, targets, blocks = ([getattr(part, name) for part in parts] for name in ("values", "targets", "blocks"))
+    return tuple(np.concatenate(array) for array in (values, targets, weights, blocks))
+
+
+def copper(scale=1.0, seed=0):
+    """Cu and Au, with the energies and forces of an empirical potential."""
+    atoms = bulk("Cu", cubic=True)
+    atoms.symbols[:2] = "Au"
+    atoms.set_cell(scale * atoms.cell, scale_atoms=True)
+    atoms.rattle(0.1, seed=seed)
+    atoms.calc = EMT()
+    return labelled(atoms, energy=atoms.get_potential_energy(), forces=atoms.get_forces())
+
+
+def labelled(atoms, **results):
+    atoms = atoms.copy()
+    atoms.calc = SinglePointCalculator(atoms, **results)
+    return atoms
+
+
+# ---- what it predicts
+
+
+def test_weights_and_variances_are_those_of_dense_algebra(model):
+    F, y, w, _ = rows_of(TRAIN)
+    H = F.T @ (w[:, None] * F) + 1e-3 * np.eye(SOAP.n_features)
+    coef = np.linalg.solve(H, F.T @ (w * y))
+    # cond(H) is about 2e7 and eps 2e-16: eight digits of what is predicted are left
+    found = model.predict(TEST, progress=False)
+    atoms = soap_rows(TEST, SOAP, progress=False)
+    baseline = model.baseline.energies[0]
+    sums = rg.reduce_rows(atoms, reduction="sum")[1]
+    np.testing.assert_allclose(found.energies, sums @ coef + 8 * baseline, rtol=1e-7)
+    v = np.einsum("ij,ji->i", sums, np.linalg.solve(H, sums.T))
+    np.testing.assert_allclose(found.energy_std, model.scales["energy"] * np.sqrt(v), rtol=1e-7)
+    np.testing.assert_allclose(found.pr, 64 / v, rtol=1e-7)
+    lpr = 1 / np.einsum("ij,ji->i", atoms.values, np.linalg.solve(H, atoms.values.T))
+    np.testing.assert_allclose(found.lpr, lpr, rtol=1e-7)
+    G = _force_rows(TEST)
+    np.testing.assert_allclose(found.forces.ravel(), G @ coef, atol=1e-7)
+    v = np.einsum("ij,ji->i", G, np.linalg.solve(H, G.T))
+    np.testing.assert_allclose(found.forces_std.ravel(), model.scales["forces"] * np.sqrt(v), rtol=1e-6)
+
+
+def _force_rows(structures):
+    rows = LossRows(structures, SOAP, rg.Loss(forces=rg.Term()), targets=False, progress=False)
+    return np.concatenate([batch["forces"].values for batch in rows])
+
+
+def test_forces_are_minus_the_derivative_of_the_energy():
+    train = [copper(0.98 + 0.01 * i, seed=i) for i in range(5)]
+    model = made(train, soap=Soap(["Cu", "Au"], 4.0, max_radial=2, max_angular=1), regularizer=1e-3)
+    atoms = copper(seed=9)
+    atoms.positions[2] += [0.2, -0.1, 0.15]
+    forces = model.predict(atoms, progress=False).forces
+    step = 1e-4
+    for atom, axis in [(0, 0), (2, 1), (2, 2), (3, 0)]:
+        moved = [atoms.copy(), atoms.copy()]
+        for sign, copy in zip((1, -1), moved, strict=True):
+            copy.positions[atom, axis] += sign * step
+        high, low = model.predict(moved, forces=False, progress=False).energies
+        # the step leaves an error of its square times the third derivative, some 10 eV/Å³
+        assert forces[atom, axis] == pytest.approx((low - high) / (2 * step), abs=1e-6)
+
+
+def test_what_was_trained_on_is_known_better_than_what_is_far(model):
+    far = [frame for frame in load_silicon(groups="liquid")][:1]
+    near = model.predict(TRAIN, progress=False)
+    other = model.predict(far, progress=False)
+    assert (near.energy_std / near.sizes).max() < 0.5 * other.energy_std[0] / other.sizes[0]
+    assert near.forces_std.max() < np.median(other.forces_std)
+    assert near.lpr.min() > np.median(other.lpr)
+
+
+def test_the_baseline_is_in_the_energies_and_not_in_the_forces():
+    train = [copper(0.97 + 0.01 * i, seed=i) for i in range(6)]
+    soap = Soap(["Cu", "Au"], 4.0, max_radial=2, max_angular=1)
+    given = made(train, soap=soap, baseline={"Cu": -1.0, "Au": -2.0}, regularizer=1e-3)
+    shifted = [labelled(frame, energy=frame.get_potential_energy() + 50, forces=frame.get_forces()) for frame in train]
+    lifted = made(shifted, soap=soap, baseline={"Cu": -1.0 + 12.5, "Au": -2.0 + 12.5}, regularizer=1e-3)
+    one, two = (model.predict(train[:2], progress=False) for model in (given, lifted))
+    np.testing.assert_allclose(two.energies, one.energies + 50, rtol=1e-9)
+    np.testing.assert_allclose(two.forces, one.forces, atol=1e-9)
+
+
+def test_forces_can_be_left_out(model):
+    whole, part = (model.predict(TEST, forces=forces, progress=False) for forces in (True, False))
+    assert part.forces is None
+    assert part.forces_std is None
+    np.testing.assert_array_equal(part.energies, whole.energies)
+
+
+def test_a_term_that_the_loss_lacks_takes_the_scale_of_the_first():
+    energies = made(loss=rg.Loss(energy=LOSS.energy), regularizer=1e-3)
+    assert set(energies.scales) == {"energy"}
+    assert energies.scale("forces") == energies.scales["energy"]
+    forces = made(loss=rg.Loss(forces=rg.Term()), baseline=None, regularizer=1e-3)
+    assert forces.scale("energy") == forces.scales["forces"] == forces.scale("virial")
+
+
+# ---- the scale, and errors
+
+
+def test_the_scale_is_that_of_refits_without_each_structure(model):
+    F, y, w, structures = rows_of(TRAIN)
+    sums = {name: np.zeros(3) for name in LOSS.terms}
+    for structure in range(len(TRAIN)):
+        held = structures != structure
+        H = F[held].T @ (w[held, None] * F[held]) + 1e-3 * np.eye(SOAP.n_features)
+        coef = np.linalg.solve(H, F[held].T @ (w[held] * y[held]))
+        X = F[~held]
+        r, v = y[~held] - X @ coef, np.einsum("ij,ji->i", X, np.linalg.solve(H, X.T))
+        for name, part in (("energy", w[~held] == 100), ("forces", w[~held] == 1)):
+            sums[name] += [np.sum(r[part] ** 2), np.sum(v[part]), part.sum()]
+    for name, (squares, variances, n) in sums.items():
+        # cond(H) is about 2e7: eight digits of a residual
+        assert model.scales[name] == pytest.approx(np.sqrt(squares / variances), rel=1e-6)
+        assert model.left_out[name].rmse == pytest.approx(np.sqrt(squares / n), rel=1e-6)
+        assert model.left_out[name].n == n
+
+
+def test_errors_are_those_of_the_predictions(model):
+    found, errors = model.predict(TEST, progress=False), model.errors(TEST, progress=False)
+    energies = np.array([frame.get_potential_energy() for frame in TEST])
+    forces = np.array([frame.get_forces() for frame in TEST]).reshape(-1, 3)
+    r = (energies - found.energies) / 8
+    assert errors["energy"].rmse == pytest.approx(np.sqrt(np.mean(r**2)), rel=1e-6)
+    assert errors["energy"].mae == pytest.approx(np.mean(np.abs(r)), rel=1e-6)
+    assert errors["forces"].rmse == pytest.approx(np.sqrt(np.mean((forces - found.forces) ** 2)), rel=1e-9)
+    assert errors["forces"].n == forces.size
+    trained = model.errors(TRAIN, progress=False)
+    assert trained["forces"].mae == pytest.approx(model.training["forces"].mae, rel=1e-9)
+    assert trained["energy"].rmse == pytest.approx(model.training["energy"].rmse, rel=1e-6)
+    assert model.left_out["energy"].rmse > model.training["energy"].rmse
+
+
+def test_errors_are_per_atom_whatever_the_habit_of_the_loss():
+    """All structures have 8 atoms: a weight of 1/64 of the total is that of the energy per atom."""
+    loss = rg.Loss(energy=rg.Term(100.0 / 64), virial=rg.Term(1.0 / 64))
+    habit = rg.Loss(energy=rg.Term(100.0, per_atom=True), virial=rg.Term(1.0, per_atom=True))
+    total, per_atom = (made(loss=entry, regularizer=1e-3) for entry in (loss, habit))
+    for name in ("energy", "virial"):
+        assert total.training[name].rmse == pytest.approx(per_atom.training[name].rmse, rel=1e-6)
+        assert total.left_out[name].mae == pytest.approx(per_atom.left_out[name].mae, rel=1e-6)
+        assert total.scales[name] == pytest.approx(per_atom.scales[name], rel=1e-6)
+        test = [entry.errors(TEST, progress=False)[name].rmse for entry in (total, per_atom)]
+        assert test[0] == pytest.approx(test[1], rel=1e-6)
+    one, two = (entry.predict(TEST, forces=False, progress=False).energy_std for entry in (total, per_atom))
+    np.testing.assert_allclose(one, two, rtol=1e-6)
+
+
+def test_errors_of_other_terms_and_of_sets_labelled_in_part():
+    model = made(loss=rg.Loss(energy=LOSS.energy), regularizer=1e-3)
+    asked = [TEST[0], labelled(TEST[1], energy=TEST[1].get_potential_energy())]
+    errors = model.errors(asked, terms=("energy", "forces"), progress=False)
+    assert (errors["energy"].n, errors["forces"].n) == (2, 24)
+
+
+def test_a_set_labelled_in_part_is_fitted_where_that_is_allowed():
+    part = [*TRAIN[:4], labelled(TRAIN[4], energy=TRAIN[4].get_potential_energy())]
+    with pytest.raises(ValueError, match="1 structure has no forces"):
+        made(part)
+    fit = fit_model(part, SOAP, replace(LOSS, forces=rg.Term(missing="skip")), progress=False, regularizer=1e-3)
+    assert fit.n_missing == {"energy": 0, "forces": 24}
+    assert fit.model.training["forces"].n == 4 * 24
+
+
+# ---- the fit
+
+
+@pytest.mark.parametrize("rule", ["loo", "gcv", "evidence"])
+def test_rules_choose_the_regularizer_of_the_path(rule):
+    fit = fit_model(TRAIN, SOAP, LOSS, regularizer=rule, progress=False)
+    path = rg.regularizer_path(fit.covariance)
+    rows, targets, weights = fit.energies
+    np.testing.assert_array_equal(weights, 100.0)
+    best = path.best("loo", rows, targets, weights=weights) if rule == "loo" else path.best(rule)
+    assert fit.model.hessian.regularizer == best
+    assert {"loo": "leave-one-out", "gcv": "cross-validation", "evidence": "evidence"}[rule] in (
+        fit.model.hessian.regularizer_reason
+    )
+
+
+def test_auto_is_that_of_the_sums(model):
+    fit = fit_model(TRAIN, SOAP, LOSS, progress=False)
+    assert fit.model.hessian.regularizer == fit.covariance.factorize().regularizer
+    assert model.hessian.regularizer_reason == "given"
+
+
+def test_a_huber_loss_is_fitted_as_fit_loss_does(tmp_path):
+    loss = rg.Loss(energy=replace(LOSS.energy, huber=0.01), forces=rg.Term(huber=0.1))
+    wrong = [frame.copy() for frame in TRAIN]
+    for i, frame in enumerate(wrong):
+        frame.calc = SinglePointCalculator(
+            frame, energy=TRAIN[i].get_potential_energy() + 3 * (i == 4), forces=TRAIN[i].get_forces()
+        )
+    model = made(wrong, loss, regularizer=1e-3)
+    fit = rg.fit_loss(list(LossRows(wrong, SOAP, loss, baseline="fit", progress=False)), regularizer=1e-3)
+    np.testing.assert_array_equal(model.coef, fit.coef)
+    assert np.isfinite(list(model.scales.values())).all()
+    automatic = made(wrong, loss)
+    assert automatic.hessian.regularizer_reason.startswith("evidence")
+    automatic.save(tmp_path / "model")
+    assert LinearModel.load(tmp_path / "model").loss == loss
+
+
+def test_with_a_huber_loss_what_is_beyond_the_threshold_has_no_say_in_the_scale():
+    loss = rg.Loss(energy=LOSS.energy, forces=rg.Term(huber=0.03))
+    model = made(loss=loss, regularizer=1e-3)
+    F, y, w, structures = rows_of(TRAIN, loss)
+    r, energies = y - F @ model.coef, w == 100
+    w = np.where(energies | (np.abs(r) < 0.03), w, 0.0)
+    assert 0 < np.sum(w == 0) < len(w) / 2
+    sums = np.zeros(2)
+    for structure in range(len(TRAIN)):
+        held, X = structures != structure, F[structures == structure]
+        H = F[held].T @ (w[held, None] * F[held]) + 1e-3 * np.eye(SOAP.n_features)
+        shift = np.linalg.solve(H, X.T @ (w * r)[~held])  # of the weights, when these rows go
+        part = energies[~held]
+        v = np.einsum("ij,ji->i", X, np.linalg.solve(H, X.T))
+        sums += [np.sum((r[~held] + X @ shift)[part] ** 2), v[part].sum()]
+    assert model.scales["energy"] == pytest.approx(np.sqrt(sums[0] / sums[1]), rel=1e-6)
+
+
+def test_rows_that_are_not_kept_give_the_same(model, monkeypatch):
+    monkeypatch.setattr(fitting, "KEPT", 0)
+    streamed = made(regularizer=1e-3)
+    np.testing.assert_array_equal(streamed.coef, model.coef)
+    assert streamed.scales == model.scales
+    assert streamed.training == model.training
+
+
+@pytest.mark.filterwarnings("ignore:the pivots")
+def test_structures_that_alone_determine_a_direction_are_told():
+    loss = rg.Loss(energy=LOSS.energy)
+    trace = fit_model(TRAIN[:3], SOAP, loss, regularizer=1.0, progress=False).covariance.trace
+    with pytest.warns(rg.IllConditionedWarning, match="3 of 3 training targets alone determine"):
+        model = made(TRAIN[:3], loss, regularizer=1e-15 * trace)
+    assert np.isnan(model.scales["energy"])
+    assert model.left_out["energy"].n == 0
+    assert np.isnan(model.predict(TEST, forces=False, progress=False).energy_std).all()
+
+
+# ---- files
+
+
+def test_what_was_written_predicts_the_same_bits(model, tmp_path):
+    model.save(tmp_path / "model.safetensors")
+    loaded = LinearModel.load(tmp_path / "model.safetensors")
+    one, two = (entry.predict(TEST, progress=False) for entry in (model, loaded))
+    for name in ("sizes", "energies", "energy_std", "pr", "lpr", "forces", "forces_std"):
+        np.testing.assert_array_equal(getattr(two, name), getattr(one, name), name)
+    for name in ("soap", "loss", "baseline", "scales", "training", "left_out", "versions"):
+        assert getattr(loaded, name) == getattr(model, name), name
+    assert loaded.hessian.regularizer_reason == "given"
+    assert repr(loaded) == repr(model)
+    assert {"rigidities", "featomic", "numpy", "python"} == set(loaded.versions)
+
+
+def test_a_model_without_a_baseline_comes_back(tmp_path):
+    made(baseline=None, regularizer=1e-3).save(tmp_path / "model")
+    assert LinearModel.load(tmp_path / "model").baseline is None
+
+
+def test_files_that_are_no_model_are_refused(model, tmp_path):
+    path = tmp_path / "model"
+    model.hessian.save(path)
+    with pytest.raises(ValueError, match="holds a hessian, not a model"):
+        LinearModel.load(path)
+    model.save(path)
+    state = files.load(path, "model")
+    files.save(path, "model", state | {"coef": state["coef"][1:]})
+    with pytest.raises(ValueError, match=r"is not a whole model: \(26,\) weights"):
+        LinearModel.load(path)
+    files.save(path, "model", state | {"soap": state["soap"] | {"feature_space": "soap-0"}})
+    with pytest.raises(ValueError, match="is not a whole model: its columns are 'soap-0'"):
+        LinearModel.load(path)
+    files.save(path, "model", {name: value for name, value in state.items() if name != "loss"})
+    with pytest.raises(ValueError, match="is not a whole model: 'loss'"):
+        LinearModel.load(path)
+
+
+def test_xyz_comes_back_whole(model, tmp_path):
+    found = model.predict(TEST, progress=False)
+    write_xyz(found, TEST, tmp_path / "out.xyz")
+    frames = read(tmp_path / "out.xyz", ":")
+    for name, values in (("predicted_energy", found.energies), ("energy_std", found.energy_std), ("pr", found.pr)):
+        np.testing.assert_array_equal([frame.info[name] for frame in frames], values)
+    for name, values in (("predicted_forces", found.forces), ("forces_std", found.forces_std), ("lpr", found.lpr)):
+        np.testing.assert_array_equal(np.concatenate([frame.arrays[name] for frame in frames]), values)
+    assert frames[1].get_potential_energy() == pytest.approx(TEST[1].get_potential_energy(), rel=1e-12)
+    assert frames[1].info["group"] == TEST[1].info["group"]
+    assert "lpr" not in TEST[1].arrays
+    write_xyz(model.predict(TEST, forces=False, progress=False), TEST, tmp_path / "out.xyz")
+    assert "predicted_forces" not in read(tmp_path / "out.xyz").arrays
+
+
+# ---- what cannot be used
+
+
+def test_what_the_model_does_not_know_is_refused(model):
+    carbon = bulk("SiC", "zincblende", a=4.36)
+    for ask in (model.predict, model.errors):
+        with pytest.raises(
+            ValueError, match="structure 1 contains C, which the model does not know: it was fitted to Si"
+        ):
+            ask([TEST[0], carbon], progress=False)
+        with pytest.raises(ValueError, match="there are no structures"):
+            ask([], progress=False)
+    with pytest.raises(ValueError, match="terms has 'stress': expected some of energy, forces, virial"):
+        model.errors(TEST, terms=["stress"], progress=False)
+    with pytest.raises(ValueError, match="no structure has forces"):
+        model.errors([labelled(TEST[0], energy=1.0)], progress=False)
+
+
+def test_what_cannot_be_fitted_is_refused():
+    with pytest.raises(ValueError, match="regularizer is 'much': expected a number, or auto, evidence, gcv, loo"):
+        made(regularizer="much")
+    with pytest.raises(ValueError, match="regularizer is 'loo', which leaves out energies"):
+        made(loss=rg.Loss(forces=rg.Term()), baseline=None, regularizer="loo")
+    with pytest.raises(ValueError, match="baseline is 'fit', but there are no energies"):
+        made(loss=rg.Loss(forces=rg.Term()))
