@@ -2,8 +2,8 @@
 //!
 //! The output is halved until a tile is small enough for one core, and the halves are computed side by side. Each tile is a few calls
 //! of faer's sequential kernels, so that its bits depend on neither the number of threads nor on which of them took it. rayon hands
-//! the tiles out without spinning. A stop is looked at before each tile, so that it is answered within a millisecond; whoever may be
-//! stopped throws the result away.
+//! the tiles out without spinning. A stop is looked at before each tile of a product or of a solve by L, so that it is answered
+//! within a millisecond (a solve by Lᵀ: before each strip); whoever may be stopped throws the result away.
 
 use std::cell::RefCell;
 
