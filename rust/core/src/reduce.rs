@@ -26,7 +26,10 @@ const COLUMN_TILE: usize = 8;
 const PARALLEL_ENTRIES: usize = 1 << 16;
 
 /// Rows that are asked of memory before they are needed: 1, 2, 3 and 5 measured alike.
-const ROWS_AHEAD: usize = 2;
+const ROWS_AHEAD: usize = 1;
+
+/// Numbers of a row that are added between requests for others.
+const PIECE: usize = 64;
 
 /// Squared norms of rows of which products in float32 neither overflow in a sum of many nor lose digits to underflow.
 const SINGLE_RANGE: Range<f64> = 1e-30..1e30;
@@ -121,13 +124,12 @@ impl<T: Element, U: Real> Task<'_, '_, '_, T, U> {
             return pieces.map(|(start, out)| write_row(out.row_mut(i), &row(first)[*start..], divisor, factor)).sum();
         }
         let (start, end) = self.span();
-        let mut fetch = || ahead.next().map_or((), |index| prefetch(&row(index)[start..end]));
-        (1..ROWS_AHEAD).for_each(|_| fetch());
+        let mut following = || ahead.next().map_or(&[][..], |index| &row(index)[start..end]);
+        (1..ROWS_AHEAD).for_each(|_| prefetch(following()));
         let mut sum = vec![0.0; end - start];
-        copy_row(&mut sum, &row(first)[start..end]);
+        set_row(&mut sum, &row(first)[start..end], following());
         for index in members {
-            fetch();
-            add_row(&mut sum, &row(index)[start..end]);
+            add_row(&mut sum, &row(index)[start..end], following());
         }
         let pieces = self.out.iter_mut();
         pieces.map(|(column, out)| write_row(out.row_mut(i), &sum[*column - start..], divisor, factor)).sum()
@@ -168,12 +170,22 @@ impl<T: Element, U: Real> Task<'_, '_, '_, T, U> {
     }
 }
 
-fn copy_row<T: Element>(sum: &mut [f64], row: &[T]) {
+/// `sum = row`, while a row of the same length (or none) is asked of memory.
+fn set_row<T: Element>(sum: &mut [f64], row: &[T], following: &[T]) {
+    prefetch(following);
     Arch::new().dispatch(|| sum.iter_mut().zip(row).for_each(|(sum, &x)| *sum = x.into()));
 }
 
-fn add_row<T: Element>(sum: &mut [f64], row: &[T]) {
-    Arch::new().dispatch(|| sum.iter_mut().zip(row).for_each(|(sum, &x)| *sum += x.into()));
+/// `sum += row`, while a row of the same length (or none) is asked of memory, piece by piece: all at once would be more requests
+/// than a core keeps on the way.
+fn add_row<T: Element>(sum: &mut [f64], row: &[T], following: &[T]) {
+    Arch::new().dispatch(|| {
+        let mut following = following.chunks(PIECE);
+        for (sum, row) in sum.chunks_mut(PIECE).zip(row.chunks(PIECE)) {
+            following.next().map_or((), prefetch);
+            sum.iter_mut().zip(row).for_each(|(sum, &x)| *sum += x.into());
+        }
+    });
 }
 
 /// Divide a sum by the number of its rows, weight it, round it, and return the square of its norm.
