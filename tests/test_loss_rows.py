@@ -165,6 +165,10 @@ def test_few_gradients_are_held_at_once(monkeypatch):
     rows = made(structures, targets=False, batch_size=7)
     assert [len(batch["forces"]) // 3 for batch in rows] == [6, 6, 3, 15]
     assert held == [6, 6, 3, 7, 7, 1]
+    held.clear()
+    assert len(list(made(structures, targets=False, batch_size=10**6))) == 1
+    assert sum(held) == 30
+    assert max(held) <= 7 * rg.get_num_threads()
 
 
 def test_gradient_blocks_of_few_species_go_to_their_columns():

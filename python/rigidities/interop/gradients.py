@@ -7,13 +7,15 @@ pair of atoms; those of one atom are summed by the core as soon as they are ther
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from metatensor import Labels
 
-from rigidities import memory
+from rigidities import _core, memory
+from rigidities.interop.ahead import ahead
 from rigidities.interop.soap import Soap, calculator
 from rigidities.rows import reduce_rows
 
@@ -22,9 +24,8 @@ if TYPE_CHECKING:
 
 CENTRES = 64
 """Centres whose gradients are held at once, for each thread; a smaller structure is never split. Silicon at 5 Å with
-448 features: 64 centres · 28 neighbours · 3 · 448 · 8 bytes = 19 MB. Small is quick, as memory is used again, not
-given back and taken anew: the force rows and sums of 589 atoms take 0.49 s on 1 thread with 64 centres at once, 0.55 s
-with 32, 0.60 s with 16, 0.63 s with 128, 0.68 s with all (medians of 8)."""
+448 features: 64 centres · 28 neighbours · 3 · 448 · 8 bytes = 19 MB. With 128 the force rows and sums of 2,230 atoms
+take as long, with 32 a tenth longer."""
 
 GRADIENTS = {"forces": "positions", "virial": "strain"}
 """Featomic's name of the gradient that a term needs."""
@@ -44,36 +45,81 @@ class Derivatives:
         self.calculators = {order: calculator(soap.settings, order) for order in soap.body_orders}
         self.columns = {(b.body_order, b.centre, *b.neighbours): b.columns for b in soap.blocks}
 
-    def compute(self, systems: Sequence[Any], terms: Collection[str]) -> dict[str, NDArray[np.float64]]:
-        """Return the rows of these terms, of shape (n_systems or n_atoms, components, n_features).
+    def rows(
+        self, batches: Iterable[Sequence[Any]], terms: Collection[str]
+    ) -> Iterator[tuple[NDArray[np.int64], dict[str, NDArray[np.float64]]]]:
+        """Yield the sizes of each batch's systems and the rows of these terms.
 
-        There is one component for an energy, there are three for an atom's force and six for a virial.
+        Rows are of shape (n_systems or n_atoms, components, n_features): one component for an energy, three for an
+        atom's force, six for a virial. Featomic computes the next part on a thread of its own meanwhile.
         """
-        n_atoms = sum(system.size() for system in systems)
-        shapes = {"energy": (len(systems), 1), "forces": (n_atoms, 3), "virial": (len(systems), 6)}
+        gradients = [GRADIENTS[name] for name in terms if name in GRADIENTS]
+
+        def compute(part: _Part) -> tuple[_Part, Any]:
+            calculate = self.calculators[part.order].compute
+            return part, calculate(part.systems, gradients=gradients, selected_samples=part.centres)
+
+        for part, tensor in ahead(compute, self._parts(batches, whole=not gradients)):
+            if part.opens:
+                sizes = part.sizes
+                starts = np.cumsum(np.append(0, sizes))
+                rows = self._zeros(sizes, terms)
+            for key, block in tensor.items():
+                _add_block(rows, block, self.columns[(part.order, *key.values.tolist())], part.first, starts)
+            del tensor, block  # before the next one is there
+            if part.closes:
+                yield sizes, rows
+
+    def _parts(self, batches: Iterable[Sequence[Any]], whole: bool) -> Iterator[_Part]:
+        """Cut batches into what featomic computes at once."""
+        for systems in batches:
+            sizes = np.array([system.size() for system in systems])
+            cuts = [(slice(0, len(systems)), None)] if whole else list(_cuts(sizes, CENTRES * _core.get_num_threads()))
+            steps = [(order, part, centres) for part, centres in cuts for order in self.calculators]
+            for step, (order, part, centres) in enumerate(steps):
+                opens, closes = step == 0, step == len(steps) - 1
+                yield _Part(order, systems[part], centres, part.start, sizes, opens, closes)
+
+    def _zeros(self, sizes: NDArray[np.int64], terms: Collection[str]) -> dict[str, NDArray[np.float64]]:
+        shapes = {"energy": (len(sizes), 1), "forces": (int(sizes.sum()), 3), "virial": (len(sizes), 6)}
         n_rows = sum(shapes[name][0] * shapes[name][1] for name in terms)
         memory.require(8 * n_rows * self.n_features, "the rows of a batch", "pass a smaller batch_size")
-        rows = {name: np.zeros((*shapes[name], self.n_features)) for name in terms}
-        gradients = [GRADIENTS[name] for name in terms if name in GRADIENTS]
-        starts = np.cumsum([0] + [system.size() for system in systems])
-        for part, selected in _parts(systems) if gradients else [(slice(0, len(systems)), None)]:
-            for order, descriptor in self.calculators.items():
-                tensor = descriptor.compute(systems[part], gradients=gradients, selected_samples=selected)
-                for key, block in tensor.items():
-                    columns = self.columns[(order, *key.values.tolist())]
-                    _add_block(rows, block, columns, part.start, starts)
-        return rows
+        return {name: np.zeros((*shapes[name], self.n_features)) for name in terms}
 
 
-def _parts(systems: Sequence[Any]) -> Iterator[tuple[slice, Labels | None]]:
-    """Cut a batch so that few centres' gradients are held at once, always alike for a structure, whatever its batch."""
-    if all(system.size() <= CENTRES for system in systems):
-        yield slice(0, len(systems)), None
-        return
-    for index, system in enumerate(systems):
-        for first in range(0, system.size(), CENTRES):
-            centres = np.arange(first, min(first + CENTRES, system.size()), dtype=np.int32)
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """What featomic computes at once: systems of a batch from its `first` on, or some centres of one; one body order.
+
+    `sizes` are those of all systems of the batch, whose rows begin with a part that `opens` it and end with one that
+    `closes` it.
+    """
+
+    order: int
+    systems: Sequence[Any]
+    centres: Labels | None
+    first: int
+    sizes: NDArray[np.int64]
+    opens: bool
+    closes: bool
+
+
+def _cuts(sizes: NDArray[np.int64], at_once: int) -> Iterator[tuple[slice, Labels | None]]:
+    """Cut a batch so that few centres' gradients are held at once; a structure always alike, whatever its batch."""
+    first = n = 0
+    for index, size in enumerate(sizes):
+        if index > first and (n + size > at_once or size > CENTRES):
+            yield slice(first, index), None
+            first, n = index, 0
+        if size <= CENTRES:
+            n += size
+            continue
+        for start in range(0, size, CENTRES):
+            centres = np.arange(start, min(start + CENTRES, size), dtype=np.int32)
             yield slice(index, index + 1), Labels(["atom"], centres[:, None])
+        first = index + 1
+    if first < len(sizes):
+        yield slice(first, len(sizes)), None
 
 
 def _add_block(

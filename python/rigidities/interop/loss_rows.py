@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from tqdm import tqdm
 
-from rigidities import _core
 from rigidities.baseline import Baseline
-from rigidities.interop.gradients import CENTRES, GRADIENTS, Derivatives
+from rigidities.interop.gradients import GRADIENTS, Derivatives
 from rigidities.interop.labels import Labels, read_labels
 from rigidities.interop.soap import Soap, atomic_number, symbols
 from rigidities.interop.structures import check_species, iterable, system_of, types_of
@@ -26,7 +25,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BATCH_SIZE_ENERGIES = 2048
-"""Atoms computed at once for energies alone, as ``featomic.BATCH_SIZE``. With gradients: `CENTRES` for each thread."""
+"""Atoms of a batch for energies alone, as ``featomic.BATCH_SIZE``."""
+
+BATCH_BYTES = 8_000_000
+"""Rows of a batch with forces or virials: enough of them that sums are at their speed (750 atoms, 448 features)."""
 
 
 class LossRows:
@@ -34,8 +36,9 @@ class LossRows:
 
     Each pass yields, for one batch of structures after the other, a dictionary from a term's name to `TermRows`:
     structures in their order; within one, atoms and x, y, z for forces, and xx, yy, zz, yz, xz, xy for virials. All are
-    derivatives of the same model, E = Σ_atoms fᵀθ + baseline. A pass holds one batch: about 0.3 MB per atom at 448
-    features and 5 Å. ``list(rows)`` keeps the reduced rows, 8·n_targets·n_features bytes, for passes that cost nothing.
+    derivatives of the same model, E = Σ_atoms fᵀθ + baseline. A pass holds the rows of a batch, and the gradients of
+    two times 64 centres for each thread (80 MB on two threads at 448 features and 5 Å). ``list(rows)`` keeps the
+    reduced rows, 8·n_targets·n_features bytes, for passes that cost nothing.
 
     Parameters
     ----------
@@ -53,8 +56,8 @@ class LossRows:
     targets : bool, default True
         Whether targets and weights are read. Without, structures need no labels, and any system featomic takes will do.
     batch_size : int, optional
-        Atoms computed at once, or one structure that has more; of such a one, the gradients are computed in parts. By
-        default 64 for each thread with forces or virials, 2048 for energies alone. No effect on the rows.
+        Atoms of a batch, or one structure that has more. By default 2048 for energies alone, with forces or virials
+        as many as have 8 MB of rows. No effect on the rows.
     progress : bool, default True
         Show a progress bar on stderr in each pass.
 
@@ -104,7 +107,7 @@ class LossRows:
         structures = iterable(structures)
         self.structures = list(structures) if iter(structures) is structures else structures
         self.soap, self.loss, self.progress = soap, loss, progress
-        self.batch_size = _checked_batch_size(batch_size, loss)
+        self.batch_size = _checked_batch_size(batch_size, loss, soap)
         self._labels = read_labels(self.structures, loss) if targets else None
         numbers = self._numbers()
         self.n_structures = len(numbers)
@@ -123,13 +126,10 @@ class LossRows:
         return self.soap.feature_space
 
     def __iter__(self) -> Iterator[dict[str, TermRows]]:
-        derivatives = Derivatives(self.soap)
         first = 0
-        for systems in self._batches():
-            rows = derivatives.compute(systems, self.loss.terms)
-            sizes = np.array([system.size() for system in systems])
+        for sizes, rows in Derivatives(self.soap).rows(self._batches(), self.loss.terms):
             yield {name: self._term_rows(name, rows.pop(name), first, sizes) for name in self.loss.terms}
-            first += len(systems)
+            first += len(sizes)
 
     def _numbers(self) -> list[NDArray[np.int64]]:
         """Atomic numbers of each structure, looked at before the hours of work."""
@@ -211,9 +211,11 @@ def _check_kinds(soap: Any, loss: Any) -> None:
         raise TypeError(f"loss is a {type(loss).__name__}: expected a Loss, e.g. Loss(energy=Term())")
 
 
-def _checked_batch_size(batch_size: int | None, loss: Loss) -> int:
+def _checked_batch_size(batch_size: int | None, loss: Loss, soap: Soap) -> int:
     if batch_size is None:
-        return CENTRES * _core.get_num_threads() if GRADIENTS.keys() & loss.terms else BATCH_SIZE_ENERGIES
+        if not GRADIENTS.keys() & loss.terms:
+            return BATCH_SIZE_ENERGIES
+        return max(1, BATCH_BYTES // (3 * 8 * soap.n_features))
     if operator.index(batch_size) < 1:
         raise ValueError(f"batch_size is {batch_size}: expected at least 1 atom")
     return batch_size
