@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import losses
 import machine
 import numpy as np
 import scipy.linalg
@@ -276,6 +277,7 @@ def suite(short):
     yield from calling(64 if short else 256, 64 if short else 3200)
     yield from threads(sizes[0] if short else 2048, n)
     yield from scikit_matter([64] if short else [1024, 2048], 500 if short else 50_000)
+    yield from losses.suite(Pair, short)
     yield from torch_products(sizes, n)
 
 

@@ -1,0 +1,79 @@
+"""Pairs of what a loss with forces adds: gathering, sums beside featomic, every λ from one decomposition."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import scipy.linalg
+from featomic import SoapPowerSpectrum
+from pipeline import accumulate
+
+import rigidities as rg
+from rigidities.datasets import load_silicon
+from rigidities.interop.featomic import LossRows, Soap
+
+
+def gathering(pair, n_atoms, p):
+    """Gradient rows of atoms with 28 neighbours each, in structures of 64, summed into force rows; read alone."""
+    rng = np.random.default_rng(8)
+    rows = rng.normal(size=(29 * n_atoms, 3 * p))
+    centres = np.repeat(np.arange(n_atoms), 29)
+    neighbours = np.concatenate([np.sort(rng.permutation(64)[:29]) for _ in range(n_atoms)])
+    labels = centres // 64 * 64 + neighbours
+    flat, count = rows.ravel(), rg.get_num_threads()
+    with ThreadPoolExecutor(count) as pool:
+        yield pair(
+            "gathering force rows", p, f"reading as much, {count} threads", 0.6,
+            lambda: rg.reduce_rows(rows, labels, "sum"),
+            lambda: list(pool.map(np.sum, np.array_split(flat, count))),
+        )  # fmt: skip
+
+
+def force_rows(pair, structures, soap):
+    """Sums of energies and forces from structures, against featomic's gradients alone, called in the same portions."""
+    loss = rg.Loss(energy=rg.Term(per_atom=True), forces=rg.Term(weight=0.1))
+    at_once = 64 * rg.get_num_threads()
+    portions, n_atoms = [[]], 0
+    for atoms in structures:
+        if n_atoms + len(atoms) > at_once:
+            portions, n_atoms = [*portions, []], 0
+        portions[-1].append(atoms)
+        n_atoms += len(atoms)
+
+    def gradients():
+        calculator = SoapPowerSpectrum(**soap.hyperparameters)
+        for portion in portions:
+            calculator.compute(portion, gradients=["positions"])
+
+    yield pair(
+        "sums of energies and forces, featomic included", soap.n_features, "featomic's gradients alone", 1 / 1.05,
+        lambda: rg.loss_sums(LossRows(structures, soap, loss, progress=False)), gradients,
+    )  # fmt: skip
+
+
+def every_regularizer(pair, p, n):
+    """Leave-one-out of n rows at 200 λ, against 30 Cholesky factorisations and a projection of the rows."""
+    rng = np.random.default_rng(9)
+    X, y = rng.normal(size=(n, p)), rng.normal(size=n)
+    covariance = rg.Covariance(p)
+    covariance.update(X, targets=y)
+    H = accumulate(X).matrix() + np.eye(p)
+
+    def ours():
+        path = rg.regularizer_path(covariance)
+        return path.best(), path.score(X, y, "loo")
+
+    def factorisations():
+        for _ in range(30):
+            scipy.linalg.cholesky(H, lower=True)
+        return X @ H
+
+    yield pair("`regularizer_path`, 200 λ, leave-one-out", p, "30 `cholesky`, a projection", 1.0, ours, factorisations)
+
+
+def suite(pair, short):
+    """All of them, or a short form."""
+    structures = load_silicon()
+    yield from gathering(pair, 64 if short else 1024, 64 if short else 448)
+    soap = Soap("Si", cutoff=4.0, max_radial=2, max_angular=2) if short else Soap("Si")
+    yield from force_rows(pair, structures[:4] if short else structures, soap)
+    yield from every_regularizer(pair, 64 if short else 2048, 128 if short else 4096)
