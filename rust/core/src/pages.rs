@@ -81,7 +81,12 @@ fn spare<R>(f: impl FnOnce(&mut Vec<MmapMut>) -> R) -> Option<R> {
 
 #[cfg(test)]
 mod tests {
+    use ndarray::Array2;
+
     use super::*;
+    use crate::{
+        Batch, Components, Covariance, Execution, Penalty, Precision, Reduction, Regularizer, RowBlock, Square,
+    };
 
     #[test]
     fn what_is_given_back_serves_again_and_is_zero_where_zeros_are_wanted() -> Result<(), &'static str> {
@@ -95,6 +100,58 @@ mod tests {
         }
         drop(Pages::take(KEPT_BYTES + 1).ok_or("34 MB are there")?);
         spare(|kept| assert!(kept.iter().all(|map| map.len() <= KEPT_BYTES)));
+        Ok(())
+    }
+
+    /// Spare pages full of NaN, or none at all. Other tests may take some of them.
+    fn prepare(spoilt: bool) -> Result<(), Box<dyn std::error::Error>> {
+        let clear = || SPARE.lock().map(|mut kept| kept.clear()).map_err(|_| "a test has failed meanwhile");
+        clear()?;
+        let taken: Option<Vec<Pages>> = (0..KEPT).map(|_| Pages::take(HUGE_PAGE)).collect();
+        taken.ok_or("32 MB are there")?.iter_mut().for_each(|pages| pages.bytes_mut().fill(0xff));
+        if !spoilt {
+            clear()?;
+        }
+        Ok(())
+    }
+
+    /// What every kernel makes of some rows, with pages prepared before each step.
+    fn results(spoilt: bool) -> Result<Vec<f64>, Box<dyn std::error::Error>> {
+        let (p, run) = (800, Execution::sequential());
+        let x = Array2::from_shape_fn((900, p), |(i, j)| {
+            ((i * 7919 + j * 104_729 + i * j * 31) % 1009) as f64 / 504.5 - 1.0
+        });
+        let g = Array2::from_shape_fn((700, p), |(i, j)| ((i * 31 + j * 17) as f64).sin());
+        let rows = RowBlock::new(g.view(), None, Reduction::Mean, p)?;
+        let mut all = vec![];
+        let mut identity = Square::zeros(p)?;
+        (0..p).for_each(|j| identity.as_mut()[(j, j)] = 1.0);
+        for penalty in [Penalty::Identity, Penalty::Matrix(identity, f64::EPSILON)] {
+            prepare(spoilt)?;
+            let mut covariance = Covariance::new(p, Precision::Double)?;
+            covariance.update(&Batch::new(RowBlock::new(x.view(), None, Reduction::Mean, p)?, None, None)?, &run)?;
+            prepare(spoilt)?;
+            let hessian = covariance.factorize(Regularizer::Value(1.0), penalty, false, &run)?;
+            prepare(spoilt)?;
+            all.extend([hessian.rcond(&run), hessian.effective_dimension(&run)?]);
+            prepare(spoilt)?;
+            all.extend(hessian.variance(&rows, &run)?);
+            prepare(spoilt)?;
+            all.extend(hessian.variance_single(&rows, &run)?);
+            prepare(spoilt)?;
+            let components = Components::new(&[(0..400).collect(), (200..800).collect()], p)?;
+            all.extend(hessian.component_variance(&rows, &components, &run)?);
+            prepare(spoilt)?;
+            all.extend(hessian.prediction_covariance(&rows, &run)?);
+        }
+        Ok(all)
+    }
+
+    #[test]
+    fn what_used_pages_hold_is_in_no_result() -> Result<(), Box<dyn std::error::Error>> {
+        let clean = results(false)?;
+        assert!(clean.iter().all(|x| x.is_finite()));
+        assert!(results(true)? == clean);
         Ok(())
     }
 }

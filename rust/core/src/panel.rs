@@ -208,4 +208,16 @@ mod tests {
         }
         Ok(())
     }
+
+    #[test]
+    fn zeros_are_zeros_on_pages_that_held_something() -> Result<()> {
+        for _ in 0..20 {
+            let mut spoilt = Panel::<f64>::unset(400, 500)?;
+            spoilt.rows_mut(0..400).for_each(|row| row.fill(f64::NAN));
+            drop(spoilt);
+            let zeros = Panel::<f64>::zeros(400, 500)?;
+            assert!(zeros.rows(0..400).flatten().all(|x| *x == 0.0));
+        }
+        Ok(())
+    }
 }

@@ -182,7 +182,7 @@ fn add_row<T: Element>(sum: &mut [f64], row: &[T], following: &[T]) {
     Arch::new().dispatch(|| {
         let mut following = following.chunks(PIECE);
         for (sum, row) in sum.chunks_mut(PIECE).zip(row.chunks(PIECE)) {
-            following.next().map_or((), prefetch);
+            prefetch(following.next().unwrap_or_default());
             sum.iter_mut().zip(row).for_each(|(sum, &x)| *sum += x.into());
         }
     });
