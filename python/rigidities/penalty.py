@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rigidities import lapack
 from rigidities.exceptions import NotPositiveDefiniteError
 from rigidities.rows import Precision, as_array, as_floats
 
@@ -153,13 +154,11 @@ def _rotated(C: NDArray[np.float64], penalty: NDArray[np.float64], eps: float, u
     roughness penalty cannot see). If not, H would be singular (a kernel matrix K_MM of points that are alike): then
     jitter is added to the diagonal of Λ.
     """
-    from scipy.linalg import eigh
-
     p = len(C)
     _check_matrix(penalty, eps)
     trace = float(np.trace(C))
     zero = np.asarray(~penalty.any(axis=0))  # features without a penalty are none of the kernel's, and get no jitter
-    d, U = eigh(0.5 * penalty + 0.5 * penalty.T, driver="evd", overwrite_a=True, check_finite=False)
+    d, U = lapack.eigh((0.5 * penalty + 0.5 * penalty.T).T)
     rounding = p * eps * d[-1]
     if d[0] < -2 * rounding:
         raise ValueError(
@@ -182,14 +181,12 @@ def _with_jitter(
     penalty: NDArray[np.float64], zero: NDArray[np.bool_], jitter: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Eigenvalues and eigenvectors of Λ + jitter·I; exact zeros for features whose row of Λ is zero."""
-    from scipy.linalg import eigh
-
     kept = np.flatnonzero(~zero)
     block = penalty[np.ix_(kept, kept)]
     block = 0.5 * block + 0.5 * block.T
     block[np.diag_indices_from(block)] += jitter
     d, U = np.zeros(len(zero)), np.zeros_like(penalty)
-    d[kept], U[np.ix_(kept, kept)] = eigh(block, driver="evd", overwrite_a=True, check_finite=False)
+    d[kept], U[np.ix_(kept, kept)] = lapack.eigh(block.T)
     U[zero, zero] = 1.0
     return d, U
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rigidities import lapack
 from rigidities.penalty import ROUNDED_SUMS, Pencil, undetermined
 
 if TYPE_CHECKING:
@@ -128,11 +129,11 @@ def _spectrum(
 
 def decompose(pencil: Pencil) -> tuple[Spectrum, NDArray[np.float64]]:
     """Return the spectrum and the basis A of a pencil; its C is overwritten."""
-    from scipy.linalg import eigh, solve_triangular
+    from scipy.linalg import solve_triangular
 
     reduced = eliminate(pencil)
     free, m = pencil.free, len(reduced.L)
-    values, V = eigh(reduced.C.T, driver="evd", overwrite_a=True, check_finite=False)
+    values, V = lapack.eigh(reduced.C.T)
     basis = V
     if m:
         basis = np.zeros((len(free), len(free)))
@@ -169,7 +170,6 @@ class Tridiagonal:
 def tridiagonalise(pencil: Pencil, b: NDArray[np.float64]) -> Tridiagonal:
     """Tridiagonalise a pencil whose penalty is no matrix, in the memory of its C."""
     from scipy.linalg import eigvalsh_tridiagonal, solve_triangular
-    from scipy.linalg.lapack import dsytrd, dsytrd_lwork
 
     reduced = eliminate(pencil)
     free, n = pencil.free, len(reduced.C)
@@ -181,8 +181,7 @@ def tridiagonalise(pencil: Pencil, b: NDArray[np.float64]) -> Tridiagonal:
     if n == 1:
         diagonal, beside = reduced.C[0].copy(), np.zeros(0)
     else:
-        work = int(dsytrd_lwork(n, lower=1)[0])
-        packed, diagonal, beside, tau, _ = dsytrd(reduced.C.T, lower=1, lwork=work, overwrite_a=1)
+        packed, diagonal, beside, tau = lapack.tridiagonalise(reduced.C.T)
         for i in range(n - 1):  # the reflectors of Q, one after the other
             v = np.r_[1.0, packed[i + 2 :, i]]
             moving[i + 1 :] -= np.outer(tau[i] * v, v @ moving[i + 1 :])

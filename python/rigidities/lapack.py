@@ -1,0 +1,144 @@
+"""LAPACK's eigenvalue routines without the interpreter, so that other threads go on and Ctrl-C is answered.
+
+What enters: a symmetric array, overwritten. What leaves: its eigenvectors, or its tridiagonal form. SciPy's wrappers of
+these routines keep the interpreter for themselves until they return: a second at 2,048 features, a minute at 8,192.
+The same routines are called here through the pointers that SciPy gives to Cython, on a thread of their own; where a
+SciPy has other integers than this file knows, its wrappers serve.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import re
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SMALL = 256
+"""Rows of an array up to which LAPACK is back within a hundredth of a second, and needs no thread of its own."""
+
+
+def eigh(A: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return eigenvalues (n,), rising, and eigenvectors (n, n) of a symmetric array, by divide and conquer.
+
+    Parameters
+    ----------
+    A : ndarray of shape (n, n)
+        Overwritten if it is in Fortran order: the eigenvectors are in its place then.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If LAPACK's iterations do not converge.
+    """
+    A = np.asfortranarray(A)
+    n, values = len(A), np.empty(len(A))
+    if _routine("dsyevd") is None:
+        return _wrapped_eigh(A)
+    query, iquery = np.empty(1), np.empty(1, dtype=np.intc)
+    _call("dsyevd", b"V", b"L", n, A, n, values, query, -1, iquery, -1)
+    work, iwork = np.empty(int(query[0])), np.empty(int(iquery[0]), dtype=np.intc)
+    _wait(n, lambda: _call("dsyevd", b"V", b"L", n, A, n, values, work, len(work), iwork, len(iwork)))
+    return values, A
+
+
+def tridiagonalise(
+    A: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], ...]:
+    """Return the reflectors of Q (n, n), T's diagonal (n,), what is beside it (n − 1,), and τ (n − 1,): A = QTQᵀ.
+
+    Parameters
+    ----------
+    A : ndarray of shape (n, n)
+        Symmetric; overwritten by the reflectors if it is in Fortran order (LAPACK's dsytrd, lower triangle).
+    """
+    A = np.asfortranarray(A)
+    n = len(A)
+    if _routine("dsytrd") is None:
+        return _wrapped_tridiagonalise(A)
+    diagonal, beside, tau, query = np.empty(n), np.empty(max(n - 1, 0)), np.empty(max(n - 1, 0)), np.empty(1)
+    _call("dsytrd", b"L", n, A, max(n, 1), diagonal, beside, tau, query, -1)
+    work = np.empty(int(query[0]))
+    _wait(n, lambda: _call("dsytrd", b"L", n, A, max(n, 1), diagonal, beside, tau, work, len(work)))
+    return A, diagonal, beside, tau
+
+
+def _wait(n: int, call: Callable[[], None]) -> None:
+    """Call on another thread: waiting for it, this one answers signals. An abandoned call ends by itself."""
+    if n <= SMALL:
+        call()
+        return
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            call()
+        except BaseException as error:  # raised again below, where it can be caught
+            raised.append(error)
+
+    thread = threading.Thread(target=run, name="rigidities-lapack", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.1)  # a signal that another thread was given wakes nobody up here
+    if raised:
+        raise raised[0]
+
+
+def _call(name: str, *arguments: Any) -> None:
+    """Call a routine whose last argument is INFO."""
+    info = ctypes.c_int(0)
+    routine = _routine(name)
+    assert routine is not None  # the callers have looked
+    routine(*map(_reference, arguments), ctypes.byref(info))
+    if info.value:
+        raise np.linalg.LinAlgError(f"LAPACK's {name} returned {info.value}: the eigenvalues did not converge")
+
+
+def _reference(argument: Any) -> Any:
+    if isinstance(argument, np.ndarray):
+        return ctypes.c_void_p(argument.ctypes.data)
+    return argument if isinstance(argument, bytes) else ctypes.byref(ctypes.c_int(argument))
+
+
+SIGNATURES = {"dsyevd": "void (c, c, i, d, i, d, d, i, i, i, i)", "dsytrd": "void (c, i, d, i, d, d, d, d, i, i)"}
+"""Arguments of the routines: pointers to char, double, and int of 32 bits."""
+
+
+@functools.cache
+def _routine(name: str) -> Any:
+    """Return LAPACK's routine, to be called with pointers; ctypes lets go of the interpreter. None if it is another."""
+    from scipy.linalg import cython_lapack
+
+    capsule = cython_lapack.__pyx_capi__[name]
+    name_of = ctypes.PYFUNCTYPE(ctypes.c_char_p, ctypes.py_object)(("PyCapsule_GetName", ctypes.pythonapi))
+    pointer_of = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
+        ("PyCapsule_GetPointer", ctypes.pythonapi)
+    )
+    signature = name_of(capsule)
+    # Cython calls a double of SciPy's __pyx_t_5scipy_6linalg_13cython_lapack_d
+    plain = re.sub(r"\b(?:__pyx_t_\w+_d|double) \*", "d", signature.decode())
+    if plain.replace("char *", "c").replace("int *", "i") != SIGNATURES[name]:
+        return None
+    return ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * SIGNATURES[name].count(", "), ctypes.c_void_p)(
+        pointer_of(capsule, signature)
+    )
+
+
+def _wrapped_eigh(A: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    from scipy.linalg import eigh
+
+    values, vectors = eigh(A, driver="evd", overwrite_a=True, check_finite=False)
+    return values, vectors
+
+
+def _wrapped_tridiagonalise(A: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    from scipy.linalg.lapack import dsytrd, dsytrd_lwork
+
+    work = int(dsytrd_lwork(len(A), lower=1)[0])
+    return tuple(dsytrd(A, lower=1, lwork=work, overwrite_a=1)[:4])
