@@ -1,9 +1,8 @@
-"""λ for energies alone on the mlearn sets of silicon and lithium, where RIGIDITIES_MLEARN says that they are.
+"""λ on the mlearn sets of silicon and lithium: energies alone, and energies with forces.
 
 Zuo et al., J. Phys. Chem. A 124 (2020) 731; as extended XYZ: Si-training.xyz, Si-test.xyz, Li-…
 """
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +11,11 @@ import reference
 
 import rigidities as rg
 
-FOLDER = Path(os.environ.get("RIGIDITIES_MLEARN", "/nowhere"))
+MLEARN = Path(__file__).parents[2] / "shared" / "data" / "mlearn"
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(
-        not (FOLDER / "Si-training.xyz").exists(), reason="RIGIDITIES_MLEARN names no folder with the sets"
-    ),
+    pytest.mark.skipif(not (MLEARN / "Si-training.xyz").exists(), reason="the mlearn data are not here"),
 ]
 
 
@@ -29,7 +26,7 @@ def energies(request):
     soap = featomic.Soap(request.param, 5.0)
     parts = []
     for name in ("training", "test"):
-        frames = io.read(FOLDER / f"{request.param}-{name}.xyz", ":")
+        frames = io.read(MLEARN / f"{request.param}-{name}.xyz", ":")
         y = np.array([frame.get_potential_energy() / len(frame) for frame in frames])
         parts += [rg.reduce_rows(featomic.soap_rows(frames, soap, progress=False))[1], y]
     F, y, G, t = parts
@@ -69,3 +66,21 @@ def test_leave_one_out_is_refitting(energies):
         residuals, variances = reference.left_out(F, y, lam, [i])
         assert found.residuals[i] == pytest.approx(residuals[0], rel=1e-3, abs=1e-5)
         assert found.variances[i] == pytest.approx(variances[0], rel=1e-3)
+
+
+@pytest.mark.parametrize("element", ["Si", "Li"])
+def test_auto_with_forces_comes_within_a_twentieth_of_the_best(element):
+    """Energies per atom weigh 300, force components 1: 14.5 meV/atom and 140 meV/Å (Si), 1.69 and 13.2 (Li)."""
+    io, featomic = pytest.importorskip("ase.io"), pytest.importorskip("rigidities.interop.featomic")
+    soap, loss = featomic.Soap(element, 5.0), rg.Loss(energy=rg.Term(300.0, per_atom=True), forces=rg.Term())
+    training, test = (io.read(MLEARN / f"{element}-{name}.xyz", ":") for name in ("training", "test"))
+    rows = featomic.LossRows(training, soap, loss, baseline="fit", progress=False)
+    covariance = rg.loss_sums(rows).combined()
+    hessian, path = covariance.factorize(), rg.regularizer_path(covariance)
+    batches = list(featomic.LossRows(test, soap, loss, baseline=rows.baseline, progress=False))
+    for name in ("energy", "forces"):
+        F, y = (np.concatenate([getattr(batch[name], part) for batch in batches]) for part in ("values", "targets"))
+        error = 1e3 * np.sqrt(np.mean((y - F @ hessian.coef) ** 2))
+        assert error <= 1.05 * 1e3 * path.score(F, y, "rmse").min()
+        expected = {"Si": {"energy": 14.5, "forces": 140.0}, "Li": {"energy": 1.69, "forces": 13.2}}[element][name]
+        assert error == pytest.approx(expected, rel=0.01)
