@@ -108,6 +108,29 @@ def test_score_writes_what_the_model_predicts(inputs):
     assert float(least[3]) == pytest.approx(1000 * std.max(), rel=1e-2)
 
 
+def test_score_reports_virials_where_the_loss_has_them(inputs):
+    fit(
+        "train.xyz", "-o", "model", "--regularizer", "1e-3", "--no-plot", "--virial-weight", "1", "--forces-weight", "0"
+    )
+    result = run("score", "model", "test.xyz", "-o", "scored.xyz")
+    assert result.exit_code == 0, result.output
+    frames = ase.io.read("test.xyz", ":")
+    found = LinearModel.load("model").predict(frames, virials=True, progress=False)
+    r = np.array([-frame.get_volume() * frame.get_stress() for frame in frames]) - found.virials
+    std = found.virial_std
+    [line] = cells(result.stdout, "virial, meV/atom")
+    expected = [18, *(125 * np.sqrt(np.mean(x**2)) for x in (r, std)), 100 * np.mean(np.abs(r) <= std)]
+    assert [float(cell) for cell in line[:4]] == pytest.approx(expected, rel=1e-3, abs=0.5)
+    [line] = cells(result.stdout, "σ of virials, meV/atom")
+    assert float(line[0]) == 18
+    written = [frame.info["virial_std"] for frame in ase.io.read("scored.xyz", ":")]
+    np.testing.assert_array_equal(written, std)
+    assert not cells(run("score", "model", "test.xyz", "-o", "scored.xyz", "--no-virials").stdout, "virial, meV/atom")
+    assert fit("train.xyz", "-o", "model", "--regularizer", "1e-3", "--no-plot").exit_code == 0
+    assert not cells(run("score", "model", "test.xyz", "-o", "scored.xyz").stdout, "virial, meV/atom")
+    assert cells(run("score", "model", "test.xyz", "-o", "scored.xyz", "--virials").stdout, "virial, meV/atom")
+
+
 def test_score_needs_no_labels_and_can_leave_out_forces(inputs):
     assert fit("train.xyz", "-o", "model", "--no-plot").exit_code == 0
     result = run("score", "model", "bare.xyz", "-o", "scored.xyz", "--no-forces")

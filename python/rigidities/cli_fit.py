@@ -121,16 +121,20 @@ def score(
     structures: Annotated[str, typer.Argument(help="Structures to predict.", metavar="STRUCTURES")],
     output: Annotated[Path, typer.Option("--output", "-o", help="File of the predictions, extended XYZ.")],
     forces: Annotated[bool, typer.Option("--forces/--no-forces", help="Forces are most of the work.")] = True,
+    virials: Annotated[
+        bool | None, typer.Option("--virials/--no-virials", help="By default if the loss has them.", show_default=False)
+    ] = None,
     threads: Threads = None,
     progress: Progress = None,
 ) -> None:
-    """Predict energies and forces of structures, with standard deviations σ and rigidities (PR, LPR).
+    """Predict energies, forces and virials of structures, with standard deviations σ and rigidities (PR, LPR).
 
     STRUCTURES is a file that ASE reads ("file.xyz@:100" takes a part), of species that the model was fitted to.
 
-    Writes them with info predicted_energy, energy_std (eV) and pr, arrays predicted_forces, forces_std (eV/Å) and lpr.
-    σ is that of the model's weights: it has no part for noise of labels, and is scaled so that its mean square is the
-    mean squared error of the training structures, each left out. A file that exists is replaced.
+    Writes them with info predicted_energy, energy_std (eV), pr, predicted_virial and virial_std (eV, Voigt order),
+    arrays predicted_forces, forces_std (eV/Å) and lpr. σ is that of the model's weights: it has no part for noise of
+    labels, and is scaled so that its mean square is the mean squared error of the training structures, each left out.
+    A file that exists is replaced.
     """
     with one_line_errors(), _warnings_as_lines():
         require("ase", "featomic")
@@ -144,10 +148,12 @@ def score(
         with blame(str(model)):
             loaded = _load(LinearModel, model)
         frames = read_structures(structures)
+        virials = "virial" in loaded.loss.terms if virials is None else virials
         with blame(structures):
-            prediction = loaded.predict(frames, forces=forces, progress=_shown(progress))
+            prediction = loaded.predict(frames, forces=forces, virials=virials, progress=_shown(progress))
         write_xyz(prediction, frames, output)
-        typer.echo(score_table(loaded, structures, frames, prediction))
+        with blame(structures):
+            typer.echo(score_table(loaded, structures, frames, prediction))
         typer.echo(f"\nWritten: {output}")
 
 
