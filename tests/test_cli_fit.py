@@ -1,6 +1,7 @@
 """`rigidities fit` and `rigidities score` by what they leave: files, text, exit codes, one line for what is refused."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -195,6 +196,16 @@ def test_warnings_go_to_stderr_in_one_line(inputs):
     assert result.exit_code == 0, result.output
     assert "rigidities: warning: 9 of 9 training targets alone determine a direction" in result.stderr
     assert all(line.startswith("rigidities: warning: ") for line in result.stderr.splitlines())
+
+
+def test_another_featomic_is_told_on_stderr(inputs):
+    assert fit("train.xyz", "-o", "model", "--no-plot", "--regularizer", "1e-3").exit_code == 0
+    model = LinearModel.load("model")
+    replace(model, versions={"featomic": "0.0.1"}).save("model")
+    result = run("score", "model", "test.xyz", "-o", "scored.xyz", "--no-forces")
+    assert result.exit_code == 0, result.output
+    [line] = result.stderr.splitlines()
+    assert line.startswith("rigidities: warning: the model was fitted to features of featomic 0.0.1, here is ")
 
 
 @pytest.mark.parametrize("command", ["fit", "score"])

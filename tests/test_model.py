@@ -1,5 +1,6 @@
 """A fitted model: against refits and dense algebra, through a file and back, and what it refuses."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -336,6 +337,18 @@ def test_what_was_written_predicts_the_same_bits(model, tmp_path):
     assert loaded.hessian.regularizer_reason == "given"
     assert repr(loaded) == repr(model)
     assert {"rigidities", "featomic", "numpy", "python"} == set(loaded.versions)
+
+
+def test_another_featomic_than_that_of_the_fit_is_told_once(model, tmp_path):
+    here = model.versions["featomic"]
+    replace(model, versions=model.versions | {"featomic": "0.0.1", "numpy": "1.0"}).save(tmp_path / "model")
+    with pytest.warns(rg.OtherVersionWarning, match=f"of featomic 0.0.1, here is {re.escape(here)}: ") as caught:
+        loaded = LinearModel.load(tmp_path / "model")
+    assert [warning.filename for warning in caught] == [__file__]
+    loaded.predict(TEST, progress=False)  # warnings are errors here
+    for versions in ({"featomic": here, "numpy": "1.0"}, {}):
+        replace(model, versions=versions).save(tmp_path / "model")
+        assert LinearModel.load(tmp_path / "model").versions == versions
 
 
 def test_a_model_without_a_baseline_comes_back(tmp_path):

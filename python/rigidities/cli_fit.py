@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from rigidities.exceptions import OtherVersionWarning
 from rigidities.loss import Loss, Term
 from rigidities.options import (
     BodyOrders,
@@ -232,5 +233,5 @@ def _warnings_as_lines() -> Iterator[None]:
             yield
         finally:
             for warning in caught:
-                if issubclass(warning.category, RuntimeWarning):
+                if issubclass(warning.category, RuntimeWarning | OtherVersionWarning):
                     typer.echo(f"rigidities: warning: {' '.join(str(warning.message).split())}", err=True)

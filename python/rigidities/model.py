@@ -10,14 +10,17 @@ left out as a whole (see `rigidities.fitting`).
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
 from rigidities import files
 from rigidities.baseline import Baseline
 from rigidities.errors import Errors, Tally, per_atom
+from rigidities.exceptions import OtherVersionWarning
 from rigidities.hessian import Hessian
 from rigidities.loss import NAMES, Loss, Term
 from rigidities.predictions import Prediction
@@ -25,6 +28,7 @@ from rigidities.rows import reduce_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from os import PathLike
 
     from numpy.typing import NDArray
 
@@ -277,6 +281,41 @@ class LinearModel(files.Stored):
                     f"structure {index} contains {symbols(unknown)}, which the model does not know: it was fitted to "
                     f"{known} only"
                 )
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Self:
+        """Read what `save` wrote: it predicts the same bits, with the same featomic.
+
+        Parameters
+        ----------
+        path : path-like
+
+        Returns
+        -------
+        LinearModel
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged, of a later version, or holds something else.
+        OSError
+            If it cannot be read.
+
+        Warns
+        -----
+        OtherVersionWarning
+            If the model was fitted with another version of featomic than is installed.
+        """
+        model = super().load(path)
+        fitted, here = model.versions.get("featomic"), version("featomic")
+        if fitted not in (None, here):
+            warnings.warn(
+                f"the model was fitted to features of featomic {fitted}, here is {here}: what it predicts may differ. "
+                "Compare structures whose predictions are known, install that version, or fit anew",
+                OtherVersionWarning,
+                stacklevel=2,
+            )
+        return model
 
     def __getstate__(self) -> dict[str, Any]:
         parts = {f"{_HESSIAN}{name}": value for name, value in self.hessian.__getstate__().items()}
