@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -32,6 +32,11 @@ from rigidities.options import (
 from rigidities.options import regularizer as as_regularizer
 from rigidities.report import make_directory
 from rigidities.sources import InputError, blame, read_structures, read_test, read_training
+
+if TYPE_CHECKING:
+    from rigidities.errors import Errors
+    from rigidities.fitting import ModelFit
+    from rigidities.sources import Structures
 
 IN_OPTIONS = {
     'pass Term(missing="skip")': "pass --missing skip",
@@ -99,22 +104,32 @@ def fit(
         asked = None if test is None else read_test(test, known)
 
         from rigidities.fitting import fit_model
-        from rigidities.fitting_report import fit_table, regularizer_figure
+        from rigidities.fitting_report import fit_table
 
         options: Any = {"baseline": ground, "regularizer": rule, "progress": known.progress}
         with _blame(train):
             fitted = fit_model(known.frames, known.soap, loss, **options)
-        errors = {}
-        if asked is not None:
-            with _blame(asked.name):
-                errors = fitted.model.errors(asked.frames, progress=known.progress)
-        typer.echo(fit_table(fitted, known, asked, errors))
-        written = [output]
-        fitted.model.save(output)
-        if plot and find_spec("matplotlib") is not None:
-            written.append(output.with_suffix(".png"))
-            regularizer_figure(fitted, asked).savefig(written[-1])
-        typer.echo(f"\nWritten: {', '.join(map(str, written))}")
+        typer.echo(fit_table(fitted, known, asked, _test_errors(fitted, asked)))
+        typer.echo(f"\nWritten: {', '.join(map(str, _write_fit(fitted, asked, output, plot)))}")
+
+
+def _test_errors(fitted: ModelFit, asked: Structures | None) -> dict[str, Errors]:
+    if asked is None:
+        return {}
+    with _blame(asked.name):
+        return fitted.model.errors(asked.frames, progress=asked.progress)
+
+
+def _write_fit(fitted: ModelFit, asked: Structures | None, output: Path, plot: bool) -> list[Path]:
+    """Write the model, and the criteria for λ beside it; return the files."""
+    from rigidities.fitting_report import regularizer_figure
+
+    fitted.model.save(output)
+    if not plot or find_spec("matplotlib") is None:
+        return [output]
+    picture = output.with_suffix(".png")
+    regularizer_figure(fitted, asked).savefig(picture)
+    return [output, picture]
 
 
 def score(
