@@ -6,8 +6,8 @@ Huber's loss: sums, then residuals. Rows that are few (`KEPT`) are computed once
 The scale. σ = scale·√v with scale² = Σr²/Σv over the training set, one for each term. Each structure is left out as a
 whole, its energy and forces together, in closed form at fixed λ: r is the error of the fit without it, v the variance.
 The evidence has a scale of its own, s² = (Σwy² − bᵀH⁻¹b)/n, but takes the model for right and the noise of all targets
-for independent. With forces neither holds: test energies of lithium (mlearn) then miss by 12 of its σ (root mean
-square), and by 0.83 of the σ used here.
+for independent. With forces neither holds: test energies of lithium (mlearn) then miss by 14 of its σ (root mean
+square), and by 0.72 of the σ used here.
 """
 
 from __future__ import annotations

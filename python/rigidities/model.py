@@ -129,7 +129,7 @@ class LinearModel(files.Stored):
         >>> from rigidities.datasets import load_silicon
         >>> from rigidities.interop.featomic import Soap
         >>> from rigidities.model import LinearModel
-        >>> loss = rg.Loss(energy=rg.Term(100.0, per_atom=True), forces=rg.Term())
+        >>> loss = rg.Loss(energy=rg.Term(1000.0, per_atom=True), forces=rg.Term())
         >>> soap = Soap("Si", cutoff=3.5, max_radial=3, max_angular=2)
         >>> model = LinearModel.fit(load_silicon(groups="strained")[:8], soap, loss, progress=False)
         >>> prediction = model.predict(load_silicon(groups="vacancy")[:1], progress=False)
