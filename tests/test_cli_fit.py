@@ -1,6 +1,7 @@
 """`rigidities fit` and `rigidities score` by what they leave: files, text, exit codes, one line for what is refused."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,7 @@ def test_fit_writes_a_model_and_a_plot(inputs):
     assert result.exit_code == 0, result.output
     assert result.stderr == ""
     assert {path.name for path in Path("deep").iterdir()} == {"model.safetensors", "model.png"}
-    loss = rg.Loss(energy=rg.Term(100.0, per_atom=True), forces=rg.Term())
+    loss = rg.Loss(energy=rg.Term(1000.0, per_atom=True), forces=rg.Term())
     soap = Soap("Si", 3.5, max_radial=2, max_angular=2)
     same = LinearModel.fit(ase.io.read("train.xyz", ":"), soap, loss, regularizer=1e-3, progress=False)
     model = LinearModel.load("deep/model.safetensors")
@@ -108,6 +109,29 @@ def test_score_writes_what_the_model_predicts(inputs):
     assert float(least[3]) == pytest.approx(1000 * std.max(), rel=1e-2)
 
 
+def test_score_reports_virials_where_the_loss_has_them(inputs):
+    fit(
+        "train.xyz", "-o", "model", "--regularizer", "1e-3", "--no-plot", "--virial-weight", "1", "--forces-weight", "0"
+    )
+    result = run("score", "model", "test.xyz", "-o", "scored.xyz")
+    assert result.exit_code == 0, result.output
+    frames = ase.io.read("test.xyz", ":")
+    found = LinearModel.load("model").predict(frames, virials=True, progress=False)
+    r = np.array([-frame.get_volume() * frame.get_stress() for frame in frames]) - found.virials
+    std = found.virial_std
+    [line] = cells(result.stdout, "virial, meV/atom")
+    expected = [18, *(125 * np.sqrt(np.mean(x**2)) for x in (r, std)), 100 * np.mean(np.abs(r) <= std)]
+    assert [float(cell) for cell in line[:4]] == pytest.approx(expected, rel=1e-3, abs=0.5)
+    [line] = cells(result.stdout, "σ of virials, meV/atom")
+    assert float(line[0]) == 18
+    written = [frame.info["virial_std"] for frame in ase.io.read("scored.xyz", ":")]
+    np.testing.assert_array_equal(written, std)
+    assert not cells(run("score", "model", "test.xyz", "-o", "scored.xyz", "--no-virials").stdout, "virial, meV/atom")
+    assert fit("train.xyz", "-o", "model", "--regularizer", "1e-3", "--no-plot").exit_code == 0
+    assert not cells(run("score", "model", "test.xyz", "-o", "scored.xyz").stdout, "virial, meV/atom")
+    assert cells(run("score", "model", "test.xyz", "-o", "scored.xyz", "--virials").stdout, "virial, meV/atom")
+
+
 def test_score_needs_no_labels_and_can_leave_out_forces(inputs):
     assert fit("train.xyz", "-o", "model", "--no-plot").exit_code == 0
     result = run("score", "model", "bare.xyz", "-o", "scored.xyz", "--no-forces")
@@ -138,7 +162,7 @@ def test_options_reach_the_loss(inputs):
 def test_energies_and_virials_are_per_atom_by_default(inputs):
     result = fit("train.xyz", "-o", "model", "--no-plot", "--virial-weight", "1", "--regularizer", "1e-3")
     assert result.exit_code == 0, result.output
-    terms = {"energy": rg.Term(100.0, per_atom=True), "forces": rg.Term(), "virial": rg.Term(per_atom=True)}
+    terms = {"energy": rg.Term(1000.0, per_atom=True), "forces": rg.Term(), "virial": rg.Term(per_atom=True)}
     assert LinearModel.load("model").loss == rg.Loss(**terms)
 
 
@@ -174,6 +198,16 @@ def test_warnings_go_to_stderr_in_one_line(inputs):
     assert all(line.startswith("rigidities: warning: ") for line in result.stderr.splitlines())
 
 
+def test_another_featomic_is_told_on_stderr(inputs):
+    assert fit("train.xyz", "-o", "model", "--no-plot", "--regularizer", "1e-3").exit_code == 0
+    model = LinearModel.load("model")
+    replace(model, versions={"featomic": "0.0.1"}).save("model")
+    result = run("score", "model", "test.xyz", "-o", "scored.xyz", "--no-forces")
+    assert result.exit_code == 0, result.output
+    [line] = result.stderr.splitlines()
+    assert line.startswith("rigidities: warning: the model was fitted to features of featomic 0.0.1, here is ")
+
+
 @pytest.mark.parametrize("command", ["fit", "score"])
 def test_help(command):
     result = run(command, "--help")
@@ -186,8 +220,8 @@ def test_help(command):
     ("empty.xyz", "empty.xyz: is empty"),
     ("train.xyz empty.xyz", "empty.xyz: is empty"),
     ("train.xyz carbon.xyz", "carbon.xyz: structure 0 contains C, which train.xyz lacks"),
-    ("bare.xyz", "bare.xyz: energy weight is 100 but 1 structure has no energies"),
-    ("part.xyz", "part.xyz: energy weight is 100 but 1 structure has no energies: number 4 of 5. They are expected "
+    ("bare.xyz", "bare.xyz: energy weight is 1000 but 1 structure has no energies"),
+    ("part.xyz", "part.xyz: energy weight is 1000 but 1 structure has no energies: number 4 of 5. They are expected "
      "attached by a calculator; label them, leave them out, or pass --missing skip for a set that is labelled in "
      "part, or pass --energy-weight 0"),
     ("train.xyz bare.xyz", "bare.xyz: energy weight is 1 but no structure has energies"),

@@ -1,5 +1,6 @@
 """A fitted model: against refits and dense algebra, through a file and back, and what it refuses."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -38,7 +39,7 @@ def model():
 
 def rows_of(structures, loss=LOSS, **options):
     """All rows, targets, weights and structures of a loss, end to end."""
-    rows = LossRows(structures, SOAP, loss, baseline="fit", progress=False, **options)
+    rows = LossRows(structures, SOAP, loss, progress=False, **{"baseline": "fit"} | options)
     parts = [batch[name] for batch in rows for name in loss.terms]
     weights = [part.term.weight * part.weights for part in parts]
     values, targets, blocks = ([getattr(part, name) for part in parts] for name in ("values", "targets", "blocks"))
@@ -104,6 +105,44 @@ def test_forces_are_minus_the_derivative_of_the_energy():
         high, low = model.predict(moved, forces=False, progress=False).energies
         # the step leaves an error of its square times the third derivative, some 10 eV/Å³
         assert forces[atom, axis] == pytest.approx((low - high) / (2 * step), abs=1e-6)
+
+
+def test_virials_are_minus_the_derivative_of_the_energy():
+    """Of a model fitted to energies and forces alone, with cell and positions strained together."""
+    train = [copper(0.98 + 0.01 * i, seed=i) for i in range(5)]
+    model = made(train, soap=Soap(["Cu", "Au"], 4.0, max_radial=2, max_angular=1), regularizer=1e-3)
+    atoms = copper(seed=9)
+    atoms.set_cell(atoms.cell @ [[1.02, 0.03, 0.0], [0.0, 0.99, -0.02], [0.01, 0.0, 1.01]], scale_atoms=True)
+    virial = model.predict([copper(), atoms], forces=False, virials=True, progress=False).virials[1]
+    step = 2e-5
+    for found, (i, j) in zip(virial, [(0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)], strict=True):
+        strained = [atoms.copy(), atoms.copy()]
+        for sign, copy in zip((1, -1), strained, strict=True):
+            strain = np.eye(3)
+            strain[[i, j], [j, i]] += sign * step / (1 if i == j else 2)
+            copy.set_cell(atoms.cell @ strain, scale_atoms=True)
+        high, low = model.predict(strained, forces=False, progress=False).energies
+        # the step leaves an error of its square times the third derivative, some 10⁴ eV
+        assert found == pytest.approx((low - high) / (2 * step), abs=3e-6)
+
+
+@pytest.mark.parametrize("virial", [None, rg.Term(), rg.Term(weight=3.0, per_atom=True)])
+def test_the_std_of_virials_is_that_of_dense_algebra(virial):
+    """Where the loss has no virials, with the scale of its first term."""
+    loss = replace(LOSS, virial=virial)
+    model = made(loss=loss, regularizer=1e-3)
+    F, _, w, _ = rows_of(TRAIN, loss)
+    H = F.T @ (w[:, None] * F) + 1e-3 * np.eye(SOAP.n_features)
+    G = rows_of(TEST, rg.Loss(virial=rg.Term()), baseline=None)[0]
+    found = model.predict(TEST, virials=True, progress=False)
+    v = np.einsum("ij,ji->i", G, np.linalg.solve(H, G.T))
+    scale = model.scales["energy" if virial is None else "virial"]
+    np.testing.assert_allclose(found.virials.ravel(), G @ model.coef, atol=1e-9)
+    # cond(H) is about 2e7 and eps 2e-16: eight digits are left
+    np.testing.assert_allclose(found.virial_std.ravel(), scale * np.sqrt(v), rtol=1e-6)
+    alone = model.predict(TEST, progress=False)
+    assert (alone.virials, alone.virial_std) == (None, None)
+    np.testing.assert_array_equal(alone.forces, found.forces)
 
 
 def test_what_was_trained_on_is_known_better_than_what_is_far(model):
@@ -300,6 +339,18 @@ def test_what_was_written_predicts_the_same_bits(model, tmp_path):
     assert {"rigidities", "featomic", "numpy", "python"} == set(loaded.versions)
 
 
+def test_another_featomic_than_that_of_the_fit_is_told_once(model, tmp_path):
+    here = model.versions["featomic"]
+    replace(model, versions=model.versions | {"featomic": "0.0.1", "numpy": "1.0"}).save(tmp_path / "model")
+    with pytest.warns(rg.OtherVersionWarning, match=f"of featomic 0.0.1, here is {re.escape(here)}: ") as caught:
+        loaded = LinearModel.load(tmp_path / "model")
+    assert [warning.filename for warning in caught] == [__file__]
+    loaded.predict(TEST, progress=False)  # warnings are errors here
+    for versions in ({"featomic": here, "numpy": "1.0"}, {}):
+        replace(model, versions=versions).save(tmp_path / "model")
+        assert LinearModel.load(tmp_path / "model").versions == versions
+
+
 def test_a_model_without_a_baseline_comes_back(tmp_path):
     made(baseline=None, regularizer=1e-3).save(tmp_path / "model")
     assert LinearModel.load(tmp_path / "model").baseline is None
@@ -324,10 +375,12 @@ def test_files_that_are_no_model_are_refused(model, tmp_path):
 
 
 def test_xyz_comes_back_whole(model, tmp_path):
-    found = model.predict(TEST, progress=False)
+    found = model.predict(TEST, virials=True, progress=False)
     write_xyz(found, TEST, tmp_path / "out.xyz")
     frames = read(tmp_path / "out.xyz", ":")
-    for name, values in (("predicted_energy", found.energies), ("energy_std", found.energy_std), ("pr", found.pr)):
+    info = {"predicted_energy": found.energies, "energy_std": found.energy_std, "pr": found.pr}
+    info |= {"predicted_virial": found.virials, "virial_std": found.virial_std}
+    for name, values in info.items():
         np.testing.assert_array_equal([frame.info[name] for frame in frames], values)
     for name, values in (("predicted_forces", found.forces), ("forces_std", found.forces_std), ("lpr", found.lpr)):
         np.testing.assert_array_equal(np.concatenate([frame.arrays[name] for frame in frames]), values)
@@ -335,7 +388,9 @@ def test_xyz_comes_back_whole(model, tmp_path):
     assert frames[1].info["group"] == TEST[1].info["group"]
     assert "lpr" not in TEST[1].arrays
     write_xyz(model.predict(TEST, forces=False, progress=False), TEST, tmp_path / "out.xyz")
-    assert "predicted_forces" not in read(tmp_path / "out.xyz").arrays
+    bare = read(tmp_path / "out.xyz")
+    assert "predicted_forces" not in bare.arrays
+    assert "predicted_virial" not in bare.info
 
 
 # ---- what cannot be used

@@ -13,7 +13,7 @@ ase = pytest.importorskip("ase")
 featomic = pytest.importorskip("featomic")
 
 from ase.build import bulk  # noqa: E402
-from test_interop_featomic import SMALL, rattled, rows  # noqa: E402
+from crystals import SMALL, rattled, rows  # noqa: E402
 
 from rigidities.interop.featomic import Soap  # noqa: E402
 

@@ -12,6 +12,7 @@ from rigidities.exceptions import (
     NotConvergedWarning,
     NotFittedError,
     NotPositiveDefiniteError,
+    OtherVersionWarning,
     UnresolvedEvidenceWarning,
 )
 from rigidities.fit import LossFit, fit_loss
@@ -34,6 +35,7 @@ __all__ = [
     "NotConvergedWarning",
     "NotFittedError",
     "NotPositiveDefiniteError",
+    "OtherVersionWarning",
     "RegularizerPath",
     "Rows",
     "Term",

@@ -35,5 +35,9 @@ class NotConvergedWarning(RuntimeWarning):
     """An iteration was ended by its limit: what it gives is near the minimum, not at it."""
 
 
+class OtherVersionWarning(UserWarning):
+    """A model's features were computed by another version of a library than they will be: they may differ."""
+
+
 class UnresolvedEvidenceWarning(RuntimeWarning):
     """The evidence is best where rounding begins to hide it, or resolved nowhere: a better λ may lie below."""

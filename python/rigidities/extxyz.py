@@ -34,7 +34,7 @@ def write_annotated(
         Left as they are.
     path : Path
         Replaced if it exists.
-    info : mapping of str to ndarray of shape (n_structures,)
+    info : mapping of str to ndarray of shape (n_structures,) or (n_structures, k)
         Numbers of the structures; what they bring under these names is replaced.
     arrays : mapping of str to ndarray of shape (n_atoms,) or (n_atoms, k)
         Numbers of the atoms of one structure after the other.
@@ -61,7 +61,7 @@ def _annotated(
     for index, frame in enumerate(whole):
         copy = frame.copy()
         copy.calc = frame.calc
-        copy.info |= {name: float(values[index]) for name, values in info.items()}
+        copy.info |= {name: values[index] if values.ndim > 1 else float(values[index]) for name, values in info.items()}
         for name, text in texts.items():
             copy.arrays[name] = text[stops[index] - len(frame) : stops[index]]
         annotated.append(copy)

@@ -128,6 +128,9 @@ def score_table(model: LinearModel, name: str, frames: Any, prediction: Predicti
     lines.append(quantile_row("σ of energies, meV/atom", describe(energy_std)))
     if prediction.forces_std is not None:
         lines.append(quantile_row("σ of forces, meV/Å", describe(1000 * prediction.forces_std.ravel())))
+    if prediction.virial_std is not None:
+        virial_std = 1000 * prediction.virial_std / sizes[:, None]
+        lines.append(quantile_row("σ of virials, meV/atom", describe(virial_std.ravel())))
     lines.append(quantile_row("PR of the energy per atom", describe(prediction.pr)))
     lines.append(quantile_row("LPR", describe(prediction.lpr)))
     compared = _compared(model, frames, prediction)
@@ -143,22 +146,23 @@ def score_table(model: LinearModel, name: str, frames: Any, prediction: Predicti
 def _compared(
     model: LinearModel, frames: Any, prediction: Prediction
 ) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Return residuals and σ, per atom for energies, of what the structures are labelled with."""
+    """Return residuals and σ, per atom for energies and virials, of what the structures are labelled with."""
     from rigidities.interop.labels import labels_there
 
-    terms = {name: model.loss.terms.get(name, Term()) for name in ("energy", "forces")}
-    loss = Loss(**{name: replace(term, missing="skip", weights=None) for name, term in terms.items()})
     predicted: dict[str, tuple[NDArray[Any], ...]] = {}
     predicted["energy"] = prediction.energies, prediction.energy_std, prediction.sizes
     if prediction.forces is not None and prediction.forces_std is not None:
         predicted["forces"] = prediction.forces.ravel(), prediction.forces_std.ravel(), np.ones(1)
+    if prediction.virials is not None and prediction.virial_std is not None:
+        predicted["virial"] = prediction.virials.ravel(), prediction.virial_std.ravel(), np.repeat(prediction.sizes, 6)
+    terms = {name: model.loss.terms.get(name, Term()) for name in predicted}
+    loss = Loss(**{name: replace(term, missing="skip", weights=None) for name, term in terms.items()})
     compared = {}
     for name, labels in labels_there(frames, loss).items():
-        if name in predicted:
-            values, std, divisors = predicted[name]
-            residuals = (np.concatenate(labels.values) - values) / divisors
-            known = np.isfinite(residuals)
-            compared[name] = residuals[known], np.broadcast_to(std / divisors, known.shape)[known]
+        values, std, divisors = predicted[name]
+        residuals = (np.concatenate(labels.values) - values) / divisors
+        known = np.isfinite(residuals)
+        compared[name] = residuals[known], np.broadcast_to(std / divisors, known.shape)[known]
     return compared
 
 

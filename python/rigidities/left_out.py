@@ -102,7 +102,20 @@ def leave_one_out(
     >>> rg.leave_one_out(covariance.factorize(0.0), F, y).residuals  # a line through two points, the third is missed by
     array([ 2., -1.,  2.])
     """
-    coef = hessian.coef
+    found = leave_out(hessian, hessian.coef, F, y, weights, blocks)
+    _warn_of(np.flatnonzero(np.isinf(found.variances)))
+    return found
+
+
+def leave_out(
+    hessian: Hessian,
+    coef: NDArray[np.float64],
+    F: ArrayLike | Rows,
+    y: ArrayLike,
+    weights: ArrayLike | None = None,
+    blocks: ArrayLike | None = None,
+) -> LeaveOneOut:
+    """As `leave_one_out`, of a fit with other weights than H⁻¹b, such as Huber's, and without its warning."""
     CheckedRows.of(F, None).check_space(hessian.feature_space)
     rows = reduce_rows(F)[1]
     outputs = as_targets(y, len(rows), coef.shape[1] if coef.ndim == 2 else 1)
@@ -121,7 +134,6 @@ def leave_one_out(
         ends = np.cumsum([len(block) for block in members])
         for block, X in zip(members, np.split(solved, ends[:-1]), strict=True):
             fit.leave_block(block, X, variances)
-    _warn_of(np.flatnonzero(np.isinf(variances)))
     return LeaveOneOut(fit.residuals if as_array(y, "y").ndim == 2 else fit.residuals[:, 0], variances, leverages)
 
 

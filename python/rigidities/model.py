@@ -1,8 +1,8 @@
 """A fitted linear model of energies and forces that knows how far its training data hold: fit, file, predictions.
 
 What enters: structures. What leaves: a `LinearModel`, E = Σ_atoms fᵀθ + the energies of the composition, with the
-Hessian of its loss; and from it a `Prediction`: energies, forces, the standard deviations of both, rigidities. Rows are
-made, used and dropped batch by batch: memory holds the structures, the factor, one batch and the results.
+Hessian of its loss; and from it a `Prediction`: energies, forces, virials, their standard deviations, rigidities. Rows
+are made, used and dropped batch by batch: memory holds the structures, the factor, one batch and the results.
 
 σ = scale·√v, v = gᵀH⁻¹g with g the row of what is predicted. The scale is settled by the training structures, each
 left out as a whole (see `rigidities.fitting`).
@@ -10,14 +10,17 @@ left out as a whole (see `rigidities.fitting`).
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
 from rigidities import files
 from rigidities.baseline import Baseline
 from rigidities.errors import Errors, Tally, per_atom
+from rigidities.exceptions import OtherVersionWarning
 from rigidities.hessian import Hessian
 from rigidities.loss import NAMES, Loss, Term
 from rigidities.predictions import Prediction
@@ -25,6 +28,7 @@ from rigidities.rows import reduce_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from os import PathLike
 
     from numpy.typing import NDArray
 
@@ -125,7 +129,7 @@ class LinearModel(files.Stored):
         >>> from rigidities.datasets import load_silicon
         >>> from rigidities.interop.featomic import Soap
         >>> from rigidities.model import LinearModel
-        >>> loss = rg.Loss(energy=rg.Term(100.0, per_atom=True), forces=rg.Term())
+        >>> loss = rg.Loss(energy=rg.Term(1000.0, per_atom=True), forces=rg.Term())
         >>> soap = Soap("Si", cutoff=3.5, max_radial=3, max_angular=2)
         >>> model = LinearModel.fit(load_silicon(groups="strained")[:8], soap, loss, progress=False)
         >>> prediction = model.predict(load_silicon(groups="vacancy")[:1], progress=False)
@@ -150,8 +154,10 @@ class LinearModel(files.Stored):
         """
         return self.scales.get(name, next(iter(self.scales.values())))
 
-    def predict(self, structures: Any, *, forces: bool = True, progress: bool = True) -> Prediction:
-        """Predict energies and forces, their standard deviations, and rigidities.
+    def predict(
+        self, structures: Any, *, forces: bool = True, virials: bool = False, progress: bool = True
+    ) -> Prediction:
+        """Predict energies, forces and virials, their standard deviations, and rigidities.
 
         Parameters
         ----------
@@ -159,6 +165,9 @@ class LinearModel(files.Stored):
             They need no labels.
         forces : bool, default True
             Most of the work; without, `Prediction.forces` is None.
+        virials : bool, default False
+            −∂E/∂ε, whether or not the loss has such a term: about the work of forces, which it shares if both are asked
+            for.
         progress : bool, default True
             Show a progress bar on stderr.
 
@@ -171,7 +180,7 @@ class LinearModel(files.Stored):
         ValueError
             If a structure contains a species that the model does not know, or as `iter_soap_rows`.
         """
-        from rigidities.interop.featomic import LossRows, iter_soap_rows
+        from rigidities.interop.featomic import iter_soap_rows
         from rigidities.interop.structures import iterable, types_of
 
         frames = list(iterable(structures))
@@ -185,14 +194,31 @@ class LinearModel(files.Stored):
             lpr.append(self.hessian.rigidity(rows.without_groups()))
         sizes = np.array([len(entry) for entry in numbers])
         std, pr = self._std_and_rigidity(np.concatenate(variances))
-        found: list[NDArray[np.float64] | None] = [None, None]
-        if forces:
-            derivatives = LossRows(frames, self.soap, Loss(forces=Term()), targets=False, progress=progress)
-            parts = [(b["forces"].values @ self.coef, self.hessian.variance(b["forces"])) for b in derivatives]
-            values, spread = (np.concatenate(column).reshape(-1, 3) for column in zip(*parts, strict=True))
-            found = [values, self.scale("forces") * np.sqrt(spread)]
         whole = sizes * np.concatenate(energies) + self._baseline_energies(numbers)
-        return Prediction(sizes, whole, sizes * std, pr, np.concatenate(lpr), *found)
+        derivatives = self._derivatives(frames, forces, virials, progress)
+        return Prediction(sizes, whole, sizes * std, pr, np.concatenate(lpr), **derivatives)
+
+    def _derivatives(
+        self, frames: Sequence[Any], forces: bool, virials: bool, progress: bool
+    ) -> dict[str, NDArray[np.float64]]:
+        """Return what is asked for of forces and virials, and their standard deviations, as `Prediction` names them."""
+        from rigidities.interop.featomic import LossRows
+
+        if not (forces or virials):
+            return {}
+        loss = Loss(forces=Term() if forces else None, virial=Term() if virials else None)
+        parts: dict[str, list[NDArray[np.float64]]] = {name: [] for name in loss.terms}
+        for batch in LossRows(frames, self.soap, loss, targets=False, progress=progress):
+            for name, rows in batch.items():
+                std = self.scale(name) * np.sqrt(self.hessian.variance(rows))
+                parts[name].append(np.column_stack([rows.values @ self.coef, std]))
+        shapes = {"forces": ("forces", 3), "virial": ("virials", 6)}
+        found: dict[str, NDArray[np.float64]] = {}
+        for name, pairs in parts.items():
+            plural, components = shapes[name]
+            values, std = np.concatenate(pairs).T
+            found |= {plural: values.reshape(-1, components), f"{name}_std": std.reshape(-1, components)}
+        return found
 
     def errors(
         self, structures: Any, *, terms: Iterable[str] | None = None, progress: bool = True
@@ -255,6 +281,41 @@ class LinearModel(files.Stored):
                     f"structure {index} contains {symbols(unknown)}, which the model does not know: it was fitted to "
                     f"{known} only"
                 )
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Self:
+        """Read what `save` wrote: it predicts the same bits, with the same featomic.
+
+        Parameters
+        ----------
+        path : path-like
+
+        Returns
+        -------
+        LinearModel
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged, of a later version, or holds something else.
+        OSError
+            If it cannot be read.
+
+        Warns
+        -----
+        OtherVersionWarning
+            If the model was fitted with another version of featomic than is installed.
+        """
+        model = super().load(path)
+        fitted, here = model.versions.get("featomic"), version("featomic")
+        if fitted not in (None, here):
+            warnings.warn(
+                f"the model was fitted to features of featomic {fitted}, here is {here}: what it predicts may differ. "
+                "Compare structures whose predictions are known, install that version, or fit anew",
+                OtherVersionWarning,
+                stacklevel=2,
+            )
+        return model
 
     def __getstate__(self) -> dict[str, Any]:
         parts = {f"{_HESSIAN}{name}": value for name, value in self.hessian.__getstate__().items()}

@@ -1,7 +1,7 @@
 """What a fitted model says about structures, and the file that holds it.
 
-What enters: energies, forces, standard deviations and rigidities, from `rigidities.model`. What leaves: a `Prediction`
-of plain arrays, extended XYZ.
+What enters: energies, forces, virials, standard deviations and rigidities, from `rigidities.model`. What leaves: a
+`Prediction` of plain arrays, extended XYZ.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ class Prediction:
         Local prediction rigidity of each atom, of one structure after the other.
     forces, forces_std : ndarray of shape (n_atoms, 3), or None
         Force components and their standard deviations, in eV/Å; None where they were not asked for.
+    virials, virial_std : ndarray of shape (n_structures, 6), or None
+        Virials −∂E/∂ε and their standard deviations, in eV, in ASE's Voigt order xx, yy, zz, yz, xz, xy; likewise. The
+        stress is −virial/volume.
     """
 
     sizes: NDArray[np.int64]
@@ -44,15 +47,17 @@ class Prediction:
     energy_std: NDArray[np.float64]
     pr: NDArray[np.float64]
     lpr: NDArray[np.float64]
-    forces: NDArray[np.float64] | None
-    forces_std: NDArray[np.float64] | None
+    forces: NDArray[np.float64] | None = None
+    forces_std: NDArray[np.float64] | None = None
+    virials: NDArray[np.float64] | None = None
+    virial_std: NDArray[np.float64] | None = None
 
 
 def write_xyz(prediction: Prediction, frames: Sequence[Atoms], path: str | PathLike[str]) -> None:
     """Write structures as extended XYZ with what was predicted, beside what they brought.
 
-    Info ``predicted_energy``, ``energy_std`` (eV) and ``pr``; arrays ``lpr``, and if forces were predicted
-    ``predicted_forces`` and ``forces_std`` (eV/Å).
+    Info ``predicted_energy``, ``energy_std`` (eV) and ``pr``, array ``lpr``; with forces arrays ``predicted_forces``
+    and ``forces_std`` (eV/Å); with virials info ``predicted_virial`` and ``virial_std`` (eV, Voigt order).
 
     Parameters
     ----------
@@ -63,6 +68,8 @@ def write_xyz(prediction: Prediction, frames: Sequence[Atoms], path: str | PathL
         Replaced if it exists.
     """
     info = {"predicted_energy": prediction.energies, "energy_std": prediction.energy_std, "pr": prediction.pr}
+    if prediction.virials is not None and prediction.virial_std is not None:
+        info |= {"predicted_virial": prediction.virials, "virial_std": prediction.virial_std}
     arrays = {"lpr": prediction.lpr}
     if prediction.forces is not None and prediction.forces_std is not None:
         arrays |= {"predicted_forces": prediction.forces, "forces_std": prediction.forces_std}
