@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -100,7 +100,7 @@ class LossSums:
         assert total is not None  # a loss without a term cannot be made
         return total
 
-    def errors(self, coef: ArrayLike) -> dict[str, float | NDArray[np.float64]]:
+    def errors(self, coef: ArrayLike) -> dict[str, Any]:
         """Return the root mean square training error √(Σwr²/n) of each term, without going back to the data.
 
         Σwr² = Σwy² − 2θᵀb + θᵀCθ over the term's n rows of weight w > 0; the weight of the term is not in it. Where
