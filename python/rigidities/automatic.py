@@ -95,7 +95,7 @@ def _grid(low: float, high: float) -> NDArray[np.float64]:
 
 
 def _climb(moments: Moments, low: float, high: float) -> tuple[float, float]:
-    """λ of the maximum between two others, to a relative 1e-5 (likelihoods tell no closer ones apart), and its height."""
+    """λ and height of the maximum between two λ, to a relative 1e-5: likelihoods are told apart over wider steps."""
     from scipy.optimize import minimize_scalar
 
     def loss(log: float) -> float:

@@ -37,9 +37,9 @@ DECADES = 6
 """Weights are searched so far to either side: noise from a meV to a keV, where the start says an eV."""
 
 STEPS = {1: 1, 2: 2}
-"""Decades between the points of the search, for one ratio and for two: 13 points and 49. No top is narrower: in ln W the
-evidence bends from a slope of n/2, n the rows of the term, to −n/2 while the term's share of S goes from none to all,
-over a factor of ten to a hundred in W."""
+"""Decades between the points of the search, for one ratio and for two: 13 points and 49. No top is narrower: over ln W
+the evidence bends from a slope of n/2, n the rows of the term, to one below 0 while the term's share of S goes from
+none to all, over a factor of ten to a hundred in W."""
 
 PRECISION = {"xatol": 1e-3, "fatol": 1e-2}
 """Of the top, in ln W and in nats. n rows tell ln W to √(2/n), 4e-3 for a hundred thousand."""
