@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -127,14 +128,14 @@ def scan_term_weights(sums: LossSums, losses: Iterable[Loss], *, penalty: ArrayL
     """
     losses = tuple(losses)
     _check(sums, {f"losses[{i}]": loss for i, loss in enumerate(losses)})
-    diagonal, matrix, eps = as_penalty(penalty, _n_features(sums))
+    prior = _Prior.of(penalty, sums)
     choices, fits = [], []
     for loss in losses:
         total = sums.combined(loss)
-        choice = largest_evidence(total, matrix if diagonal is None else diagonal, eps)
+        choice = prior.choice(total)
         choices.append(choice)
         if choice.regularizer is not None:
-            fits.append(_fit(total, choice, diagonal, matrix))
+            fits.append(prior.fit(total, choice))
     n_edges = sum(choice.reason == EDGE for choice in choices)
     if n_edges:
         _warn(f"for {n_edges} of {len(losses)} losses the evidence is largest", stacklevel=3)
@@ -198,65 +199,93 @@ def most_probable_weights(sums: LossSums, loss: Loss | None = None, *, penalty: 
     loss = sums.loss if loss is None and isinstance(sums, LossSums) else loss
     _check(sums, {"loss": loss})
     assert loss is not None  # checked
-    names = [name for name, term in loss.terms.items() if term.weight > 0 and sums.covariances[name].n_rows > 0]
-    if len(names) < 2:
-        raise ValueError(
-            f"there is no ratio to learn with {' and '.join(names) or 'nothing'} alone: expected two terms or more "
-            "with rows and positive weight"
-        )
-    diagonal, matrix, eps = as_penalty(penalty, _n_features(sums))
-    start = {name: loss.terms[name].weight for name in names[1:]}
+    ratios = _Ratios(sums, loss, _Prior.of(penalty, sums))
+    begin, n = ratios.highest(), len(ratios.others)
+    simplex = np.vstack([begin, begin + 0.5 * ratios.step * np.eye(n)])
+    found = minimize(ratios.depth, begin, method="Nelder-Mead", options={"initial_simplex": simplex, **PRECISION})
+    if ratios.choice(found.x).reason == EDGE:
+        _warn("at the most probable weights the evidence is largest", stacklevel=3)
+    return ratios.loss_at(found.x)
 
-    def weighed(logs: NDArray[np.float64]) -> Loss:
-        return loss.with_weights(**{n: w * math.exp(log) for (n, w), log in zip(start.items(), logs, strict=True)})
 
-    def choice(logs: NDArray[np.float64]) -> Choice:
-        return largest_evidence(sums.combined(weighed(logs)), matrix if diagonal is None else diagonal, eps)
+@dataclass(frozen=True, eq=False)
+class _Prior:
+    """Λ as a diagonal or as a matrix, and the machine precision of its numbers."""
 
-    def depth(logs: NDArray[np.float64]) -> float:
-        evidence = choice(logs).log_evidence
+    diagonal: NDArray[np.float64] | None
+    matrix: NDArray[np.float64] | None
+    eps: float
+
+    @classmethod
+    def of(cls, penalty: ArrayLike | None, sums: LossSums) -> _Prior:
+        return cls(*as_penalty(penalty, next(iter(sums.covariances.values())).n_features))
+
+    def choice(self, total: Covariance) -> Choice:
+        """λ of the largest evidence."""
+        return largest_evidence(total, self.matrix if self.diagonal is None else self.diagonal, self.eps)
+
+    def fit(self, total: Covariance, choice: Choice) -> NDArray[np.float64]:
+        """θ at that λ, in the memory of the sums."""
+        assert choice.regularizer is not None
+        penalty = self.diagonal if self.matrix is None else self.matrix + choice.jitter * np.eye(len(self.matrix))
+        return total.factorize(choice.regularizer, penalty=penalty, consume=True).coef
+
+
+@dataclass(frozen=True, eq=False)
+class _Ratios:
+    """The evidence as a function of ln W of all terms with a say but the first; 0 is the weight in the loss."""
+
+    sums: LossSums
+    loss: Loss
+    prior: _Prior
+
+    @cached_property
+    def others(self) -> dict[str, float]:
+        """Weights that are varied, as they are in the loss."""
+        terms, sums = self.loss.terms, self.sums.covariances
+        names = [name for name, term in terms.items() if term.weight > 0 and sums[name].n_rows > 0]
+        if len(names) < 2:
+            raise ValueError(
+                f"there is no ratio to learn with {' and '.join(names) or 'nothing'} alone: expected two terms or more "
+                "with rows and positive weight"
+            )
+        return {name: terms[name].weight for name in names[1:]}
+
+    @property
+    def step(self) -> float:
+        """Between the points of the search."""
+        return STEPS[len(self.others)] * math.log(10)
+
+    def loss_at(self, logs: NDArray[np.float64]) -> Loss:
+        """Return the loss with these weights."""
+        factors = np.exp(logs).tolist()
+        return self.loss.with_weights(**{n: w * f for (n, w), f in zip(self.others.items(), factors, strict=True)})
+
+    def choice(self, logs: NDArray[np.float64]) -> Choice:
+        """λ of the largest evidence at these weights."""
+        return self.prior.choice(self.sums.combined(self.loss_at(logs)))
+
+    def depth(self, logs: NDArray[np.float64]) -> float:
+        """−ln evidence, ∞ where it is not resolved."""
+        evidence = self.choice(logs).log_evidence
         return math.inf if math.isnan(evidence) else -evidence
 
-    step = STEPS[len(start)] * math.log(10)
-    begin = _highest(depth, len(start), step, names)
-    simplex = np.vstack([begin, begin + 0.5 * step * np.eye(len(start))])
-    found = minimize(depth, begin, method="Nelder-Mead", options={"initial_simplex": simplex, **PRECISION})
-    if choice(found.x).reason == EDGE:
-        _warn("at the most probable weights the evidence is largest", stacklevel=3)
-    return weighed(found.x)
-
-
-def _highest(
-    depth: Callable[[NDArray[np.float64]], float], n: int, step: float, names: list[str]
-) -> NDArray[np.float64]:
-    """Return ln W of the highest point of the search, which no point of its edge comes near."""
-    ticks = step * np.arange(-(DECADES // STEPS[n]), DECADES // STEPS[n] + 1)
-    points = np.array(list(product(ticks, repeat=n)))
-    depths = np.array([depth(point) for point in points])
-    if np.isinf(depths).all():
-        raise ValueError("the evidence is resolved at no weights: choose them by errors on other structures")
-    best = int(np.argmin(depths))
-    edge = (np.abs(points) >= ticks[-1]).any(axis=1)
-    if depths[edge].min() < depths[best] + RESOLVED:
-        raise ValueError(
-            f"the evidence has no maximum within {DECADES} decades of the weights of {', '.join(names[1:])}: begin "
-            "nearer to it, by loss=...; or the targets do not tell the noise of every term (one that can be fitted "
-            "without residuals, say): choose the weights by errors on other structures"
-        )
-    return np.asarray(points[best])
-
-
-def _fit(
-    total: Covariance, choice: Choice, diagonal: NDArray[np.float64] | None, matrix: NDArray[np.float64] | None
-) -> NDArray[np.float64]:
-    """θ at the λ of a choice, in the memory of the sums."""
-    assert choice.regularizer is not None
-    penalty = diagonal if matrix is None else matrix + choice.jitter * np.eye(len(matrix))
-    return total.factorize(choice.regularizer, penalty=penalty, consume=True).coef
-
-
-def _n_features(sums: LossSums) -> int:
-    return next(iter(sums.covariances.values())).n_features
+    def highest(self) -> NDArray[np.float64]:
+        """Return the highest point of the search, which no point of its edge comes near."""
+        reach = DECADES * math.log(10)
+        ticks = np.arange(-reach, reach + 0.5 * self.step, self.step)
+        points = np.array(list(product(ticks, repeat=len(self.others))))
+        depths = np.array([self.depth(point) for point in points])
+        if np.isinf(depths).all():
+            raise ValueError("the evidence is resolved at no weights: choose them by errors on other structures")
+        edge = (np.abs(points) > reach - 0.5 * self.step).any(axis=1)
+        if depths[edge].min() < depths.min() + RESOLVED:
+            raise ValueError(
+                f"the evidence has no maximum within {DECADES} decades of the weights of {', '.join(self.others)}: "
+                "begin nearer to it, by loss=...; or the targets do not tell the noise of every term (one that can be "
+                "fitted without residuals, say): choose the weights by errors on other structures"
+            )
+        return np.asarray(points[np.argmin(depths)])
 
 
 def _check(sums: LossSums, losses: dict[str, Loss | None]) -> None:
