@@ -22,6 +22,7 @@ from rigidities.loss import Loss, Term
 from rigidities.regularizer import RegularizerPath, regularizer_path
 from rigidities.rows import Rows, reduce_rows
 from rigidities.sums import LossSums, TermRows, loss_sums
+from rigidities.weighing import TermWeightScan, most_probable_weights, scan_term_weights
 
 __all__ = [
     "Baseline",
@@ -40,13 +41,16 @@ __all__ = [
     "Rows",
     "Term",
     "TermRows",
+    "TermWeightScan",
     "UnresolvedEvidenceWarning",
     "__version__",
     "fit_loss",
     "get_num_threads",
     "leave_one_out",
     "loss_sums",
+    "most_probable_weights",
     "reduce_rows",
     "regularizer_path",
+    "scan_term_weights",
     "set_num_threads",
 ]

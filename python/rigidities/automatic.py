@@ -36,15 +36,27 @@ UNRESOLVED = "the evidence is resolved at no regularizer"
 
 @dataclass(frozen=True)
 class Choice:
-    """λ (None: the evidence chooses none), what goes on the diagonal of Λ, and why."""
+    """λ (None: the evidence chooses none), what goes on the diagonal of Λ, why, and the log evidence there (or NaN)."""
 
     regularizer: float | None
     jitter: float
     reason: str
+    log_evidence: float = math.nan
 
 
 def most_probable(covariance: Covariance, penalty: NDArray[np.float64] | None, eps: float) -> Choice:
     """Return the λ of the largest evidence, with a warning where rounding hides what lies below it."""
+    choice = largest_evidence(covariance, penalty, eps)
+    if choice.reason == UNRESOLVED:
+        text = f"{UNRESOLVED}: the guaranteed one was taken. Choose it by path.best('loo', F, y) of a regularizer_path"
+        warnings.warn(text, UnresolvedEvidenceWarning, stacklevel=4)
+    elif choice.reason == EDGE and choice.regularizer is not None:
+        warn_of_edge("evidence", choice.regularizer, stacklevel=4)
+    return choice
+
+
+def largest_evidence(covariance: Covariance, penalty: NDArray[np.float64] | None, eps: float) -> Choice:
+    """Return the λ of the largest evidence, in silence."""
     try:
         moments = _moments(covariance, penalty, eps)
     except NotPositiveDefiniteError:  # an unpenalised feature that the data leave open: only the guaranteed λ helps
@@ -52,17 +64,15 @@ def most_probable(covariance: Covariance, penalty: NDArray[np.float64] | None, e
     grid = _grid(moments.spectrum.safe, 100 * moments.spectrum.penalised.max(initial=0.0))
     evidence = moments.log_evidence(grid)
     if np.isnan(evidence).all():
-        text = f"{UNRESOLVED}: the guaranteed one was taken. Choose it by path.best('loo', F, y) of a regularizer_path"
-        warnings.warn(text, UnresolvedEvidenceWarning, stacklevel=4)
         return Choice(None, 0.0, UNRESOLVED)
     best = int(np.nanargmax(evidence))
-    chosen, reason = float(grid[best]), TOP
+    chosen, reason, height = float(grid[best]), TOP, float(evidence[best])
     if best == 0 or np.isnan(evidence[best - 1]):
         reason = EDGE
-        warn_of_edge("evidence", chosen, stacklevel=4)
     elif best < len(grid) - 1:
-        chosen, reason = _climb(moments, grid[best - 1], grid[best + 1]), MAXIMUM
-    return Choice(chosen, moments.spectrum.jitter, reason)
+        reason = MAXIMUM
+        chosen, height = _climb(moments, grid[best - 1], grid[best + 1])
+    return Choice(chosen, moments.spectrum.jitter, reason, height)
 
 
 def _moments(covariance: Covariance, penalty: NDArray[np.float64] | None, eps: float) -> Moments:
@@ -84,12 +94,12 @@ def _grid(low: float, high: float) -> NDArray[np.float64]:
     return np.geomspace(low, high, max(2, math.ceil(STEPS_PER_DECADE * math.log10(high / low))))
 
 
-def _climb(moments: Moments, low: float, high: float) -> float:
-    """λ of the maximum between two others, to a relative 1e-5: likelihoods are told apart over wider steps."""
+def _climb(moments: Moments, low: float, high: float) -> tuple[float, float]:
+    """λ and height of the maximum between two λ, to a relative 1e-5: likelihoods are told apart over wider steps."""
     from scipy.optimize import minimize_scalar
 
     def loss(log: float) -> float:
         return -float(moments.log_evidence(np.array([math.exp(log)]))[0])
 
     found = minimize_scalar(loss, bounds=(math.log(low), math.log(high)), method="bounded", options={"xatol": 1e-5})
-    return math.exp(found.x)
+    return math.exp(found.x), -float(found.fun)

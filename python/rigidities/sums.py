@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rigidities.covariance import Covariance
+from rigidities.evidence import read_sums
 from rigidities.loss import NAMES, Loss, Term
-from rigidities.rows import Rows
+from rigidities.rows import Rows, as_array, as_floats
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -99,6 +100,43 @@ class LossSums:
         assert total is not None  # a loss without a term cannot be made
         return total
 
+    def errors(self, coef: ArrayLike) -> dict[str, Any]:
+        """Return the root mean square training error √(Σwr²/n) of each term, without going back to the data.
+
+        Σwr² = Σwy² − 2θᵀb + θᵀCθ over the term's n rows of weight w > 0; the weight of the term is not in it. Where
+        rounding of the sums leaves no digit of Σwr² (it does not exceed ten times the bound on it), as in a fit that
+        goes through its targets, the error is NaN: take it from the rows.
+
+        Parameters
+        ----------
+        coef : array_like of shape (n_features,) or (n_coefs, n_features)
+            One fit θ, or several (`RegularizerPath.coef`).
+
+        Returns
+        -------
+        dict of str to float, or to ndarray of shape (n_coefs,)
+            By the name of the term, in the unit of its targets: eV (with ``per_atom`` eV/atom), eV/Å. NaN for a term
+            without rows.
+
+        Raises
+        ------
+        NotFittedError
+            If no targets were accumulated.
+        ValueError, TypeError
+            If `coef` is not finite or of another shape, or the targets have several outputs.
+        MemoryError
+            If the matrix of a term does not fit once more.
+        """
+        array = as_array(coef, "coef")
+        p = next(iter(self.covariances.values())).n_features
+        if array.ndim not in (1, 2) or array.shape[-1] != p:
+            raise ValueError(f"coef has shape {array.shape}: expected ({p},) or (n_coefs, {p})")
+        array = as_floats(array, "coef", ndim=array.ndim, double=True)
+        if not np.isfinite(array).all():
+            raise ValueError("coef has a NaN or an infinite entry: expected finite numbers")
+        found = {name: _error(covariance, np.atleast_2d(array)) for name, covariance in self.covariances.items()}
+        return {name: float(errors[0]) for name, errors in found.items()} if array.ndim == 1 else dict(found)
+
     def __add__(self, other: LossSums) -> LossSums:
         """Add the sums of two parts of the data."""
         if not isinstance(other, LossSums):
@@ -107,6 +145,17 @@ class LossSums:
             raise ValueError(f"cannot add sums of another loss: {other.loss} to {self.loss}")
         parts = self.covariances.items()
         return LossSums(self.loss, {name: covariance + other.covariances[name] for name, covariance in parts})
+
+
+def _error(covariance: Covariance, coef: NDArray[np.float64]) -> NDArray[np.float64]:
+    """√(Σwr²/n) of each θ, (n_coefs,)."""
+    if covariance.n_rows == 0:
+        return np.full(len(coef), np.nan)
+    sums = read_sums(covariance)
+    sums.require_targets("a training error")
+    if sums.n_outputs > 1:
+        raise ValueError(f"the targets have {sums.n_outputs} outputs: errors are told of one")
+    return np.sqrt(sums.squared_residuals(covariance.matrix(), coef) / sums.n_rows)
 
 
 def loss_sums(batches: Iterable[Batch]) -> LossSums:
