@@ -124,7 +124,7 @@ def leave_out(
         raise ValueError(f"F has {rows.shape[1]} columns but the Hessian was built for {hessian.n_features}")
     fit = _Fit(rows, w, outputs - rows @ coef.reshape(len(coef), -1), float(w @ np.einsum("ij,ij->i", rows, rows)))
     variances, leverages = np.empty(len(rows)), np.empty(len(rows))
-    for members in _batches(blocks, len(rows)):
+    for members in _batches(block_members(blocks, len(rows))):
         together = np.concatenate(members)
         solved = hessian.solve(rows[together].T).T
         leverages[together] = w[together] * np.einsum("ij,ij->i", rows[together], solved)
@@ -195,18 +195,21 @@ def _warn_of(lost: NDArray[np.int64]) -> None:
         )
 
 
-def _batches(blocks: ArrayLike | None, n: int) -> Iterator[list[NDArray[np.int64]]]:
-    """Yield row numbers of whole blocks, so many blocks that they hold about `ROWS_AT_ONCE` rows."""
+def block_members(blocks: ArrayLike | None, n: int) -> list[NDArray[np.int64]]:
+    """Row numbers of each block of n rows; without labels each row is one."""
     if blocks is None:
-        members: list[NDArray[np.int64]] = np.split(np.arange(n), n)
-    else:
-        labels = as_array(blocks, "blocks")
-        if labels.shape != (n,):
-            raise ValueError(f"blocks has shape {labels.shape}: expected one label per target, ({n},)")
-        if labels.dtype.kind not in "iu" and labels.size:
-            raise TypeError(f"blocks has dtype {labels.dtype}: expected integer labels")
-        order = np.argsort(labels, kind="stable")
-        members = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
+        return np.split(np.arange(n), n)
+    labels = as_array(blocks, "blocks")
+    if labels.shape != (n,):
+        raise ValueError(f"blocks has shape {labels.shape}: expected one label per target, ({n},)")
+    if labels.dtype.kind not in "iu" and labels.size:
+        raise TypeError(f"blocks has dtype {labels.dtype}: expected integer labels")
+    order = np.argsort(labels, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
+
+
+def _batches(members: list[NDArray[np.int64]]) -> Iterator[list[NDArray[np.int64]]]:
+    """Yield so many blocks that they hold about `ROWS_AT_ONCE` rows."""
     batch: list[NDArray[np.int64]] = []
     held = 0
     for rows_of in members:

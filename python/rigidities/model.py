@@ -166,8 +166,7 @@ class LinearModel(files.Stored):
         forces : bool, default True
             Most of the work; without, `Prediction.forces` is None.
         virials : bool, default False
-            −∂E/∂ε, whether or not the loss has such a term: about the work of forces, which it shares if both are asked
-            for.
+            −∂E/∂ε, whether or not the loss has such a term: half the work of forces, a tenth more beside them.
         progress : bool, default True
             Show a progress bar on stderr.
 

@@ -1,7 +1,8 @@
 """Residuals and variances of many rows at many λ, and what they would be without each row.
 
 What enters: the sums in the basis in which H is diagonal, and target rows block by block. What leaves: (n_λ, …)
-arrays; a block of rows costs one product with the basis, then three with diagonals.
+arrays; a block of rows costs one product with the basis, then three with diagonals. Rows that are left out together
+cost a product and a decomposition of their own for each λ.
 """
 
 from __future__ import annotations
@@ -60,9 +61,7 @@ def residuals_along(
     """Return residuals and variances of the rows in `blocks`, with targets y (n, k), at every λ."""
     (n, k), n_path, p = y.shape, len(regularizers), len(basis)
     memory.require(8 * n_path * n * (k + 2), f"the residuals of {n} targets", "use fewer regularizers or targets")
-    inverse = 1 / moments.spectrum.denominators(regularizers)
-    # ‖H⁻¹f‖² = ‖A z/d‖² for z = Aᵀf: exact where A is orthogonal, else as if its columns were
-    inverse_squared = (inverse * np.sqrt(moments.rounding * moments.spectrum.trace * moments.spectrum.spread)) ** 2
+    inverse, inverse_squared = _diagonals(moments, regularizers)
     coef = moments.coef(regularizers).transpose(1, 0, 2).reshape(p, n_path * k)
     residuals, variances, rounding = np.empty((n_path, k, n)), np.empty((n_path, n)), np.empty((n_path, n))
     start = 0
@@ -75,3 +74,45 @@ def residuals_along(
         variances[:, part] = inverse @ z.T
         rounding[:, part] = inverse_squared @ z.T
     return PathResiduals(residuals, variances, rounding, moments.residual_rounding(regularizers))
+
+
+def block_scores(
+    moments: Moments,
+    basis: NDArray[np.float64],
+    regularizers: NDArray[np.float64],
+    F: NDArray[np.float64],
+    y: NDArray[np.float64],
+    w: NDArray[np.float64],
+    blocks: Iterable[NDArray[np.int64]],
+) -> NDArray[np.float64]:
+    """√(Σwe²/Σw), as `PathResiduals.left_out`, where the rows of a block are left out together: (n_λ,).
+
+    W^½e = M⁻¹W^½r with M = 1 − W^½VW^½ (`rigidities.left_out`). Rounding moves M by at most ε, the sum of w·`rounding`
+    over the block, and W^½r by at most √(ε·`of_fit`). A block of m rows takes O(m²p + m³) for each λ.
+    """
+    inverse, inverse_squared = _diagonals(moments, regularizers)
+    coef, of_fit = moments.coef(regularizers), moments.residual_rounding(regularizers)
+    squares, noise = np.zeros(of_fit.shape), np.zeros(of_fit.shape)
+    least, epsilon = np.full(len(inverse), np.inf), np.zeros(len(inverse))
+    for block in blocks:
+        root = np.sqrt(w[block])[:, None]
+        z, t = root * (F[block] @ basis), root * y[block]
+        of_block = inverse_squared @ (z**2).sum(axis=0)
+        epsilon = np.maximum(epsilon, of_block)
+        for i, scale in enumerate(np.sqrt(inverse)):
+            half = z * scale
+            left, Q = np.linalg.eigh(np.eye(len(z)) - half @ half.T)
+            least[i] = min(least[i], left[0])
+            with np.errstate(divide="ignore", invalid="ignore"):  # where M is singular, which `least` tells
+                squares[i] += ((Q.T @ (t - z @ coef[i]) / left[:, None]) ** 2).sum(axis=0)
+                noise[i] += of_block[i] * of_fit[i] / left[0] ** 2
+    scores, noise = (np.sqrt(total.mean(axis=1) / w.sum()) for total in (squares, noise))
+    known = (least > epsilon / LEAST_DIGITS) & (noise <= LEAST_DIGITS * scores)
+    return np.where(known, scores, np.nan)
+
+
+def _diagonals(moments: Moments, regularizers: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return what z², z = Aᵀf, is summed with to v and to `PathResiduals.rounding`: two of (n_λ, p)."""
+    inverse = 1 / moments.spectrum.denominators(regularizers)
+    # ‖H⁻¹f‖² = ‖A z/d‖²: exact where A is orthogonal, else as if its columns were
+    return inverse, (inverse * np.sqrt(moments.rounding * moments.spectrum.trace * moments.spectrum.spread)) ** 2

@@ -16,8 +16,8 @@ import numpy as np
 from rigidities import memory
 from rigidities.covariance import Covariance
 from rigidities.evidence import Moments, Sums, read_sums, warn_of_edge
-from rigidities.left_out import as_targets, as_weights
-from rigidities.path_residuals import residuals_along
+from rigidities.left_out import as_targets, as_weights, block_members
+from rigidities.path_residuals import block_scores, residuals_along
 from rigidities.penalty import as_penalty, make_pencil, unit_roundoff
 from rigidities.rows import CheckedRows, Reduction, Rows, as_array, as_floats, target_blocks
 from rigidities.scoring import continuous_ranked_probability_score, negative_log_likelihood, root_mean_square
@@ -230,6 +230,7 @@ class RegularizerPath:
         *,
         weights: ArrayLike | None = None,
         noise: float = 0.0,
+        blocks: ArrayLike | None = None,
         groups: ArrayLike | None = None,
         reduction: Reduction = "mean",
     ) -> NDArray[np.float64]:
@@ -249,6 +250,10 @@ class RegularizerPath:
             Loss weights w, 1 by default; for "loo" those of the fit. Targets of weight 0 count nowhere.
         noise : float
             Of "nll" and "crps": 0 in the LLPR papers, 1 in Bayesian ridge regression.
+        blocks : array_like of int of shape (n_targets,), optional
+            Of "loo": rows with the same label (the energy and the forces of a structure) are left out together. A block
+            of m rows takes O(m²p + m³) for each λ: 3 ms on one thread with m = 142 and p = 448, 30 times as long as
+            its rows one by one. A path of 20 λ may do.
         groups : array_like of int of shape (n_rows,), optional
         reduction : {"mean", "sum"}
             See `Covariance.update`.
@@ -260,8 +265,8 @@ class RegularizerPath:
         Raises
         ------
         ValueError, TypeError
-            If shapes do not match, a number is not finite, the criterion is none, the rows for "loo" are more than
-            were summed, or a target's variance is 0 (a row of zeros, without noise) and has no likelihood.
+            If shapes do not match, a number is not finite, the criterion is none or takes no blocks, the rows for "loo"
+            are more than were summed, or a target's variance is 0 (a row of zeros, without noise): no likelihood.
         NotFittedError
             If no targets were accumulated.
         MemoryError
@@ -271,12 +276,19 @@ class RegularizerPath:
             raise ValueError(f'criterion is {criterion!r}: expected "nll", "crps", "rmse" or "loo"')
         if not 0 <= noise < np.inf:
             raise ValueError(f"noise is {noise!r}: expected a finite number of at least 0")
+        if blocks is not None and criterion != "loo":
+            raise ValueError(f'blocks are left out together, but criterion is {criterion!r}: expected "loo"')
         self._sums.require_targets("a score")
         rows, n = self._rows(X, groups)
         outputs, w = as_targets(y, n, self._sums.n_outputs), as_weights(weights, n)
         if not (w > 0).any():
             raise ValueError("there are no targets of positive weight: expected at least one")
         used = w > 0
+        if blocks is not None:
+            members = block_members(blocks, n)
+            memory.require(8 * n * len(self._basis), f"{n} target rows", "leave out fewer blocks at a time")
+            F = np.concatenate(list(target_blocks(rows, reduction)))
+            return block_scores(self._moments, self._basis, self.regularizers, F, outputs, w, members)
         found = residuals_along(self._moments, self._basis, self.regularizers, target_blocks(rows, reduction), outputs)
         if criterion == "loo":
             return found.left_out(w)
