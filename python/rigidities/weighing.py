@@ -98,7 +98,8 @@ def scan_term_weights(sums: LossSums, losses: Iterable[Loss], *, penalty: ArrayL
     NotFittedError
         If no targets were accumulated.
     ValueError, TypeError
-        If there is no loss, losses weigh different terms, or as `LossSums.combined` and `Covariance.factorize`.
+        If there is no loss, losses weigh different terms, or as `LossSums.combined`, `LossSums.errors` and
+        `Covariance.factorize`.
     MemoryError
         If the decomposition does not fit: beside the sums two arrays of the size of C, with a penalty that has zeros
         four, with a matrix as penalty seven.
