@@ -34,11 +34,12 @@ if TYPE_CHECKING:
 
     from rigidities.covariance import Covariance
 
-DECADES = 6
-"""Weights are searched so far to either side: noise from a meV to a keV, where the start says an eV."""
+DECADES, MOVES = 4, 4
+"""Weights are searched so far to either side: noise a hundred times more or less than the start says. Where the edge is
+as good as any point, the search goes on around the best point of the edge, so often in all: sixteen decades."""
 
 STEPS = {1: 1, 2: 2}
-"""Decades between the points of the search, for one ratio and for two: 13 points and 49. No top is narrower: over ln W
+"""Decades between the points of the search, for one ratio and for two: 9 points and 25. No top is narrower: over ln W
 the evidence bends from a slope of n/2, n the rows of the term, to one below 0 while the term's share of S goes from
 none to all, over a factor of ten to a hundred in W."""
 
@@ -98,7 +99,8 @@ def scan_term_weights(sums: LossSums, losses: Iterable[Loss], *, penalty: ArrayL
     NotFittedError
         If no targets were accumulated.
     ValueError, TypeError
-        If there is no loss, losses weigh different terms, or as `LossSums.combined` and `Covariance.factorize`.
+        If there is no loss, losses weigh different terms, or as `LossSums.combined`, `LossSums.errors` and
+        `Covariance.factorize`.
     MemoryError
         If the decomposition does not fit: beside the sums two arrays of the size of C, with a penalty that has zeros
         four, with a matrix as penalty seven.
@@ -158,8 +160,8 @@ def most_probable_weights(sums: LossSums, loss: Loss | None = None, *, penalty: 
     sums : LossSums
         With targets; left as they are.
     loss : Loss, optional
-        Weights to begin from, the loss of the sums by default. Six decades to either side are searched. Terms of weight
-        0 are left out.
+        Weights to begin from, the loss of the sums by default: the search goes sixteen decades up or down at most.
+        Terms of weight 0 are left out.
     penalty : array_like of shape (n_features,) or (n_features, n_features), optional
         Λ, as for `Covariance.factorize`.
 
@@ -192,7 +194,8 @@ def most_probable_weights(sums: LossSums, loss: Loss | None = None, *, penalty: 
     and energies then get far too little weight. There, take the weights from errors on structures that were left out;
     `scan_term_weights` shows what each term pays. docs/conventions.md has figures.
 
-    The cost is 13 tridiagonalisations of C and some 25 more for two terms, 49 and some 60 more for three.
+    The cost is some 35 tridiagonalisations of C for two terms and 85 for three, 9 and 25 of them for the first search
+    and for every further one, where the start is off by four decades or more.
     """
     from scipy.optimize import minimize
 
@@ -274,18 +277,22 @@ class _Ratios:
         """Return the highest point of the search, which no point of its edge comes near."""
         reach = DECADES * math.log(10)
         ticks = np.arange(-reach, reach + 0.5 * self.step, self.step)
-        points = np.array(list(product(ticks, repeat=len(self.others))))
-        depths = np.array([self.depth(point) for point in points])
-        if np.isinf(depths).all():
-            raise ValueError("the evidence is resolved at no weights: choose them by errors on other structures")
-        edge = (np.abs(points) > reach - 0.5 * self.step).any(axis=1)
-        if depths[edge].min() < depths.min() + RESOLVED:
-            raise ValueError(
-                f"the evidence has no maximum within {DECADES} decades of the weights of {', '.join(self.others)}: "
-                "begin nearer to it, by loss=...; or the targets do not tell the noise of every term (one that can be "
-                "fitted without residuals, say): choose the weights by errors on other structures"
-            )
-        return np.asarray(points[np.argmin(depths)])
+        grid = np.array(list(product(ticks, repeat=len(self.others))))
+        edge = (np.abs(grid) > reach - 0.5 * self.step).any(axis=1)
+        centre = np.zeros(len(self.others))
+        for _ in range(MOVES):
+            points = centre + grid
+            depths = np.array([self.depth(point) for point in points])
+            if np.isinf(depths).all():
+                raise ValueError("the evidence is resolved at no weights: choose them by errors on other structures")
+            if depths[edge].min() > depths.min() + RESOLVED:
+                return np.asarray(points[np.argmin(depths)])
+            centre = points[edge][np.argmin(depths[edge])]
+        raise ValueError(
+            f"the evidence has no maximum within {MOVES * DECADES} decades of the weights of {', '.join(self.others)}: "
+            "begin nearer to it, by loss=...; or the targets do not tell the noise of every term (one that can be "
+            "fitted without residuals, say): choose the weights by errors on other structures"
+        )
 
 
 def _check(sums: LossSums, losses: dict[str, Loss | None]) -> None:
