@@ -86,6 +86,21 @@ def test_an_intercept_beside_a_singular_kernel_gets_no_jitter():
     assert expected[-1] == pytest.approx(path.coef[0][-1], abs=0.5)
 
 
+def test_auto_leaves_an_intercept_beside_a_singular_kernel_unpenalised():
+    """Of a column of 1e-4 λ·jitter would take a hundredth: 1e-8 beside 80·(1e-4)²."""
+    rng = np.random.default_rng(5)
+    x, sparse = rng.uniform(0, 3, 80), np.linspace(0, 3, 25)
+    F = np.column_stack([kernel(x, sparse), np.full(80, 1e-4)])
+    penalty = np.zeros((26, 26))
+    penalty[:25, :25] = kernel(sparse, sparse)
+    covariance = summed(F, np.sin(3 * x) + 1 + 0.1 * rng.normal(size=80))
+    hessian = covariance.factorize(penalty=penalty)
+    assert "jitter" in hessian.regularizer_reason
+    path = rg.regularizer_path(covariance, [hessian.regularizer], penalty=penalty)
+    # both are rounded by p·eps·cond; what is looked for is a hundredth
+    np.testing.assert_allclose(F @ hessian.coef, F @ path.coef[0], atol=1e-3)
+
+
 def test_auto_is_safe_with_an_ill_conditioned_kernel():
     """Λ of condition 1e12 needs no jitter, but a λ at which rounding of C, divided by it, is still below λ."""
     rng = np.random.default_rng(6)

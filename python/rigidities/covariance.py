@@ -14,7 +14,7 @@ import numpy as np
 from rigidities import _core, files, memory
 from rigidities.exceptions import IllConditionedWarning
 from rigidities.hessian import Hessian
-from rigidities.penalty import as_penalty
+from rigidities.penalty import as_penalty, jittered
 from rigidities.rows import CheckedRows, Precision, Reduction, Rows, as_array, as_floats, check_precision
 
 if TYPE_CHECKING:
@@ -297,7 +297,7 @@ class Covariance(files.Stored):
         if choice.jitter == 0.0 or matrix is None:
             return choice.regularizer, matrix, choice.reason
         reason = f"{choice.reason} (jitter {choice.jitter:.3g} on the diagonal of the penalty)"
-        return choice.regularizer, matrix + choice.jitter * np.eye(len(matrix)), reason
+        return choice.regularizer, jittered(matrix, choice.jitter), reason
 
 
 def _require_square(n: int, what: str, remedy: str, arrays: int = 1) -> None:

@@ -177,6 +177,13 @@ def _rotated(C: NDArray[np.float64], penalty: NDArray[np.float64], eps: float, u
     return Pencil(rotated, R, free, float(jitter), float(-np.log(root).sum()), trace, floor, safe, unit)
 
 
+def jittered(penalty: NDArray[np.float64], jitter: float) -> NDArray[np.float64]:
+    """Λ with jitter on its diagonal, but for features whose row is zero: they are unpenalised."""
+    penalty = penalty.copy()
+    penalty[np.diag_indices_from(penalty)] += np.where(penalty.any(axis=0), jitter, 0.0)
+    return penalty
+
+
 def _with_jitter(
     penalty: NDArray[np.float64], zero: NDArray[np.bool_], jitter: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

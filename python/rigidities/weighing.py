@@ -26,7 +26,7 @@ from rigidities.automatic import EDGE, Choice, largest_evidence
 from rigidities.evidence import RESOLVED, read_sums
 from rigidities.exceptions import UnresolvedEvidenceWarning
 from rigidities.loss import Loss
-from rigidities.penalty import as_penalty
+from rigidities.penalty import as_penalty, jittered
 from rigidities.sums import LossSums, check_rows
 
 if TYPE_CHECKING:
@@ -230,7 +230,7 @@ class _Prior:
     def fit(self, total: Covariance, choice: Choice) -> NDArray[np.float64]:
         """θ at that λ, in the memory of the sums."""
         assert choice.regularizer is not None
-        penalty = self.diagonal if self.matrix is None else self.matrix + choice.jitter * np.eye(len(self.matrix))
+        penalty = self.diagonal if self.matrix is None else jittered(self.matrix, choice.jitter)
         return total.factorize(choice.regularizer, penalty=penalty, consume=True).coef
 
 
