@@ -159,6 +159,30 @@ def test_stale_labels_are_missing():
         made(atoms)
 
 
+class Foreign:
+    """A calculator that is none of ASE's class, without stresses."""
+
+    def __init__(self, calc):
+        self.calc = calc
+
+    def get_property(self, name, atoms, allow_calculation=True):
+        assert not allow_calculation
+        if name == "stress":
+            raise NotImplementedError
+        return self.calc.get_property(name, atoms, allow_calculation=False)
+
+
+def test_any_calculator_with_properties_will_do():
+    atoms = with_emt(triclinic())
+    loss = rg.Loss(energy=rg.Term(), forces=rg.Term())
+    expected = together(made(atoms, loss))
+    atoms.calc = Foreign(atoms.calc)
+    for name, terms in together(made(atoms, loss)).items():
+        np.testing.assert_array_equal(terms["targets"], expected[name]["targets"])
+    with pytest.raises(ValueError, match="1 structure has no virials"):
+        made(atoms)
+
+
 FULL = with_emt(triclinic())
 NAN = FULL.get_forces()
 NAN[1, 2] = np.nan

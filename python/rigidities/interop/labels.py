@@ -6,12 +6,14 @@ there, and their weights. What is missing is found here, before any feature is c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import ase
 import numpy as np
+from ase.calculators.calculator import Calculator
 
 from rigidities.interop.gradients import VOIGT
 from rigidities.loss import Loss, Term
@@ -67,8 +69,9 @@ def _collect(structures: Iterable[Any], loss: Loss) -> tuple[dict[str, Labels], 
         if not isinstance(atoms, ase.Atoms):
             kind = type(atoms).__name__
             raise TypeError(f"structure {index} is a {kind}: targets are read from ase.Atoms; or pass targets=False")
+        held = _held(atoms) if any(term.target is None for term in loss.terms.values()) else {}
         for name, term in loss.terms.items():
-            values = _READERS[name](atoms, term.target, f"structure {index}")
+            values = _READERS[name](atoms, held, term.target, f"structure {index}")
             weights = np.ones(_n_targets(name, atoms))
             if values is None:
                 absent[name].append(index)
@@ -119,22 +122,22 @@ def _n_targets(name: str, atoms: Any) -> int:
 # ------------------------------------------------------------------------------------------------- targets
 
 
-def _energy(atoms: Any, target: str | None, where: str) -> NDArray[np.float64] | None:
-    value = _of_calculator(atoms, "energy") if target is None else atoms.info.get(target)
+def _energy(atoms: Any, held: Mapping[str, Any], target: str | None, where: str) -> NDArray[np.float64] | None:
+    value = held.get("energy") if target is None else atoms.info.get(target)
     return None if value is None else _shaped(value, (), f"{where}: the energy").reshape(1)
 
 
-def _forces(atoms: Any, target: str | None, where: str) -> NDArray[np.float64] | None:
-    value = _of_calculator(atoms, "forces") if target is None else atoms.arrays.get(target)
+def _forces(atoms: Any, held: Mapping[str, Any], target: str | None, where: str) -> NDArray[np.float64] | None:
+    value = held.get("forces") if target is None else atoms.arrays.get(target)
     return None if value is None else _shaped(value, (len(atoms), 3), f"{where}: forces").reshape(-1)
 
 
-def _virial(atoms: Any, target: str | None, where: str) -> NDArray[np.float64] | None:
+def _virial(atoms: Any, held: Mapping[str, Any], target: str | None, where: str) -> NDArray[np.float64] | None:
     """−∂E/∂ε = −V·stress, in ASE's Voigt order."""
     if target is not None:
         value = atoms.info.get(target)
         return None if value is None else _voigt(value, f"{where}: the virial")
-    stress = _of_calculator(atoms, "stress")
+    stress = held.get("stress")
     if stress is None:
         return None
     volume = abs(np.linalg.det(np.array(atoms.cell)))
@@ -155,14 +158,16 @@ def _voigt(value: Any, what: str) -> NDArray[np.float64]:
     return np.array([0.5 * (tensor[i, j] + tensor[j, i]) for i, j in VOIGT])
 
 
-def _of_calculator(atoms: Any, name: str) -> Any:
+def _held(atoms: Any) -> Mapping[str, Any]:
     """Return what the calculator holds for the structure as it is; nothing is computed."""
-    if atoms.calc is None:
-        return None
-    try:
-        return atoms.calc.get_property(name, atoms, allow_calculation=False)
-    except NotImplementedError:  # a calculator without such a property
-        return None
+    calculator = atoms.calc
+    if isinstance(atoms.calc, Calculator):  # comparing structures takes as long as all else here: once will do
+        return {} if calculator.check_state(atoms) else calculator.results
+    held = {}
+    for name in () if calculator is None else ("energy", "forces", "stress"):
+        with suppress(NotImplementedError):  # a calculator without such a property
+            held[name] = calculator.get_property(name, atoms, allow_calculation=False)
+    return held
 
 
 def _shaped(value: Any, shape: tuple[int, ...], what: str) -> NDArray[np.float64]:
