@@ -1,6 +1,5 @@
-"""A fitted model: against refits and dense algebra, through a file and back, and what it refuses."""
+"""A fitted model: against refits and dense algebra, its scale and errors, and what it refuses."""
 
-import re
 from dataclasses import replace
 
 import numpy as np
@@ -12,15 +11,13 @@ pytest.importorskip("featomic")
 from ase.build import bulk  # noqa: E402
 from ase.calculators.emt import EMT  # noqa: E402
 from ase.calculators.singlepoint import SinglePointCalculator  # noqa: E402
-from ase.io import read  # noqa: E402
 
 import rigidities as rg  # noqa: E402
-from rigidities import files, fitting  # noqa: E402
+from rigidities import fitting  # noqa: E402
 from rigidities.datasets import load_silicon  # noqa: E402
 from rigidities.fitting import fit_model  # noqa: E402
 from rigidities.interop.featomic import LossRows, Soap, soap_rows  # noqa: E402
 from rigidities.model import LinearModel  # noqa: E402
-from rigidities.predictions import write_xyz  # noqa: E402
 
 LOSS = rg.Loss(energy=rg.Term(100.0, per_atom=True), forces=rg.Term())
 SOAP = Soap("Si", 3.5, max_radial=2, max_angular=2)
@@ -321,76 +318,6 @@ def test_structures_that_alone_determine_a_direction_are_told():
     assert np.isnan(model.scales["energy"])
     assert model.left_out["energy"].n == 0
     assert np.isnan(model.predict(TEST, forces=False, progress=False).energy_std).all()
-
-
-# ---- files
-
-
-def test_what_was_written_predicts_the_same_bits(model, tmp_path):
-    model.save(tmp_path / "model.safetensors")
-    loaded = LinearModel.load(tmp_path / "model.safetensors")
-    one, two = (entry.predict(TEST, progress=False) for entry in (model, loaded))
-    for name in ("sizes", "energies", "energy_std", "pr", "lpr", "forces", "forces_std"):
-        np.testing.assert_array_equal(getattr(two, name), getattr(one, name), name)
-    for name in ("soap", "loss", "baseline", "scales", "training", "left_out", "versions"):
-        assert getattr(loaded, name) == getattr(model, name), name
-    assert loaded.hessian.regularizer_reason == "given"
-    assert repr(loaded) == repr(model)
-    assert {"rigidities", "featomic", "numpy", "python"} == set(loaded.versions)
-
-
-def test_another_featomic_than_that_of_the_fit_is_told_once(model, tmp_path):
-    here = model.versions["featomic"]
-    replace(model, versions=model.versions | {"featomic": "0.0.1", "numpy": "1.0"}).save(tmp_path / "model")
-    with pytest.warns(rg.OtherVersionWarning, match=f"of featomic 0.0.1, here is {re.escape(here)}: ") as caught:
-        loaded = LinearModel.load(tmp_path / "model")
-    assert [warning.filename for warning in caught] == [__file__]
-    loaded.predict(TEST, progress=False)  # warnings are errors here
-    for versions in ({"featomic": here, "numpy": "1.0"}, {}):
-        replace(model, versions=versions).save(tmp_path / "model")
-        assert LinearModel.load(tmp_path / "model").versions == versions
-
-
-def test_a_model_without_a_baseline_comes_back(tmp_path):
-    made(baseline=None, regularizer=1e-3).save(tmp_path / "model")
-    assert LinearModel.load(tmp_path / "model").baseline is None
-
-
-def test_files_that_are_no_model_are_refused(model, tmp_path):
-    path = tmp_path / "model"
-    model.hessian.save(path)
-    with pytest.raises(ValueError, match="holds a hessian, not a model"):
-        LinearModel.load(path)
-    model.save(path)
-    state = files.load(path, "model")
-    files.save(path, "model", state | {"coef": state["coef"][1:]})
-    with pytest.raises(ValueError, match=r"is not a whole model: \(26,\) weights"):
-        LinearModel.load(path)
-    files.save(path, "model", state | {"soap": state["soap"] | {"feature_space": "soap-0"}})
-    with pytest.raises(ValueError, match="is not a whole model: its columns are 'soap-0'"):
-        LinearModel.load(path)
-    files.save(path, "model", {name: value for name, value in state.items() if name != "loss"})
-    with pytest.raises(ValueError, match="is not a whole model: 'loss'"):
-        LinearModel.load(path)
-
-
-def test_xyz_comes_back_whole(model, tmp_path):
-    found = model.predict(TEST, virials=True, progress=False)
-    write_xyz(found, TEST, tmp_path / "out.xyz")
-    frames = read(tmp_path / "out.xyz", ":")
-    info = {"predicted_energy": found.energies, "energy_std": found.energy_std, "pr": found.pr}
-    info |= {"predicted_virial": found.virials, "virial_std": found.virial_std}
-    for name, values in info.items():
-        np.testing.assert_array_equal([frame.info[name] for frame in frames], values)
-    for name, values in (("predicted_forces", found.forces), ("forces_std", found.forces_std), ("lpr", found.lpr)):
-        np.testing.assert_array_equal(np.concatenate([frame.arrays[name] for frame in frames]), values)
-    assert frames[1].get_potential_energy() == pytest.approx(TEST[1].get_potential_energy(), rel=1e-12)
-    assert frames[1].info["group"] == TEST[1].info["group"]
-    assert "lpr" not in TEST[1].arrays
-    write_xyz(model.predict(TEST, forces=False, progress=False), TEST, tmp_path / "out.xyz")
-    bare = read(tmp_path / "out.xyz")
-    assert "predicted_forces" not in bare.arrays
-    assert "predicted_virial" not in bare.info
 
 
 # ---- what cannot be used
