@@ -38,9 +38,9 @@ def eigh(A: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float6
         If LAPACK's iterations do not converge.
     """
     A = np.asfortranarray(A)
-    n, values = len(A), np.empty(len(A))
     if _routine("dsyevd") is None:
         return _wrapped_eigh(A)
+    n, values = len(A), np.empty(len(A))
     query, iquery = np.empty(1), np.empty(1, dtype=np.intc)
     _call("dsyevd", b"V", b"L", n, A, n, values, query, -1, iquery, -1)
     work, iwork = np.empty(int(query[0])), np.empty(int(iquery[0]), dtype=np.intc)
@@ -48,24 +48,22 @@ def eigh(A: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float6
     return values, A
 
 
-def tridiagonalise(
-    A: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], ...]:
+def tridiagonalise(A: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
     """Return the reflectors of Q (n, n), T's diagonal (n,), what is beside it (n − 1,), and τ (n − 1,): A = QTQᵀ.
 
     Parameters
     ----------
-    A : ndarray of shape (n, n)
+    A : ndarray of shape (n, n), n > 1
         Symmetric; overwritten by the reflectors if it is in Fortran order (LAPACK's dsytrd, lower triangle).
     """
     A = np.asfortranarray(A)
-    n = len(A)
     if _routine("dsytrd") is None:
         return _wrapped_tridiagonalise(A)
-    diagonal, beside, tau, query = np.empty(n), np.empty(max(n - 1, 0)), np.empty(max(n - 1, 0)), np.empty(1)
-    _call("dsytrd", b"L", n, A, max(n, 1), diagonal, beside, tau, query, -1)
+    n = len(A)
+    diagonal, beside, tau, query = np.empty(n), np.empty(n - 1), np.empty(n - 1), np.empty(1)
+    _call("dsytrd", b"L", n, A, n, diagonal, beside, tau, query, -1)
     work = np.empty(int(query[0]))
-    _wait(n, lambda: _call("dsytrd", b"L", n, A, max(n, 1), diagonal, beside, tau, work, len(work)))
+    _wait(n, lambda: _call("dsytrd", b"L", n, A, n, diagonal, beside, tau, work, len(work)))
     return A, diagonal, beside, tau
 
 
@@ -77,9 +75,10 @@ def _wait(n: int, call: Callable[[], None]) -> None:
     raised: list[BaseException] = []
 
     def run() -> None:
+        """Keep what the call raises: nobody catches it on this thread."""
         try:
             call()
-        except BaseException as error:  # raised again below, where it can be caught
+        except BaseException as error:
             raised.append(error)
 
     thread = threading.Thread(target=run, name="rigidities-lapack", daemon=True)
@@ -125,9 +124,8 @@ def _routine(name: str) -> Any:
     plain = re.sub(r"\b(?:__pyx_t_\w+_d|double) \*", "d", signature.decode())
     if plain.replace("char *", "c").replace("int *", "i") != SIGNATURES[name]:
         return None
-    return ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * SIGNATURES[name].count(", "), ctypes.c_void_p)(
-        pointer_of(capsule, signature)
-    )
+    n_arguments = SIGNATURES[name].count(", ") + 1
+    return ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * n_arguments)(pointer_of(capsule, signature))
 
 
 def _wrapped_eigh(A: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

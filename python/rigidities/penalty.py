@@ -189,9 +189,8 @@ def _with_jitter(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Eigenvalues and eigenvectors of Λ + jitter·I; exact zeros for features whose row of Λ is zero."""
     kept = np.flatnonzero(~zero)
-    block = penalty[np.ix_(kept, kept)]
+    block = jittered(penalty, jitter)[np.ix_(kept, kept)]
     block = 0.5 * block + 0.5 * block.T
-    block[np.diag_indices_from(block)] += jitter
     d, U = np.zeros(len(zero)), np.zeros_like(penalty)
     d[kept], U[np.ix_(kept, kept)] = lapack.eigh(block.T)
     U[zero, zero] = 1.0

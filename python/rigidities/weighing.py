@@ -221,6 +221,7 @@ class _Prior:
 
     @classmethod
     def of(cls, penalty: ArrayLike | None, sums: LossSums) -> _Prior:
+        """Check a penalty."""
         return cls(*as_penalty(penalty, next(iter(sums.covariances.values())).n_features))
 
     def choice(self, total: Covariance) -> Choice:

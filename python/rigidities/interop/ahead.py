@@ -1,10 +1,10 @@
 """One step of work ahead of its consumer, on a thread of its own.
 
 For calls that leave the interpreter alone (featomic's): the consumer's own work then fills part of what their threads
-leave idle, and takes a third less of the clock. In a fresh process the calls themselves are quicker, too: what a thread
-other than the first allocates and frees, glibc keeps for its next call, where the first gives it back to the system.
-Gradients of 2,230 silicon atoms (5 Å, 448 features, two threads) take 1.93 s when featomic is called plainly and 1.60 s
-on a thread of its own; with all that is done with them, 1.72 s (medians of 9, interleaved).
+leave idle. In a fresh process the calls themselves are quicker, too: what a thread other than the first allocates and
+frees, glibc keeps for its next call, where the first gives it back to the system. Gradients of 2,230 silicon atoms (5
+Å, 448 features, two threads) take 1.93 s when featomic is called plainly and 1.60 s on a thread of its own; with all
+that is done with them, 1.72 s (medians of 9, interleaved).
 """
 
 from __future__ import annotations

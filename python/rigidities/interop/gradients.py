@@ -64,9 +64,8 @@ class Derivatives:
                 sizes = part.sizes
                 starts = np.cumsum(np.append(0, sizes))
                 rows = self._zeros(sizes, terms)
-            for key, block in tensor.items():
-                _add_block(rows, block, self.columns[(part.order, *key.values.tolist())], part.first, starts)
-            del tensor, block  # before the next one is there
+            self._add_tensor(rows, part, tensor, starts)
+            del tensor  # before the next one is there
             if part.closes:
                 yield sizes, rows
 
@@ -74,11 +73,17 @@ class Derivatives:
         """Cut batches into what featomic computes at once."""
         for systems in batches:
             sizes = np.array([system.size() for system in systems])
-            cuts = [(slice(0, len(systems)), None)] if whole else list(_cuts(sizes, CENTRES * _core.get_num_threads()))
+            cuts = [(slice(0, len(systems)), None)] if whole else _cuts(sizes, CENTRES * _core.get_num_threads())
             steps = [(order, part, centres) for part, centres in cuts for order in self.calculators]
             for step, (order, part, centres) in enumerate(steps):
                 opens, closes = step == 0, step == len(steps) - 1
                 yield _Part(order, systems[part], centres, part.start, sizes, opens, closes)
+
+    def _add_tensor(
+        self, rows: dict[str, NDArray[np.float64]], part: _Part, tensor: Any, starts: NDArray[np.int64]
+    ) -> None:
+        for key, block in tensor.items():
+            _add_block(rows, block, self.columns[(part.order, *key.values.tolist())], part.first, starts)
 
     def _zeros(self, sizes: NDArray[np.int64], terms: Collection[str]) -> dict[str, NDArray[np.float64]]:
         shapes = {"energy": (len(sizes), 1), "forces": (int(sizes.sum()), 3), "virial": (len(sizes), 6)}

@@ -25,9 +25,6 @@ const COLUMN_TILE: usize = 8;
 /// Entries of a block below which it is not worth waking a second thread (about 10 µs of copying).
 const PARALLEL_ENTRIES: usize = 1 << 16;
 
-/// Rows that are asked of memory before they are needed: 1, 2, 3 and 5 measured alike.
-const ROWS_AHEAD: usize = 1;
-
 /// Numbers of a row that are added between requests for others.
 const PIECE: usize = 64;
 
@@ -125,7 +122,6 @@ impl<T: Element, U: Real> Task<'_, '_, '_, T, U> {
         }
         let (start, end) = self.span();
         let mut following = || ahead.next().map_or(&[][..], |index| &row(index)[start..end]);
-        (1..ROWS_AHEAD).for_each(|_| prefetch(following()));
         let mut sum = vec![0.0; end - start];
         set_row(&mut sum, &row(first)[start..end], following());
         for index in members {
