@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from rigidities.interop.ahead import ahead
+from rigidities.runtime.ahead import ahead
 
 
 def test_results_come_in_order_from_one_other_thread():

@@ -259,7 +259,7 @@ def test_rows_are_checked_by_every_method():
 
 def test_results_that_cannot_fit_are_refused(monkeypatch):
     hessian = factorized(problem()[0])
-    monkeypatch.setattr(rg.memory, "available", lambda: 10**9)
+    monkeypatch.setattr(rg.runtime.memory, "available", lambda: 10**9)
     with pytest.raises(
         MemoryError, match=r"the joint covariance of 200000 and 200000 predictions needs 320\.0 GB, 1\.0 GB are free"
     ):

@@ -9,7 +9,7 @@ import pytest
 import scipy.linalg
 
 import rigidities as rg
-from rigidities import lapack
+from rigidities.runtime import lapack
 
 
 def symmetric(n, seed=0):

@@ -16,7 +16,7 @@ def test_all_that_is_large_asks_for_memory_first(monkeypatch):
     few = rg.Covariance(2)
     few.update(np.eye(2), targets=np.ones(2))
     path = rg.regularizer_path(few)
-    monkeypatch.setattr(rg.memory, "available", lambda: 10**7)
+    monkeypatch.setattr(rg.runtime.memory, "available", lambda: 10**7)
     for call, what in (
         (lambda: covariance.factorize("auto", consume=True), "the evidence of 3000 features needs 72 MB"),
         (lambda: rg.regularizer_path(covariance), "the decomposition of 3000 features needs 0.3 GB"),
@@ -58,8 +58,8 @@ def test_the_limit_of_a_container_counts(version, group, monkeypatch):
         f"{folder}/memory.stat": f"anon 5\n{cache} 200\n",
         "/proc/meminfo": "MemAvailable: 9999 kB\n",
     }
-    monkeypatch.setattr(rg.memory, "_read", files.get)
-    assert rg.memory.available() == 500
+    monkeypatch.setattr(rg.runtime.memory, "_read", files.get)
+    assert rg.runtime.memory.available() == 500
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="sets a limit of the system's")

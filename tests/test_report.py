@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import rigidities as rg
+from rigidities.exceptions import InputError
 from rigidities.report import (
     QUANTILES,
     accumulate,
@@ -17,7 +18,7 @@ from rigidities.report import (
     write_summary,
     write_xyz,
 )
-from rigidities.sources import Features, InputError, Structures, coordination
+from rigidities.sources import Features, Structures, coordination
 
 pytest.importorskip("ase")
 pytest.importorskip("featomic")

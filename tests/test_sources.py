@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import rigidities as rg
-from rigidities.sources import Features, InputError, Structures, coordination, read_features, read_sources
+from rigidities.exceptions import InputError
+from rigidities.sources import Features, Structures, coordination, read_features, read_sources
 
 pytest.importorskip("ase")
 pytest.importorskip("featomic")

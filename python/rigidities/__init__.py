@@ -17,7 +17,7 @@ from rigidities.exceptions import (
 )
 from rigidities.fit import LossFit, fit_loss
 from rigidities.hessian import Hessian
-from rigidities.left_out import LeaveOneOut, leave_one_out
+from rigidities.leave_one_out import LeaveOneOut, leave_one_out
 from rigidities.loss import Loss, Term
 from rigidities.regularizer import RegularizerPath, regularizer_path
 from rigidities.rows import Rows, reduce_rows

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rigidities import memory
 from rigidities.evidence import Moments, read_sums, warn_of_edge
 from rigidities.exceptions import NotPositiveDefiniteError, UnresolvedEvidenceWarning
 from rigidities.penalty import make_pencil
+from rigidities.runtime import memory
 from rigidities.spectrum import decompose, tridiagonalise
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from rigidities.exceptions import OtherVersionWarning
+from rigidities.exceptions import InputError, OtherVersionWarning, blame
 from rigidities.loss import Loss, Term
 from rigidities.options import (
     BodyOrders,
@@ -31,7 +31,7 @@ from rigidities.options import (
 )
 from rigidities.options import regularizer as as_regularizer
 from rigidities.report import make_directory
-from rigidities.sources import InputError, blame, read_structures, read_test, read_training
+from rigidities.sources import read_structures, read_test, read_training
 
 if TYPE_CHECKING:
     from rigidities.errors import Errors

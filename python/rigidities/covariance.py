@@ -11,11 +11,21 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from rigidities import _core, files, memory
+from rigidities import _core, files
 from rigidities.exceptions import IllConditionedWarning
 from rigidities.hessian import Hessian
 from rigidities.penalty import as_penalty, jittered
-from rigidities.rows import CheckedRows, Precision, Reduction, Rows, as_array, as_floats, check_precision
+from rigidities.rows import CheckedRows, Rows
+from rigidities.runtime import memory
+from rigidities.validation import (
+    Precision,
+    Reduction,
+    as_float,
+    as_floats,
+    as_outputs,
+    as_regularizer,
+    check_precision,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -144,7 +154,7 @@ class Covariance(files.Stored):
         if weights is not None:
             weights = np.ascontiguousarray(as_floats(weights, "weights", ndim=1, double=True))
         if targets is not None:
-            targets = _as_outputs(targets)
+            targets = as_outputs(targets)
         self._core.update(rows.values, rows.groups, reduction, weights, targets)
         if self.feature_space is None:
             self.feature_space = rows.feature_space
@@ -190,7 +200,7 @@ class Covariance(files.Stored):
         if isinstance(weight, bool) or not isinstance(weight, (int, float, np.integer, np.floating)):
             return NotImplemented
         _require_square(self.n_features, "another covariance", "merge in place, with +=")
-        return self._wrap(self._core.scaled(_as_float(weight, "the weight of the term")), self.feature_space)
+        return self._wrap(self._core.scaled(as_float(weight, "the weight of the term")), self.feature_space)
 
     __rmul__ = __mul__
 
@@ -273,7 +283,7 @@ class Covariance(files.Stored):
         IllConditionedWarning
             If the pivots span more than float64 resolves, so that no digit of a variance can be trusted.
         """
-        value = _as_regularizer(regularizer)
+        value = as_regularizer(regularizer)
         diagonal, matrix, eps = as_penalty(penalty, self.n_features)
         reason = None
         if value is None and self._core.n_outputs > 0 and self.n_rows > 0:
@@ -302,34 +312,6 @@ class Covariance(files.Stored):
 
 def _require_square(n: int, what: str, remedy: str, arrays: int = 1) -> None:
     memory.require(8 * n * n * arrays, f"{what} of {n} features", remedy)
-
-
-def _as_outputs(targets: ArrayLike) -> NDArray[np.float64]:
-    """Targets as (n_targets, n_outputs)."""
-    array = as_array(targets, "targets")
-    if array.ndim == 1:
-        array = array[:, None]
-    elif array.ndim != 2:
-        raise ValueError(f"targets has shape {array.shape}: expected (n_targets,) or (n_targets, n_outputs)")
-    return as_floats(array, "targets", ndim=2, double=True)
-
-
-def _as_regularizer(regularizer: float | str) -> float | None:
-    """λ as a number, None for "auto"."""
-    if isinstance(regularizer, str):
-        if regularizer == "auto":
-            return None
-        raise ValueError(f'regularizer is {regularizer!r}: expected a number or "auto"')
-    if isinstance(regularizer, bool) or not isinstance(regularizer, (int, float, np.integer, np.floating)):
-        raise TypeError(f'regularizer is {regularizer!r}: expected a number or "auto"')
-    return _as_float(regularizer, "regularizer")
-
-
-def _as_float(value: float, name: str) -> float:
-    try:
-        return float(value)
-    except OverflowError:
-        raise ValueError(f"{name} is too large for float64") from None
 
 
 def _warn_if_unresolved(hessian: Hessian) -> None:

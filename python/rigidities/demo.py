@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rigidities.covariance import Covariance
-from rigidities.left_out import leave_one_out
+from rigidities.leave_one_out import leave_one_out
 from rigidities.plot import MAP_ATOMS, AtomMap, log_limits, log_rigidity, lpr_maps, write
 from rigidities.regularizer import regularizer_path
 from rigidities.report import Report, make_directory, score

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rigidities.exceptions import NotFittedError, UnresolvedEvidenceWarning
-from rigidities.penalty import UNIT_ROUNDOFF, unit_roundoff
+from rigidities.rounding import UNIT_ROUNDOFF, unit_roundoff
 from rigidities.spectrum import Spectrum, Tridiagonal
 
 if TYPE_CHECKING:

@@ -1,5 +1,8 @@
 """What can go wrong beyond ``ValueError``, ``TypeError`` and ``MemoryError``."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 
 
@@ -41,3 +44,18 @@ class OtherVersionWarning(UserWarning):
 
 class UnresolvedEvidenceWarning(RuntimeWarning):
     """The evidence is best where rounding begins to hide it, or resolved nowhere: a better λ may lie below."""
+
+
+class InputError(ValueError):
+    """What was given cannot be used. The message is one line and names the file or the option."""
+
+
+@contextmanager
+def blame(name: str) -> Iterator[None]:
+    """Let a refusal say, in one line, which file or option it is about."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (ValueError, TypeError, MemoryError) as error:
+        raise InputError(f"{name}: {' '.join(str(error).split())}") from error

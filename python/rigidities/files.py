@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
-from rigidities import memory
+from rigidities.runtime import memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
-from rigidities import memory
 from rigidities.errors import Tally, per_atom
 from rigidities.exceptions import IllConditionedWarning
 from rigidities.fit import LossFit, fit_loss
-from rigidities.left_out import leave_out
+from rigidities.leave_one_out import leave_out
 from rigidities.loss import Loss
 from rigidities.model import LinearModel
 from rigidities.regularizer import regularizer_path
+from rigidities.runtime import memory
 from rigidities.sums import Batch, loss_sums
 
 if TYPE_CHECKING:

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rigidities import files, memory
+from rigidities import files
 from rigidities._core import Hessian as CoreHessian
 from rigidities.components import component_indices
-from rigidities.rows import CheckedRows, Precision, Reduction, Rows, as_array, as_floats, check_precision, reduce_rows
+from rigidities.rows import CheckedRows, Rows, reduce_rows
+from rigidities.runtime import memory
+from rigidities.validation import Precision, Reduction, as_array, as_floats, check_precision
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,7 +17,8 @@ from typing import Annotated, Any
 import typer
 
 from rigidities import set_num_threads
-from rigidities.sources import InputError, require_file
+from rigidities.exceptions import InputError
+from rigidities.sources import require_file
 
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads to compute with; all by default.")]
 Progress = Annotated[

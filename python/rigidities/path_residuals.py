@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rigidities import memory
-from rigidities.scoring import root_mean_square
+from rigidities.runtime import memory
+from rigidities.scores import root_mean_square
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -87,8 +87,8 @@ def block_scores(
 ) -> NDArray[np.float64]:
     """√(Σwe²/Σw), as `PathResiduals.left_out`, where the rows of a block are left out together: (n_λ,).
 
-    W^½e = M⁻¹W^½r with M = 1 − W^½VW^½ (`rigidities.left_out`). Rounding moves M by at most ε, the sum of w·`rounding`
-    over the block, and W^½r by at most √(ε·`of_fit`). A block of m rows takes O(m²p + m³) for each λ.
+    W^½e = M⁻¹W^½r with M = 1 − W^½VW^½ (`rigidities.leave_one_out`). Rounding moves M by at most ε, the sum of
+    w·`rounding` over the block, and W^½r by at most √(ε·`of_fit`). A block of m rows takes O(m²p + m³) for each λ.
     """
     inverse, inverse_squared = _diagonals(moments, regularizers)
     coef, of_fit = moments.coef(regularizers), moments.residual_rounding(regularizers)

@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rigidities import lapack
 from rigidities.exceptions import NotPositiveDefiniteError
-from rigidities.rows import Precision, as_array, as_floats
+from rigidities.rounding import UNIT_ROUNDOFF
+from rigidities.runtime import lapack
+from rigidities.validation import as_array, as_floats
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-UNIT_ROUNDOFF = float(np.finfo(np.float64).eps) / 2
-"""u, of sums in float64."""
 
 ROUNDED_SUMS = 2000.0
 """What a sum may be off by, in u relative to its terms: √n for n of a few million rows. A direction in which the data
@@ -28,11 +27,6 @@ leave no more than that is one that they do not determine."""
 
 _SYMMETRY_TOLERANCE = 1e-10
 """Entries of Λ may differ across the diagonal by so much of the largest, as in the core: what a product leaves."""
-
-
-def unit_roundoff(precision: Precision) -> float:
-    """Half the distance from 1 to the next number: the rounding of a product in that precision."""
-    return float(np.finfo(precision).eps) / 2
 
 
 def as_penalty(

@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
-from rigidities import memory
 from rigidities.covariance import Covariance
 from rigidities.evidence import Moments, Sums, read_sums, warn_of_edge
-from rigidities.left_out import as_targets, as_weights, block_members
 from rigidities.path_residuals import block_scores, residuals_along
-from rigidities.penalty import as_penalty, make_pencil, unit_roundoff
-from rigidities.rows import CheckedRows, Reduction, Rows, as_array, as_floats, target_blocks
-from rigidities.scoring import continuous_ranked_probability_score, negative_log_likelihood, root_mean_square
+from rigidities.penalty import as_penalty, make_pencil
+from rigidities.rounding import unit_roundoff
+from rigidities.rows import CheckedRows, Rows, target_blocks
+from rigidities.runtime import memory
+from rigidities.scores import continuous_ranked_probability_score, negative_log_likelihood, root_mean_square
 from rigidities.spectrum import Spectrum, decompose
+from rigidities.validation import Reduction, as_array, as_floats, as_targets, as_weights, block_members
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

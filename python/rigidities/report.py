@@ -21,19 +21,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from rigidities.covariance import Covariance
-from rigidities.exceptions import IllConditionedWarning
+from rigidities.exceptions import IllConditionedWarning, InputError, blame
 from rigidities.extxyz import write_annotated
-from rigidities.sources import (
-    BOND_STRETCH,
-    Features,
-    InputError,
-    Source,
-    Structures,
-    blame,
-    classes_of,
-    kinds_of,
-    labels_of,
-)
+from rigidities.sources import BOND_STRETCH, Features, Source, Structures, classes_of, kinds_of, labels_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +32,8 @@ if TYPE_CHECKING:
 
     from rigidities.hessian import Hessian
     from rigidities.plot import AtomMap
-    from rigidities.rows import Reduction, Rows
+    from rigidities.rows import Rows
+    from rigidities.validation import Reduction
 
 QUANTILES = {"min": 0.0, "q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95, "max": 1.0}
 """Each is the value of one atom or structure; none is interpolated (which infinite values would not allow)."""

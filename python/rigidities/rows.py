@@ -8,21 +8,18 @@ they are. Everything a user can get wrong about types and shapes is said here; w
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rigidities import _core, memory
+from rigidities import _core
+from rigidities.runtime import memory
+from rigidities.validation import Reduction, as_floats, as_groups
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import ArrayLike, NDArray
-
-Reduction = Literal["mean", "sum"]
-Precision = Literal["float64", "float32"]
-
-_FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,56 +74,6 @@ class CheckedRows:
                 f"the rows are of feature space {self.feature_space!r}, but {expected!r} was expected: "
                 "compute both with the same descriptor"
             )
-
-
-def as_array(values: ArrayLike, name: str) -> NDArray[Any]:
-    """Return any array, but no masked one: its mask would be lost without a word."""
-    if isinstance(values, np.ma.MaskedArray):
-        raise TypeError(f"{name} is a masked array: leave the masked entries out, or fill them")
-    return np.asarray(values)
-
-
-def as_floats(values: ArrayLike, name: str, *, ndim: int, double: bool = False) -> NDArray[Any]:
-    """Return `values` as an aligned float32 or float64 array (with `double`: float64) of `ndim` dimensions."""
-    array = as_array(values, name)
-    if array.dtype not in _FLOATS[: 1 if double else 2]:
-        array = _to_float(array, name, double)
-    if array.ndim != ndim:
-        kind = "one row per target or atom, (n_rows, n_features)" if ndim == 2 else "one entry per target"
-        raise ValueError(f"{name} has shape {array.shape}: expected {ndim} dimension{'s' * (ndim > 1)}, {kind}")
-    return array if array.flags.aligned else array.copy()
-
-
-def _to_float(array: NDArray[Any], name: str, double: bool) -> NDArray[Any]:
-    """Widen integers, booleans, half precision and the other byte order; refuse what would lose something."""
-    size = array.dtype.itemsize
-    if array.dtype.kind in "biu" or (array.dtype.kind == "f" and (size == 8 or (double and size < 8))):
-        return array.astype(np.float64)
-    if array.dtype.kind == "f" and size < 8:
-        return array.astype(np.float32)
-    advice = {"O": ": is it ragged, sparse or of mixed types?", "c": ": take the real part if that is meant"}
-    hint = advice.get(array.dtype.kind, "")
-    raise TypeError(f"{name} has dtype {array.dtype}: expected real numbers, float64 or float32{hint}")
-
-
-def check_precision(precision: str) -> None:
-    """Refuse what is neither of the two precisions."""
-    if precision not in ("float64", "float32"):
-        raise ValueError(f'precision is {precision!r}: expected "float64" or "float32"')
-
-
-def as_groups(groups: ArrayLike | None) -> NDArray[np.int64] | None:
-    """Return labels as contiguous int64, or None."""
-    if groups is None:
-        return None
-    array = as_array(groups, "groups")
-    if array.ndim != 1:
-        raise ValueError(f"groups has shape {array.shape}: expected one integer label per row, (n_rows,)")
-    if array.dtype.kind not in "iu" and array.size:
-        raise TypeError(f"groups has dtype {array.dtype}: expected integer labels")
-    if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
-        return np.unique(array, return_inverse=True)[1].astype(np.int64)
-    return np.ascontiguousarray(array, dtype=np.int64)
 
 
 def target_blocks(rows: CheckedRows, reduction: Reduction, size: int = 1024) -> Iterator[NDArray[np.float64]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -16,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rigidities.rows import Rows, as_floats
+from rigidities.exceptions import InputError, blame
+from rigidities.rows import Rows
+from rigidities.validation import as_floats
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -30,21 +31,6 @@ GROUP_KEYS = ("group", "config_type")
 BOND_STRETCH = 1.25
 """Two atoms are neighbours up to this times the sum of their covalent radii: 2.78 Å in silicon, between its bond
 (2.35 Å) and its second neighbours (3.84 Å)."""
-
-
-class InputError(ValueError):
-    """What was given cannot be used. The message is one line and names the file or the option."""
-
-
-@contextmanager
-def blame(name: str) -> Iterator[None]:
-    """Let a refusal say, in one line, which file or option it is about."""
-    try:
-        yield
-    except InputError:
-        raise
-    except (ValueError, TypeError, MemoryError) as error:
-        raise InputError(f"{name}: {' '.join(str(error).split())}") from error
 
 
 # Sets of rows -----------------------------------------------------------------------------------------------

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rigidities import lapack
 from rigidities.penalty import ROUNDED_SUMS, Pencil, undetermined
+from rigidities.runtime import lapack
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

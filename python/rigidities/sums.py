@@ -15,7 +15,8 @@ import numpy as np
 from rigidities.covariance import Covariance
 from rigidities.evidence import read_sums
 from rigidities.loss import NAMES, Loss, Term
-from rigidities.rows import Rows, as_array, as_floats
+from rigidities.rows import Rows
+from rigidities.validation import as_array, as_floats
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

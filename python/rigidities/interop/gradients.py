@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from metatensor import Labels
 
-from rigidities import _core, memory
-from rigidities.interop.ahead import ahead
+from rigidities import _core
 from rigidities.interop.soap import Soap, calculator
 from rigidities.rows import reduce_rows
+from rigidities.runtime import memory
+from rigidities.runtime.ahead import ahead
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

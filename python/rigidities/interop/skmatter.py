@@ -19,7 +19,8 @@ from rigidities.components import component_indices
 from rigidities.covariance import Covariance
 from rigidities.exceptions import IllConditionedWarning, NotPositiveDefiniteError
 from rigidities.hessian import Hessian
-from rigidities.rows import as_array, reduce_rows
+from rigidities.rows import reduce_rows
+from rigidities.validation import as_array
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

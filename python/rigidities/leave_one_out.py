@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rigidities.exceptions import IllConditionedWarning
-from rigidities.penalty import UNIT_ROUNDOFF
-from rigidities.rows import CheckedRows, Rows, as_array, as_floats, reduce_rows
+from rigidities.rounding import UNIT_ROUNDOFF
+from rigidities.rows import CheckedRows, Rows, reduce_rows
+from rigidities.validation import as_array, as_targets, as_weights, block_members
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -195,19 +196,6 @@ def _warn_of(lost: NDArray[np.int64]) -> None:
         )
 
 
-def block_members(blocks: ArrayLike | None, n: int) -> list[NDArray[np.int64]]:
-    """Row numbers of each block of n rows; without labels each row is one."""
-    if blocks is None:
-        return np.split(np.arange(n), n)
-    labels = as_array(blocks, "blocks")
-    if labels.shape != (n,):
-        raise ValueError(f"blocks has shape {labels.shape}: expected one label per target, ({n},)")
-    if labels.dtype.kind not in "iu" and labels.size:
-        raise TypeError(f"blocks has dtype {labels.dtype}: expected integer labels")
-    order = np.argsort(labels, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
-
-
 def _batches(members: list[NDArray[np.int64]]) -> Iterator[list[NDArray[np.int64]]]:
     """Yield so many blocks that they hold about `ROWS_AT_ONCE` rows."""
     batch: list[NDArray[np.int64]] = []
@@ -220,30 +208,3 @@ def _batches(members: list[NDArray[np.int64]]) -> Iterator[list[NDArray[np.int64
         held += len(rows_of)
     if batch:
         yield batch
-
-
-def as_targets(y: ArrayLike, n: int, n_outputs: int) -> NDArray[np.float64]:
-    """Targets as (n, n_outputs), finite."""
-    array = as_array(y, "y")
-    if array.shape not in ({(n,), (n, 1)} if n_outputs == 1 else {(n, n_outputs)}):
-        raise ValueError(
-            f"y has shape {array.shape}: expected {n} targets of {n_outputs} outputs, as in the covariance"
-        )
-    values = as_floats(array.reshape(n, n_outputs), "y", ndim=2, double=True)
-    if not np.isfinite(values).all():
-        row, column = np.argwhere(~np.isfinite(values))[0]
-        raise ValueError(f"y[{row}, {column}] is {values[row, column]}: leave out targets that are not known")
-    return values
-
-
-def as_weights(weights: ArrayLike | None, n: int) -> NDArray[np.float64]:
-    """Loss weights of n targets, finite and not negative; ones by default."""
-    if weights is None:
-        return np.ones(n)
-    w = as_floats(weights, "weights", ndim=1, double=True)
-    if w.shape != (n,):
-        raise ValueError(f"weights has shape {w.shape}: expected one per target, ({n},)")
-    bad = ~(np.isfinite(w) & (w >= 0))
-    if bad.any():
-        raise ValueError(f"weights[{int(np.argmax(bad))}] is {w[bad][0]:g}: expected a finite weight of at least 0")
-    return w

@@ -1,0 +1,137 @@
+"""Checks of arguments: types, shapes and ranges, each in one place and with one text a fault.
+
+What only a pass over the data shows (NaN among the features) is found by the compiled core.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+Reduction = Literal["mean", "sum"]
+Precision = Literal["float64", "float32"]
+
+_FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
+
+
+def as_array(values: ArrayLike, name: str) -> NDArray[Any]:
+    """Return any array, but no masked one: its mask would be lost without a word."""
+    if isinstance(values, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array: leave the masked entries out, or fill them")
+    return np.asarray(values)
+
+
+def as_floats(values: ArrayLike, name: str, *, ndim: int, double: bool = False) -> NDArray[Any]:
+    """Return `values` as an aligned float32 or float64 array (with `double`: float64) of `ndim` dimensions."""
+    array = as_array(values, name)
+    if array.dtype not in _FLOATS[: 1 if double else 2]:
+        array = _to_float(array, name, double)
+    if array.ndim != ndim:
+        kind = "one row per target or atom, (n_rows, n_features)" if ndim == 2 else "one entry per target"
+        raise ValueError(f"{name} has shape {array.shape}: expected {ndim} dimension{'s' * (ndim > 1)}, {kind}")
+    return array if array.flags.aligned else array.copy()
+
+
+def _to_float(array: NDArray[Any], name: str, double: bool) -> NDArray[Any]:
+    """Widen integers, booleans, half precision and the other byte order; refuse what would lose something."""
+    size = array.dtype.itemsize
+    if array.dtype.kind in "biu" or (array.dtype.kind == "f" and (size == 8 or (double and size < 8))):
+        return array.astype(np.float64)
+    if array.dtype.kind == "f" and size < 8:
+        return array.astype(np.float32)
+    advice = {"O": ": is it ragged, sparse or of mixed types?", "c": ": take the real part if that is meant"}
+    hint = advice.get(array.dtype.kind, "")
+    raise TypeError(f"{name} has dtype {array.dtype}: expected real numbers, float64 or float32{hint}")
+
+
+def check_precision(precision: str) -> None:
+    """Refuse what is neither of the two precisions."""
+    if precision not in ("float64", "float32"):
+        raise ValueError(f'precision is {precision!r}: expected "float64" or "float32"')
+
+
+def as_groups(groups: ArrayLike | None) -> NDArray[np.int64] | None:
+    """Return labels as contiguous int64, or None."""
+    if groups is None:
+        return None
+    array = as_array(groups, "groups")
+    if array.ndim != 1:
+        raise ValueError(f"groups has shape {array.shape}: expected one integer label per row, (n_rows,)")
+    if array.dtype.kind not in "iu" and array.size:
+        raise TypeError(f"groups has dtype {array.dtype}: expected integer labels")
+    if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
+        return np.unique(array, return_inverse=True)[1].astype(np.int64)
+    return np.ascontiguousarray(array, dtype=np.int64)
+
+
+def as_outputs(targets: ArrayLike) -> NDArray[np.float64]:
+    """Targets as (n_targets, n_outputs)."""
+    array = as_array(targets, "targets")
+    if array.ndim == 1:
+        array = array[:, None]
+    elif array.ndim != 2:
+        raise ValueError(f"targets has shape {array.shape}: expected (n_targets,) or (n_targets, n_outputs)")
+    return as_floats(array, "targets", ndim=2, double=True)
+
+
+def as_regularizer(regularizer: float | str) -> float | None:
+    """λ as a number, None for "auto"."""
+    if isinstance(regularizer, str):
+        if regularizer == "auto":
+            return None
+        raise ValueError(f'regularizer is {regularizer!r}: expected a number or "auto"')
+    if isinstance(regularizer, bool) or not isinstance(regularizer, (int, float, np.integer, np.floating)):
+        raise TypeError(f'regularizer is {regularizer!r}: expected a number or "auto"')
+    return as_float(regularizer, "regularizer")
+
+
+def as_float(value: float, name: str) -> float:
+    """Return a Python number as float64."""
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{name} is too large for float64") from None
+
+
+def block_members(blocks: ArrayLike | None, n: int) -> list[NDArray[np.int64]]:
+    """Row numbers of each block of n rows; without labels each row is one."""
+    if blocks is None:
+        return np.split(np.arange(n), n)
+    labels = as_array(blocks, "blocks")
+    if labels.shape != (n,):
+        raise ValueError(f"blocks has shape {labels.shape}: expected one label per target, ({n},)")
+    if labels.dtype.kind not in "iu" and labels.size:
+        raise TypeError(f"blocks has dtype {labels.dtype}: expected integer labels")
+    order = np.argsort(labels, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
+
+
+def as_targets(y: ArrayLike, n: int, n_outputs: int) -> NDArray[np.float64]:
+    """Targets as (n, n_outputs), finite."""
+    array = as_array(y, "y")
+    if array.shape not in ({(n,), (n, 1)} if n_outputs == 1 else {(n, n_outputs)}):
+        raise ValueError(
+            f"y has shape {array.shape}: expected {n} targets of {n_outputs} outputs, as in the covariance"
+        )
+    values = as_floats(array.reshape(n, n_outputs), "y", ndim=2, double=True)
+    if not np.isfinite(values).all():
+        row, column = np.argwhere(~np.isfinite(values))[0]
+        raise ValueError(f"y[{row}, {column}] is {values[row, column]}: leave out targets that are not known")
+    return values
+
+
+def as_weights(weights: ArrayLike | None, n: int) -> NDArray[np.float64]:
+    """Loss weights of n targets, finite and not negative; ones by default."""
+    if weights is None:
+        return np.ones(n)
+    w = as_floats(weights, "weights", ndim=1, double=True)
+    if w.shape != (n,):
+        raise ValueError(f"weights has shape {w.shape}: expected one per target, ({n},)")
+    bad = ~(np.isfinite(w) & (w >= 0))
+    if bad.any():
+        raise ValueError(f"weights[{int(np.argmax(bad))}] is {w[bad][0]:g}: expected a finite weight of at least 0")
+    return w
