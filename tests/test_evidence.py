@@ -11,7 +11,7 @@ from scipy.optimize import minimize_scalar
 from test_regularizer import rank_deficient
 
 import rigidities as rg
-from rigidities.evidence import read_sums
+from rigidities.moments import read_sums
 
 
 def data(n=40, p=12, k=None, seed=0, noise=0.1):

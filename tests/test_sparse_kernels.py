@@ -8,7 +8,7 @@ import reference
 from test_evidence import summed
 
 import rigidities as rg
-from rigidities.penalty import make_pencil
+from rigidities.spectrum.pencil import make_pencil
 
 
 def kernel(a, b, width=0.4):

@@ -17,15 +17,7 @@ from rigidities.hessian import Hessian
 from rigidities.penalty import as_penalty, jittered
 from rigidities.rows import CheckedRows, Rows
 from rigidities.runtime import memory
-from rigidities.validation import (
-    Precision,
-    Reduction,
-    as_float,
-    as_floats,
-    as_outputs,
-    as_regularizer,
-    check_precision,
-)
+from rigidities.validation import Precision, Reduction, as_float, as_floats, as_outputs, as_regularizer, check_precision
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -301,7 +293,7 @@ class Covariance(files.Stored):
         self, diagonal: NDArray[np.float64] | None, matrix: NDArray[np.float64] | None, eps: float
     ) -> tuple[float | None, NDArray[np.float64] | None, str]:
         """λ of the largest evidence (None if there is none), a matrix penalty with its jitter, and why."""
-        from rigidities.automatic import most_probable
+        from rigidities.spectrum.maximum import most_probable
 
         choice = most_probable(self, matrix if diagonal is None else diagonal, eps)
         if choice.jitter == 0.0 or matrix is None:

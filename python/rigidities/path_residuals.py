@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from rigidities.evidence import Moments
+    from rigidities.spectrum.evidence import Moments
 
 LEAST_DIGITS = 0.1
 """Relative rounding at which leave-one-out residuals count as lost."""

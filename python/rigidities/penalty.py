@@ -7,23 +7,16 @@ matrix and they do not, jitter goes on its diagonal, and the pencil says how muc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rigidities.exceptions import NotPositiveDefiniteError
 from rigidities.rounding import UNIT_ROUNDOFF
-from rigidities.runtime import lapack
 from rigidities.validation import as_array, as_floats
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-
-ROUNDED_SUMS = 2000.0
-"""What a sum may be off by, in u relative to its terms: √n for n of a few million rows. A direction in which the data
-leave no more than that is one that they do not determine."""
 
 _SYMMETRY_TOLERANCE = 1e-10
 """Entries of Λ may differ across the diagonal by so much of the largest, as in the core: what a product leaves."""
@@ -48,152 +41,11 @@ def as_penalty(
     return (array, None, eps) if array.ndim == 1 else (None, array, eps)
 
 
-@dataclass(frozen=True, eq=False)
-class Pencil:
-    """C in coordinates in which Λ is the identity on the penalised directions and 0 on the others: C' = RᵀCR.
-
-    Attributes
-    ----------
-    C : ndarray of shape (p, p)
-    R : None (the identity), ndarray of shape (p,) (a diagonal) or (p, p)
-    free : ndarray of bool of shape (p,)
-        The unpenalised directions.
-    jitter : float
-        What was added to the diagonal of Λ, or 0.
-    log_scale : float
-        ln|R|
-    trace : float
-        Trace of C in the coordinates in which it is rounded: those of the features, each scaled by the root of a
-        diagonal penalty.
-    floor : float
-        The λ from which on C' + λ is positive definite in spite of rounding: 2(p + 1)·u·trace(C'), as the core
-        guarantees it.
-    safe : float
-        The λ from which on H in the coordinates of the features is; that of a matrix may be ill-conditioned, and then
-        more.
-    unit : float
-        Unit roundoff u of the products that C was summed from.
-    """
-
-    C: NDArray[np.float64]
-    R: NDArray[np.float64] | None
-    free: NDArray[np.bool_]
-    jitter: float
-    log_scale: float
-    trace: float
-    floor: float
-    safe: float
-    unit: float
-
-    def project(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Rᵀx of each column of X."""
-        if self.R is None:
-            return X
-        return self.R[:, None] * X if self.R.ndim == 1 else self.R.T @ X
-
-    def lift(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
-        """R x of each column of X."""
-        if self.R is None:
-            return X
-        return self.R[:, None] * X if self.R.ndim == 1 else np.asarray(self.R @ X)
-
-
-def make_pencil(
-    C: NDArray[np.float64], penalty: NDArray[np.float64] | None, eps: float, unit: float = UNIT_ROUNDOFF
-) -> Pencil:
-    """Change to coordinates in which Λ is the identity. C is overwritten.
-
-    `eps` is the precision of Λ's numbers, `unit` the unit roundoff u of the products that C was summed from.
-    """
-    if penalty is None:
-        trace = float(np.trace(C))
-        floor = _guaranteed(len(C), trace, unit)
-        return Pencil(C, None, np.zeros(len(C), dtype=bool), 0.0, 0.0, trace, floor, floor, unit)
-    if not penalty.any():
-        raise ValueError(
-            "penalty is zero: no regularizer makes a difference. Pass a penalty with positive entries, or none"
-        )
-    return _scaled(C, penalty, unit) if penalty.ndim == 1 else _rotated(C, penalty, eps, unit)
-
-
-def _guaranteed(p: int, trace: float, unit: float) -> float:
-    """Twice the bound of Higham, Accuracy and Stability of Numerical Algorithms, theorem 10.7, as in the core."""
-    return 2 * (p + 1) * unit * trace
-
-
-def _scaled(C: NDArray[np.float64], penalty: NDArray[np.float64], unit: float) -> Pencil:
-    """R = Λ^-½ on the diagonal, and whatever makes the diagonal of C one on features that are not penalised.
-
-    Rounding of C is relative to √(C_ii C_jj), so that scaling features does no harm.
-    """
-    bad = ~(np.isfinite(penalty) & (penalty >= 0))
-    if bad.any():
-        _refuse_entry(int(np.argmax(bad)), float(penalty[bad][0]))
-    free = penalty == 0
-    diagonal = np.where(free, np.diagonal(C), penalty)
-    if (diagonal <= 0).any():
-        raise undetermined(int(np.argmax(diagonal <= 0)), "feature")
-    R = 1 / np.sqrt(diagonal)
-    C *= R
-    C *= R[:, None]
-    trace = float(np.diagonal(C)[~free].sum())
-    floor = _guaranteed(len(C), trace, unit)
-    return Pencil(C, R, free, 0.0, float(np.log(R).sum()), trace, floor, floor, unit)
-
-
-def _rotated(C: NDArray[np.float64], penalty: NDArray[np.float64], eps: float, unit: float) -> Pencil:
-    """R = U d^-½ with Λ = U d Uᵀ.
-
-    Directions in which Λ is zero to rounding are unpenalised if the data determine all of them (an intercept, what a
-    roughness penalty cannot see). If not, H would be singular (a kernel matrix K_MM of points that are alike): then
-    jitter is added to the diagonal of Λ.
-    """
-    p = len(C)
-    _check_matrix(penalty, eps)
-    trace = float(np.trace(C))
-    zero = np.asarray(~penalty.any(axis=0))  # features without a penalty are none of the kernel's, and get no jitter
-    d, U = lapack.eigh((0.5 * penalty + 0.5 * penalty.T).T)
-    rounding = p * eps * d[-1]
-    if d[0] < -2 * rounding:
-        raise ValueError(
-            f"penalty is not positive semi-definite: its smallest eigenvalue is {d[0]:.3g}, its largest {d[-1]:.3g}"
-        )
-    free, jitter = d <= rounding, 0.0
-    if free.any() and not _determined(U[:, free], C, trace, unit):
-        jitter = max(np.sqrt(2 * (p + 1) * unit), 4 * p * eps) * d[-1]
-        d, U = _with_jitter(penalty, zero, jitter)
-        free = d <= 0
-    root = np.sqrt(np.where(free, 1.0, d))
-    R = U / root
-    rotated = R.T @ C @ R
-    floor = _guaranteed(p, float(np.diagonal(rotated)[~free].sum()), unit)
-    safe = max(floor, _guaranteed(p, trace, unit) / float(d[~free].min()))
-    return Pencil(rotated, R, free, float(jitter), float(-np.log(root).sum()), trace, floor, safe, unit)
-
-
 def jittered(penalty: NDArray[np.float64], jitter: float) -> NDArray[np.float64]:
     """Λ with jitter on its diagonal, but for features whose row is zero: they are unpenalised."""
     penalty = penalty.copy()
     penalty[np.diag_indices_from(penalty)] += np.where(penalty.any(axis=0), jitter, 0.0)
     return penalty
-
-
-def _with_jitter(
-    penalty: NDArray[np.float64], zero: NDArray[np.bool_], jitter: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Eigenvalues and eigenvectors of Λ + jitter·I; exact zeros for features whose row of Λ is zero."""
-    kept = np.flatnonzero(~zero)
-    block = jittered(penalty, jitter)[np.ix_(kept, kept)]
-    block = 0.5 * block + 0.5 * block.T
-    d, U = np.zeros(len(zero)), np.zeros_like(penalty)
-    d[kept], U[np.ix_(kept, kept)] = lapack.eigh(block.T)
-    U[zero, zero] = 1.0
-    return d, U
-
-
-def _determined(U: NDArray[np.float64], C: NDArray[np.float64], trace: float, unit: float) -> bool:
-    """Whether the data determine all directions U: UᵀCU is positive definite beyond its rounding."""
-    return bool(np.linalg.eigvalsh(U.T @ C @ U)[0] > max(ROUNDED_SUMS, 2 * len(C)) * unit * trace)
 
 
 def _check_matrix(penalty: NDArray[np.float64], eps: float) -> None:
@@ -216,13 +68,3 @@ def _check_matrix(penalty: NDArray[np.float64], eps: float) -> None:
 def _refuse_entry(row: int, value: float, column: int | None = None) -> None:
     column = row if column is None else column
     raise ValueError(f"penalty[{row}, {column}] is {value:g}: a penalty is finite and positive semi-definite")
-
-
-def undetermined(index: int, what: str) -> NotPositiveDefiniteError:
-    """Return the error that says that no λ makes H positive definite."""
-    return NotPositiveDefiniteError(
-        f"the data do not determine unpenalised {what} {index}: H is singular at every regularizer. Penalise it, "
-        "leave it out, or add data",
-        index,
-        np.inf,
-    )

@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 
 from rigidities.covariance import Covariance
-from rigidities.evidence import Moments, Sums, read_sums, warn_of_edge
+from rigidities.moments import Sums, read_sums
 from rigidities.path_residuals import block_scores, residuals_along
-from rigidities.penalty import as_penalty, make_pencil
+from rigidities.penalty import as_penalty
 from rigidities.rounding import unit_roundoff
 from rigidities.rows import CheckedRows, Rows, target_blocks
 from rigidities.runtime import memory
 from rigidities.scores import continuous_ranked_probability_score, negative_log_likelihood, root_mean_square
-from rigidities.spectrum import Spectrum, decompose
+from rigidities.spectrum.decomposition import Spectrum, decompose
+from rigidities.spectrum.evidence import Moments, warn_of_edge
+from rigidities.spectrum.pencil import make_pencil
 from rigidities.validation import Reduction, as_array, as_floats, as_targets, as_weights, block_members
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rigidities.covariance import Covariance
-from rigidities.evidence import read_sums
 from rigidities.loss import NAMES, Loss, Term
+from rigidities.moments import read_sums
 from rigidities.rows import Rows
 from rigidities.validation import as_array, as_floats
 

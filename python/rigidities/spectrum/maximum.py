@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rigidities.evidence import Moments, read_sums, warn_of_edge
 from rigidities.exceptions import NotPositiveDefiniteError, UnresolvedEvidenceWarning
-from rigidities.penalty import make_pencil
+from rigidities.moments import read_sums
 from rigidities.runtime import memory
-from rigidities.spectrum import decompose, tridiagonalise
+from rigidities.spectrum.decomposition import decompose
+from rigidities.spectrum.evidence import Moments, warn_of_edge
+from rigidities.spectrum.pencil import make_pencil
+from rigidities.spectrum.tridiagonal import tridiagonalise
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rigidities.penalty import ROUNDED_SUMS, Pencil, undetermined
 from rigidities.runtime import lapack
+from rigidities.spectrum.pencil import ROUNDED_SUMS, Pencil, undetermined
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -144,46 +144,3 @@ def decompose(pencil: Pencil) -> tuple[Spectrum, NDArray[np.float64]]:
     rotated = pencil.R is not None and pencil.R.ndim == 2
     spread = np.einsum("ij,ij->j", basis, basis) if rotated else None
     return _spectrum(pencil, reduced, values, spread), basis
-
-
-@dataclass(frozen=True, eq=False)
-class Tridiagonal:
-    """T = QᵀC''Q of the penalised block, and b in its coordinates: Qᵀb'' (p − m, k), then L⁻¹b'_free (m, k)."""
-
-    spectrum: Spectrum
-    diagonal: NDArray[np.float64]
-    beside: NDArray[np.float64]
-    projected: NDArray[np.float64]
-
-    def coef(self, regularizers: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(T + λ)⁻¹Qᵀb'', then L⁻¹b'_free as it is: (n_λ, p, k)."""
-        from scipy.linalg.lapack import dpttrf, dpttrs
-
-        coef = np.repeat(self.projected[None], len(regularizers), axis=0)
-        n = len(self.diagonal)
-        for solution, regularizer in zip(coef, regularizers, strict=True):
-            pivots, multipliers, info = dpttrf(self.diagonal + regularizer, self.beside)
-            solution[:n] = dpttrs(pivots, multipliers, self.projected[:n])[0] if info == 0 else np.nan
-        return coef
-
-
-def tridiagonalise(pencil: Pencil, b: NDArray[np.float64]) -> Tridiagonal:
-    """Tridiagonalise a pencil whose penalty is no matrix, in the memory of its C."""
-    from scipy.linalg import eigvalsh_tridiagonal, solve_triangular
-
-    reduced = eliminate(pencil)
-    free, n = pencil.free, len(reduced.C)
-    projected = pencil.project(b)
-    fixed = (
-        solve_triangular(reduced.L, projected[free], lower=True, check_finite=False) if free.any() else projected[free]
-    )
-    moving = projected[~free] - reduced.K.T @ fixed
-    if n == 1:
-        diagonal, beside = reduced.C[0].copy(), np.zeros(0)
-    else:
-        packed, diagonal, beside, tau = lapack.tridiagonalise(reduced.C.T)
-        for i in range(n - 1):  # the reflectors of Q, one after the other
-            v = np.r_[1.0, packed[i + 2 :, i]]
-            moving[i + 1 :] -= np.outer(tau[i] * v, v @ moving[i + 1 :])
-    values = eigvalsh_tridiagonal(diagonal, beside) if n > 1 else diagonal
-    return Tridiagonal(_spectrum(pencil, reduced, values), diagonal, beside, np.r_[moving, fixed])

@@ -1,0 +1,67 @@
+"""Moments: what is summed beside C when targets are given, b = Σ w f yᵀ, Σ w y², n and Σ ln w."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rigidities.exceptions import NotFittedError
+from rigidities.rounding import UNIT_ROUNDOFF, unit_roundoff
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from rigidities.covariance import Covariance
+
+
+DIGIT = 10.0
+"""How often the bound on its rounding a sum of squares must exceed. It is then known to 10 %, its root to 5 %."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """What a `Covariance` keeps beside C: b (p, n_outputs), Σwy² (n_outputs,), n and Σ ln w of the rows with w > 0.
+
+    `unit` is the unit roundoff u of the least precise products.
+    """
+
+    cross: NDArray[np.float64]
+    squares: NDArray[np.float64]
+    n_rows: int
+    log_weight: float
+    unit: float = UNIT_ROUNDOFF
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs, 0 without targets."""
+        return len(self.squares)
+
+    def require_targets(self, what: str) -> None:
+        """Refuse what needs targets."""
+        if self.n_outputs == 0:
+            raise NotFittedError(
+                f"{what} needs targets, and none were accumulated: pass targets=... to every Covariance.update"
+            )
+
+    def squared_residuals(self, C: NDArray[np.float64], coef: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Σwr² = Σwy² − 2θᵀb + θᵀCθ of any θ, (n_coefs, p), with one output; NaN where rounding leaves no digit.
+
+        An entry C_ij is rounded by ρ√(C_ii C_jj) at most and b_i by ρ√(C_ii Σwy²), so that Σwr² is rounded by no more
+        than ρ(√Σwy² + Σ_i √C_ii |θ_i|)²: the bound of the module without its last step, Cauchy and Schwarz's.
+        """
+        rounding = self.unit * np.sqrt(len(C) + self.n_rows)
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = self.squares[0] + np.einsum("lp,lp->l", coef, coef @ C - 2 * self.cross[:, 0])
+            bound = rounding * (np.sqrt(self.squares[0]) + np.abs(coef) @ np.sqrt(np.diagonal(C))) ** 2
+            return np.where(squares > DIGIT * bound, squares, np.nan)
+
+
+def read_sums(covariance: Covariance) -> Sums:
+    """Take the sums out of a covariance, rows that wait to be summed included."""
+    state = covariance._core.moments()
+    squares = state["squares"]
+    cross = state["cross"].reshape(len(squares), covariance.n_features).T.copy()
+    unit = unit_roundoff(covariance.precision)
+    return Sums(cross, squares, state["n_rows"], state["log_weight"], unit)
