@@ -5,7 +5,6 @@
 """
 
 from rigidities._core import __version__, get_num_threads, set_num_threads
-from rigidities.baseline import Baseline
 from rigidities.covariance import Covariance
 from rigidities.exceptions import (
     IllConditionedWarning,
@@ -15,14 +14,16 @@ from rigidities.exceptions import (
     OtherVersionWarning,
     UnresolvedEvidenceWarning,
 )
-from rigidities.fit import LossFit, fit_loss
 from rigidities.hessian import Hessian
 from rigidities.leave_one_out import LeaveOneOut, leave_one_out
-from rigidities.loss import Loss, Term
-from rigidities.regularizer import RegularizerPath, regularizer_path
+from rigidities.loss.baseline import Baseline
+from rigidities.loss.minimum import LossFit, fit_loss
+from rigidities.loss.rows import TermRows
+from rigidities.loss.sums import LossSums, loss_sums
+from rigidities.loss.terms import Loss, Term
+from rigidities.loss.weights import TermWeightScan, most_probable_weights, scan_term_weights
+from rigidities.regularizer.path import RegularizerPath, regularizer_path
 from rigidities.rows import Rows, reduce_rows
-from rigidities.sums import LossSums, TermRows, loss_sums
-from rigidities.weighing import TermWeightScan, most_probable_weights, scan_term_weights
 
 __all__ = [
     "Baseline",

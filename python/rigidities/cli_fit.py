@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from rigidities.exceptions import InputError, OtherVersionWarning, blame
-from rigidities.loss import Loss, Term
+from rigidities.loss.terms import Loss, Term
 from rigidities.options import (
     BodyOrders,
     Cutoff,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import ArrayLike, NDArray
 
-    from rigidities.regularizer import RegularizerPath
+    from rigidities.regularizer.path import RegularizerPath
 
 
 def regularizer_curves(

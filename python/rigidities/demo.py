@@ -17,7 +17,7 @@ import numpy as np
 from rigidities.covariance import Covariance
 from rigidities.leave_one_out import leave_one_out
 from rigidities.plot import MAP_ATOMS, AtomMap, log_limits, log_rigidity, lpr_maps, write
-from rigidities.regularizer import regularizer_path
+from rigidities.regularizer.path import regularizer_path
 from rigidities.report import Report, make_directory, score
 from rigidities.rows import reduce_rows
 from rigidities.sources import Source, Structures

@@ -16,7 +16,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from rigidities.sums import TermRows
+    from rigidities.loss.rows import TermRows
 
 
 @dataclass(frozen=True)

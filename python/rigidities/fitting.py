@@ -23,20 +23,21 @@ import numpy as np
 
 from rigidities.errors import Tally, per_atom
 from rigidities.exceptions import IllConditionedWarning
-from rigidities.fit import LossFit, fit_loss
 from rigidities.leave_one_out import leave_out
-from rigidities.loss import Loss
+from rigidities.loss.minimum import LossFit, fit_loss
+from rigidities.loss.rows import Batch
+from rigidities.loss.sums import loss_sums
+from rigidities.loss.terms import Loss
 from rigidities.model import LinearModel
-from rigidities.regularizer import regularizer_path
+from rigidities.regularizer.path import regularizer_path
 from rigidities.runtime import memory
-from rigidities.sums import Batch, loss_sums
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from rigidities.baseline import Baseline
     from rigidities.covariance import Covariance
     from rigidities.interop.featomic import LossRows, Soap
+    from rigidities.loss.baseline import Baseline
 
 KEPT = 1_000_000_000
 """Bytes of rows that are kept from pass to pass: 13,233 atoms of silicon with 448 features take 0.14 GB."""

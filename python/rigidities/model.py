@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 
 from rigidities import files
-from rigidities.baseline import Baseline
 from rigidities.errors import Errors, Tally, per_atom
 from rigidities.exceptions import OtherVersionWarning
 from rigidities.hessian import Hessian
-from rigidities.loss import NAMES, Loss, Term
+from rigidities.loss.baseline import Baseline
+from rigidities.loss.terms import NAMES, Loss, Term
 from rigidities.predictions import Prediction
 from rigidities.rows import reduce_rows
 

@@ -16,7 +16,7 @@ import numpy as np
 from ase.calculators.calculator import Calculator
 
 from rigidities.interop.gradients import VOIGT
-from rigidities.loss import Loss, Term
+from rigidities.loss.terms import Loss, Term
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

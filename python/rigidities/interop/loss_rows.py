@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from tqdm import tqdm
 
-from rigidities.baseline import Baseline
 from rigidities.interop.gradients import GRADIENTS, Derivatives
 from rigidities.interop.labels import Labels, read_labels
 from rigidities.interop.soap import Soap, atomic_number, symbols
 from rigidities.interop.structures import check_species, iterable, system_of, types_of
-from rigidities.loss import Loss, Term
-from rigidities.sums import TermRows
+from rigidities.loss.baseline import Baseline
+from rigidities.loss.rows import TermRows
+from rigidities.loss.terms import Loss, Term
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,4 +1,6 @@
-"""C in coordinates in which the penalty Λ is the identity: C' = RᵀCR with RᵀΛR = 1 on the penalised directions, 0 on the others.
+"""The pencil (C, Λ) in coordinates in which the penalty Λ is the identity.
+
+C' = RᵀCR, with RᵀΛR = 1 on the penalised directions and 0 on the others.
 
 Directions in which Λ is zero are unpenalised if the data determine them. If Λ is a matrix and they do not, jitter is
 added to its diagonal, and the pencil says how much.

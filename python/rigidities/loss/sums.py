@@ -6,50 +6,20 @@ so that the weights of its terms can be scanned without going back to the data.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rigidities.covariance import Covariance
-from rigidities.loss import NAMES, Loss, Term
+from rigidities.loss.rows import Batch, TermRows, check_rows, loss_of
+from rigidities.loss.terms import Loss
 from rigidities.moments import read_sums
-from rigidities.rows import Rows
 from rigidities.validation import as_array, as_floats
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class TermRows(Rows):
-    """Rows of one term of a loss, one per target: reduced, signed and (with ``term.per_atom``) divided.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n_targets, n_features)
-        Derivatives of the model's energies, forces or virials with respect to its weights.
-    feature_space : str, optional
-        What the columns mean.
-    term : Term
-        What they were made for.
-    weights : ndarray of shape (n_targets,), optional
-        Weights w of the targets, without that of the term. None: all 1.
-    targets : ndarray of shape (n_targets,), optional
-        What is fitted: energies without those of the composition, forces, virials. None where only rows are wanted.
-    blocks : ndarray of shape (n_targets,), optional
-        Index of each target's structure.
-    """
-
-    term: Term
-    weights: NDArray[np.float64] | None = None
-    targets: NDArray[np.float64] | None = None
-    blocks: NDArray[np.int64] | None = None
-
-
-Batch = Mapping[str, TermRows]
-"""Rows of some structures, by the name of the term."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,24 +171,3 @@ def add(
     """Add the rows of a term with these weights; a batch may have none."""
     if len(rows):
         covariance.update(rows, weights=weights, targets=rows.targets if with_targets else None)
-
-
-def loss_of(batch: Batch) -> Loss:
-    """Return the loss that the rows of a batch were made for."""
-    unknown = [name for name in batch if name not in NAMES]
-    if unknown:
-        raise ValueError(f"a batch has rows of {', '.join(map(repr, unknown))}: expected some of {', '.join(NAMES)}")
-    return Loss(**{name: rows.term for name, rows in batch.items()})
-
-
-def check_rows(loss: Loss, made_for: Loss) -> None:
-    """Refuse a loss with terms that were not summed, or whose rows would be others."""
-    terms = made_for.terms
-    for name, term in loss.terms.items():
-        if name not in terms:
-            raise ValueError(f"the loss has a term {name!r}, but only {', '.join(terms)} came in: make its rows too")
-        if not term.same_rows(terms[name]):
-            raise ValueError(
-                f"the rows of {name} were made for {terms[name]}, but {term} is asked for: "
-                "only weight and huber may change; make the rows anew"
-            )

@@ -15,8 +15,8 @@ import numpy as np
 
 from rigidities.covariance import Covariance
 from rigidities.moments import Sums, read_sums
-from rigidities.path_residuals import block_scores, residuals_along
 from rigidities.penalty import as_penalty
+from rigidities.regularizer.path_residuals import block_scores, residuals_along
 from rigidities.rounding import unit_roundoff
 from rigidities.rows import CheckedRows, Rows, target_blocks
 from rigidities.runtime import memory

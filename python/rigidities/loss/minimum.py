@@ -19,8 +19,9 @@ import numpy as np
 from rigidities.covariance import Covariance
 from rigidities.exceptions import NotConvergedWarning
 from rigidities.hessian import Hessian
-from rigidities.loss import Loss, Term
-from rigidities.sums import Batch, LossSums, TermRows, add, check_rows, loss_of, loss_sums
+from rigidities.loss.rows import Batch, TermRows, check_rows, loss_of
+from rigidities.loss.sums import LossSums, add, loss_sums
+from rigidities.loss.terms import Loss, Term
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

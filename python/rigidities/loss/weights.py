@@ -23,12 +23,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rigidities.exceptions import UnresolvedEvidenceWarning
-from rigidities.loss import Loss
+from rigidities.loss.rows import check_rows
+from rigidities.loss.sums import LossSums
+from rigidities.loss.terms import Loss
 from rigidities.moments import read_sums
 from rigidities.penalty import as_penalty, jittered
 from rigidities.spectrum.evidence import RESOLVED
 from rigidities.spectrum.maximum import EDGE, Choice, largest_evidence
-from rigidities.sums import LossSums, check_rows
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
