@@ -17,8 +17,12 @@ from scipy.linalg import lstsq  # noqa: E402
 
 import rigidities as rg  # noqa: E402
 from rigidities.datasets import load_silicon  # noqa: E402
-from rigidities.interop import gradients  # noqa: E402
-from rigidities.interop.featomic import LossRows, Soap, soap_rows  # noqa: E402
+from rigidities.interop.featomic import (  # noqa: E402
+    LossRows,
+    Soap,
+    gradients,
+    soap_rows,
+)
 
 SMALL = {"cutoff": 4.0, "max_radial": 3, "max_angular": 2}
 MLEARN = Path(__file__).parents[2] / "shared" / "data" / "mlearn"

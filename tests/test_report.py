@@ -18,7 +18,8 @@ from rigidities.report import (
     write_summary,
     write_xyz,
 )
-from rigidities.sources import Features, Structures, coordination
+from rigidities.sources import Features, Structures
+from rigidities.structures.read import coordination
 
 pytest.importorskip("ase")
 pytest.importorskip("featomic")
@@ -112,7 +113,7 @@ def test_components_are_body_orders_and_species():
 
 def test_batches_leave_the_results_alone(sets, monkeypatch):
     whole = make_report(*sets, regularizer=REGULARIZER)
-    import rigidities.interop.featomic as interop
+    import rigidities.interop.featomic.atom_rows as interop
 
     original = interop.iter_soap_rows
     monkeypatch.setattr(interop, "iter_soap_rows", lambda *a, **k: original(*a, **(k | {"batch_size": 1})))

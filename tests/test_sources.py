@@ -7,7 +7,8 @@ import pytest
 
 import rigidities as rg
 from rigidities.exceptions import InputError
-from rigidities.sources import Features, Structures, coordination, read_features, read_sources
+from rigidities.sources import Features, Structures, read_features, read_sources
+from rigidities.structures.read import coordination
 
 pytest.importorskip("ase")
 pytest.importorskip("featomic")

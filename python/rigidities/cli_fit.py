@@ -31,7 +31,8 @@ from rigidities.options import (
 )
 from rigidities.options import regularizer as as_regularizer
 from rigidities.report import make_directory
-from rigidities.sources import read_structures, read_test, read_training
+from rigidities.sources import read_test, read_training
+from rigidities.structures.read import read_structures
 
 if TYPE_CHECKING:
     from rigidities.errors import Errors
@@ -198,7 +199,7 @@ def _baseline(text: str | None, loss: Loss) -> Any:
     """Return what `LossRows` takes; by default a fit, where there are energies."""
     if text in (None, "fit", "none"):
         return "fit" if text == "fit" or (text is None and loss.energy is not None) else None
-    from rigidities.interop.soap import atomic_number
+    from rigidities.structures.species import atomic_number
 
     energies = {}
     for entry in str(text).split(","):

@@ -73,7 +73,7 @@ def _term(name: str, term: Term) -> str:
 def _baseline(model: LinearModel) -> str:
     if model.baseline is None:
         return "none"
-    from rigidities.interop.soap import symbols
+    from rigidities.structures.species import symbols
 
     pairs = zip(model.baseline.species, model.baseline.energies, strict=True)
     return ", ".join(f"{symbols([number])} {energy:.4f} eV" for number, energy in pairs)
@@ -106,7 +106,7 @@ def regularizer_figure(fit: ModelFit, test: Structures | None) -> Figure:
 def _energy_rows(model: LinearModel, test: Structures) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """Return rows and targets of the test energies, or None where there are none."""
     from rigidities.interop.featomic import LossRows
-    from rigidities.interop.labels import labels_there
+    from rigidities.structures.reference import labels_there
 
     loss = Loss(energy=replace(model.loss.energy or Term(), missing="skip", weights=None))
     if not labels_there(test.frames, loss):
@@ -147,7 +147,7 @@ def _compared(
     model: LinearModel, frames: Any, prediction: Prediction
 ) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
     """Return residuals and σ, per atom for energies and virials, of what the structures are labelled with."""
-    from rigidities.interop.labels import labels_there
+    from rigidities.structures.reference import labels_there
 
     predicted: dict[str, tuple[NDArray[Any], ...]] = {}
     predicted["energy"] = prediction.energies, prediction.energy_std, prediction.sizes

@@ -180,7 +180,7 @@ class LinearModel(files.Stored):
             If a structure contains a species that the model does not know, or as `iter_soap_rows`.
         """
         from rigidities.interop.featomic import iter_soap_rows
-        from rigidities.interop.structures import iterable, types_of
+        from rigidities.interop.featomic.systems import iterable, types_of
 
         frames = list(iterable(structures))
         numbers = [types_of(frame, index) for index, frame in enumerate(frames)]
@@ -244,7 +244,7 @@ class LinearModel(files.Stored):
             If no structure has the labels of a term, or as `predict`.
         """
         from rigidities.interop.featomic import LossRows
-        from rigidities.interop.structures import iterable, types_of
+        from rigidities.interop.featomic.systems import iterable, types_of
 
         frames = list(iterable(structures))
         numbers = [types_of(frame, index) for index, frame in enumerate(frames)]
@@ -268,7 +268,7 @@ class LinearModel(files.Stored):
         return np.array([self.baseline.energy(entry) for entry in numbers])
 
     def _check_species(self, numbers: Sequence[NDArray[np.int64]]) -> None:
-        from rigidities.interop.soap import symbols
+        from rigidities.structures.species import symbols
 
         if not numbers:
             raise ValueError("there are no structures: expected at least one")

@@ -18,7 +18,7 @@ import typer
 
 from rigidities import set_num_threads
 from rigidities.exceptions import InputError
-from rigidities.sources import require_file
+from rigidities.structures.read import require_file
 
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads to compute with; all by default.")]
 Progress = Annotated[

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rigidities.extxyz import write_annotated
+from rigidities.structures.extxyz import write_annotated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -22,8 +22,9 @@ import numpy as np
 
 from rigidities.covariance import Covariance
 from rigidities.exceptions import IllConditionedWarning, InputError, blame
-from rigidities.extxyz import write_annotated
-from rigidities.sources import BOND_STRETCH, Features, Source, Structures, classes_of, kinds_of, labels_of
+from rigidities.sources import Features, Source, Structures, classes_of, kinds_of, labels_of
+from rigidities.structures.extxyz import write_annotated
+from rigidities.structures.read import BOND_STRETCH
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,13 +10,13 @@ import operator
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+import ase
 import numpy as np
+from featomic.systems import wrap_system
 from tqdm import tqdm
 
-from rigidities.interop.soap import Soap, symbols
-
-import ase  # isort: skip  # after interop.soap, which says what to install where it is missing
-from featomic.systems import wrap_system  # isort: skip
+from rigidities.interop.featomic.soap import Soap
+from rigidities.structures.species import symbols
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

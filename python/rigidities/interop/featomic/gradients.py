@@ -15,10 +15,11 @@ import numpy as np
 from metatensor import Labels
 
 from rigidities import _core
-from rigidities.interop.soap import Soap, calculator
+from rigidities.interop.featomic.soap import Soap, calculator
 from rigidities.rows import reduce_rows
 from rigidities.runtime import memory
 from rigidities.runtime.ahead import ahead
+from rigidities.structures.species import VOIGT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,9 +31,6 @@ take as long, with 32 a tenth longer."""
 
 GRADIENTS = {"forces": "positions", "virial": "strain"}
 """Featomic's name of the gradient that a term needs."""
-
-VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
-"""Components of a symmetric tensor in ASE's order: xx, yy, zz, yz, xz, xy."""
 
 
 class Derivatives:

@@ -16,19 +16,15 @@ from functools import lru_cache
 from itertools import combinations_with_replacement
 from typing import Any, Literal, NamedTuple
 
+import ase
+import featomic
 import numpy as np
 from numpy.typing import NDArray
 
-try:
-    import ase
-    import featomic
-    from ase.data import atomic_numbers, chemical_symbols
-except ImportError as error:
-    hint = 'rigidities.interop.featomic needs featomic and ase: pip install "rigidities[atoms]"'
-    raise ImportError(hint) from error
+from rigidities.structures.species import atomic_number, symbols
 
 
-class Block(NamedTuple):
+class ColumnBlock(NamedTuple):
     """The columns of one kind of centre, seen through one choice of neighbours' species."""
 
     body_order: int
@@ -130,15 +126,15 @@ class Soap:
         return float(self.hyperparameters["cutoff"]["radius"])
 
     @property
-    def blocks(self) -> tuple[Block, ...]:
+    def blocks(self) -> tuple[ColumnBlock, ...]:
         """The blocks of columns, in order."""
-        blocks: list[Block] = []
+        blocks: list[ColumnBlock] = []
         start = 0
         for order in self.body_orders:
             size = _n_properties(self.settings, order)
             for centre in self.species:
                 for neighbours in combinations_with_replacement(self.species, order - 1):
-                    blocks.append(Block(order, centre, neighbours, slice(start, start + size)))
+                    blocks.append(ColumnBlock(order, centre, neighbours, slice(start, start + size)))
                     start += size
         return tuple(blocks)
 
@@ -235,21 +231,6 @@ def _atomic_numbers(species: int | str | Iterable[int | str]) -> tuple[int, ...]
     if not numbers:
         raise ValueError("species is empty: expected at least one atomic number or chemical symbol")
     return numbers
-
-
-def atomic_number(species: int | str) -> int:
-    """Return the atomic number of a chemical symbol, or the number itself."""
-    if not isinstance(species, str):
-        return operator.index(species)
-    if species not in atomic_numbers:
-        raise ValueError(f"{species!r} is no chemical symbol: expected e.g. 'Si', or an atomic number")
-    return int(atomic_numbers[species])
-
-
-def symbols(numbers: Iterable[int]) -> str:
-    """Name the elements of atomic numbers, for messages and labels."""
-    # Other readers than ASE number what is no element from 120 on.
-    return ", ".join(str(chemical_symbols[n]) if 0 <= n < len(chemical_symbols) else str(n) for n in numbers)
 
 
 def _body_orders(body_orders: Iterable[int]) -> tuple[int, ...]:

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from tqdm import tqdm
 
-from rigidities.interop.gradients import GRADIENTS, Derivatives
-from rigidities.interop.labels import Labels, read_labels
-from rigidities.interop.soap import Soap, atomic_number, symbols
-from rigidities.interop.structures import check_species, iterable, system_of, types_of
+from rigidities.interop.featomic.gradients import GRADIENTS, Derivatives
+from rigidities.interop.featomic.soap import Soap
+from rigidities.interop.featomic.systems import check_species, iterable, system_of, types_of
 from rigidities.loss.baseline import Baseline
 from rigidities.loss.rows import TermRows
 from rigidities.loss.terms import Loss, Term
+from rigidities.structures.reference import Labels, read_labels
+from rigidities.structures.species import atomic_number, symbols
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

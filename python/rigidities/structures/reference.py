@@ -15,8 +15,8 @@ import ase
 import numpy as np
 from ase.calculators.calculator import Calculator
 
-from rigidities.interop.gradients import VOIGT
 from rigidities.loss.terms import Loss, Term
+from rigidities.structures.species import VOIGT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

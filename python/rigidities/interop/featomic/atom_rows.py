@@ -17,15 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rigidities.interop.loss_rows import LossRows
-from rigidities.interop.soap import Block, Soap, calculator
-from rigidities.interop.structures import batches, iterable, types_of
+from rigidities.interop.featomic.soap import Soap, calculator
+from rigidities.interop.featomic.systems import batches, iterable, types_of
 from rigidities.rows import Rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-__all__ = ["AtomRows", "Block", "LossRows", "Soap", "iter_soap_rows", "soap_rows"]
 
 BATCH_SIZE = 2048
 """Atoms given to featomic at once: 7 MB of power spectrum for one species, and enough work for its threads
