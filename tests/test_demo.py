@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 from rigidities import demo
 from rigidities.cli import app
 from rigidities.plot import fit_map
-from rigidities.sources import Structures
+from rigidities.sources.atoms import Structures
 
 pytest.importorskip("ase")
 pytest.importorskip("featomic")

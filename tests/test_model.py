@@ -13,11 +13,11 @@ from ase.calculators.emt import EMT  # noqa: E402
 from ase.calculators.singlepoint import SinglePointCalculator  # noqa: E402
 
 import rigidities as rg  # noqa: E402
-from rigidities import fitting  # noqa: E402
 from rigidities.datasets import load_silicon  # noqa: E402
-from rigidities.fitting import fit_model  # noqa: E402
 from rigidities.interop.featomic import LossRows, Soap, soap_rows  # noqa: E402
 from rigidities.model import LinearModel  # noqa: E402
+from rigidities.model import training as fitting  # noqa: E402
+from rigidities.model.training import fit_model  # noqa: E402
 
 LOSS = rg.Loss(energy=rg.Term(100.0, per_atom=True), forces=rg.Term())
 SOAP = Soap("Si", 3.5, max_radial=2, max_angular=2)

@@ -15,7 +15,7 @@ from test_model import TEST, made  # noqa: E402
 import rigidities as rg  # noqa: E402
 from rigidities import files  # noqa: E402
 from rigidities.model import LinearModel  # noqa: E402
-from rigidities.predictions import write_xyz  # noqa: E402
+from rigidities.model.prediction import write_xyz  # noqa: E402
 
 
 @pytest.fixture(scope="module")

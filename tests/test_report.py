@@ -18,7 +18,8 @@ from rigidities.report import (
     write_summary,
     write_xyz,
 )
-from rigidities.sources import Features, Structures
+from rigidities.sources.atoms import Structures
+from rigidities.sources.features import Features
 from rigidities.structures.read import coordination
 
 pytest.importorskip("ase")

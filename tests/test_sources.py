@@ -7,7 +7,9 @@ import pytest
 
 import rigidities as rg
 from rigidities.exceptions import InputError
-from rigidities.sources import Features, Structures, read_features, read_sources
+from rigidities.sources.atoms import Structures
+from rigidities.sources.features import Features
+from rigidities.sources.read import read_features, read_sources
 from rigidities.structures.read import coordination
 
 pytest.importorskip("ase")

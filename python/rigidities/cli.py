@@ -31,7 +31,8 @@ from rigidities.options import (
 from rigidities.options import regularizer as as_regularizer
 from rigidities.plot import fit_map, write
 from rigidities.report import PR_IS, Report, by_class, describe, make_directory, make_report
-from rigidities.sources import Source, Structures, read_sources
+from rigidities.sources.atoms import Structures
+from rigidities.sources.read import Source, read_sources
 from rigidities.tables import fact_lines, quantile_head, quantile_row
 
 app = typer.Typer(

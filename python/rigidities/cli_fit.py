@@ -31,13 +31,13 @@ from rigidities.options import (
 )
 from rigidities.options import regularizer as as_regularizer
 from rigidities.report import make_directory
-from rigidities.sources import read_test, read_training
+from rigidities.sources.read import read_test, read_training
 from rigidities.structures.read import read_structures
 
 if TYPE_CHECKING:
-    from rigidities.errors import Errors
-    from rigidities.fitting import ModelFit
-    from rigidities.sources import Structures
+    from rigidities.model.errors import Errors
+    from rigidities.model.training import ModelFit
+    from rigidities.sources.atoms import Structures
 
 IN_OPTIONS = {
     'pass Term(missing="skip")': "pass --missing skip",
@@ -106,8 +106,8 @@ def fit(
         known = read_training(train, settings, _shown(progress))
         asked = None if test is None else read_test(test, known)
 
-        from rigidities.fitting import fit_model
         from rigidities.fitting_report import fit_table
+        from rigidities.model.training import fit_model
 
         options: Any = {"baseline": ground, "regularizer": rule, "progress": known.progress}
         with _blame(train):
@@ -161,8 +161,8 @@ def score(
         _require_place(output)
 
         from rigidities.fitting_report import score_table
-        from rigidities.model import LinearModel
-        from rigidities.predictions import write_xyz
+        from rigidities.model.linear import LinearModel
+        from rigidities.model.prediction import write_xyz
 
         with blame(str(model)):
             loaded = _load(LinearModel, model)

@@ -20,7 +20,8 @@ from rigidities.plot import MAP_ATOMS, AtomMap, log_limits, log_rigidity, lpr_ma
 from rigidities.regularizer.path import regularizer_path
 from rigidities.report import Report, make_directory, score
 from rigidities.rows import reduce_rows
-from rigidities.sources import Source, Structures
+from rigidities.sources.atoms import Structures
+from rigidities.sources.read import Source
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from rigidities.errors import Errors
-    from rigidities.fitting import ModelFit
-    from rigidities.model import LinearModel
-    from rigidities.predictions import Prediction
-    from rigidities.sources import Structures
+    from rigidities.model.errors import Errors
+    from rigidities.model.linear import LinearModel
+    from rigidities.model.prediction import Prediction
+    from rigidities.model.training import ModelFit
+    from rigidities.sources.atoms import Structures
 
 UNITS = {"energy": "meV/atom", "forces": "meV/Å", "virial": "meV/atom"}
 

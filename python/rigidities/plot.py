@@ -16,7 +16,9 @@ import numpy as np
 
 from rigidities.curves import regularizer_curves as regularizer_curves
 from rigidities.report import PR_IS, Report, write_npz, write_summary, write_xyz
-from rigidities.sources import Features, Source, Structures
+from rigidities.sources.atoms import Structures
+from rigidities.sources.features import Features
+from rigidities.sources.read import Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -22,7 +22,9 @@ import numpy as np
 
 from rigidities.covariance import Covariance
 from rigidities.exceptions import IllConditionedWarning, InputError, blame
-from rigidities.sources import Features, Source, Structures, classes_of, kinds_of, labels_of
+from rigidities.sources.atoms import Structures
+from rigidities.sources.features import Features
+from rigidities.sources.read import Source, classes_of, kinds_of, labels_of
 from rigidities.structures.extxyz import write_annotated
 from rigidities.structures.read import BOND_STRETCH
 

@@ -6,15 +6,15 @@ labels of their structures and atoms. This is a door: what cannot be used is an 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rigidities.exceptions import InputError, blame
 from rigidities.rows import Rows
+from rigidities.sources.atoms import Structures
+from rigidities.sources.features import Features
 from rigidities.structures.read import GROUP_KEYS, coordination, read_structures, require_file
 from rigidities.validation import as_floats
 
@@ -26,93 +26,6 @@ if TYPE_CHECKING:
 
 
 # Sets of rows -----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class Structures:
-    """Structures whose atoms have SOAP rows.
-
-    Parameters
-    ----------
-    name : str
-        Where they come from: what messages and the summary call them.
-    frames : list of ase.Atoms
-    soap : Soap
-        What the columns mean; of the species of the training set.
-    progress : bool
-        Show a progress bar on stderr.
-    """
-
-    name: str
-    frames: list[Atoms]
-    soap: Soap
-    progress: bool = False
-
-    @property
-    def n_features(self) -> int:
-        """Length of a row."""
-        return self.soap.n_features
-
-    @property
-    def sizes(self) -> NDArray[np.int64]:
-        """Number of atoms of each structure."""
-        return np.array([len(frame) for frame in self.frames], dtype=np.int64)
-
-    def batches(self) -> Iterator[Rows]:
-        """Yield the rows of one batch of structures after the other."""
-        from rigidities.interop.featomic import iter_soap_rows
-
-        with blame(self.name):
-            yield from iter_soap_rows(self.frames, self.soap, progress=self.progress)
-
-    def sample(self, n_atoms: int) -> NDArray[np.float64]:
-        """Return the rows of about `n_atoms` atoms of evenly spread structures, or of all if there are fewer."""
-        from rigidities.interop.featomic import soap_rows
-
-        step = max(1, math.ceil(self.sizes.sum() / n_atoms))
-        with blame(self.name if step == 1 else f"{self.name}@::{step}"):  # a refusal counts structures within these
-            values = soap_rows(self.frames[::step], self.soap, progress=False).values
-        return values[:: math.ceil(len(values) / n_atoms)]
-
-
-@dataclass(frozen=True, eq=False)
-class Features:
-    """Feature rows of any model.
-
-    Parameters
-    ----------
-    name : str
-    rows : Rows
-        Their groups are the structures; without groups, each row is a structure.
-    species : ndarray of str of shape (n_rows,), optional
-    """
-
-    name: str
-    rows: Rows
-    species: NDArray[np.str_] | None = None
-
-    @property
-    def n_features(self) -> int:
-        """Length of a row."""
-        return int(self.rows.values.shape[1])
-
-    @property
-    def groups(self) -> NDArray[np.int64]:
-        """Label of each row's structure."""
-        return np.arange(len(self.rows)) if self.rows.groups is None else self.rows.groups
-
-    @property
-    def sizes(self) -> NDArray[np.int64]:
-        """Number of rows of each structure, in the order of the sorted labels."""
-        return np.unique(self.groups, return_counts=True)[1]
-
-    def batches(self) -> Iterator[Rows]:
-        """Yield all rows: they are in memory."""
-        yield self.rows
-
-    def sample(self, n_atoms: int) -> NDArray[np.float64]:
-        """Return about `n_atoms` evenly spread rows, or all if there are fewer."""
-        return np.asarray(self.rows.values[:: math.ceil(len(self.rows) / n_atoms)], dtype=np.float64)
 
 
 Source = Structures | Features

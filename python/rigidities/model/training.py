@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
-from rigidities.errors import Tally, per_atom
 from rigidities.exceptions import IllConditionedWarning
 from rigidities.leave_one_out import leave_out
 from rigidities.loss.minimum import LossFit, fit_loss
 from rigidities.loss.rows import Batch
 from rigidities.loss.sums import loss_sums
 from rigidities.loss.terms import Loss
-from rigidities.model import LinearModel
+from rigidities.model.errors import Tally, per_atom
+from rigidities.model.linear import LinearModel
 from rigidities.regularizer.path import regularizer_path
 from rigidities.runtime import memory
 

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 
 from rigidities import files
-from rigidities.errors import Errors, Tally, per_atom
 from rigidities.exceptions import OtherVersionWarning
 from rigidities.hessian import Hessian
 from rigidities.loss.baseline import Baseline
 from rigidities.loss.terms import NAMES, Loss, Term
-from rigidities.predictions import Prediction
+from rigidities.model.errors import Errors, Tally, per_atom
+from rigidities.model.prediction import Prediction
 from rigidities.rows import reduce_rows
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class LinearModel(files.Stored):
         >>> prediction.forces_std.shape
         (63, 3)
         """
-        from rigidities.fitting import fit_model
+        from rigidities.model.training import fit_model
 
         options: Any = {"baseline": baseline, "regularizer": regularizer, "progress": progress}
         return fit_model(structures, soap, loss, **options).model
