@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import rigidities as rg
-from rigidities import cli
+from rigidities.cli import app as cli
 
 pytest.importorskip("ase")
 pytest.importorskip("featomic")

@@ -10,7 +10,7 @@ import pytest
 
 import rigidities as rg
 from rigidities.plot import fit_map, log_limits, lpr_map, lpr_maps, principal_axes, regularizer_curves, write_viewer
-from rigidities.report import make_report
+from rigidities.report.content import make_report
 from rigidities.sources.atoms import Structures
 from rigidities.sources.features import Features
 

@@ -7,17 +7,9 @@ import pytest
 
 import rigidities as rg
 from rigidities.exceptions import InputError
-from rigidities.report import (
-    QUANTILES,
-    accumulate,
-    describe,
-    factorize,
-    make_report,
-    summary,
-    write_npz,
-    write_summary,
-    write_xyz,
-)
+from rigidities.report.content import accumulate, factorize, make_report
+from rigidities.report.files import summary, write_npz, write_summary, write_xyz
+from rigidities.report.statistics import QUANTILES, describe
 from rigidities.sources.atoms import Structures
 from rigidities.sources.features import Features
 from rigidities.structures.read import coordination

@@ -16,9 +16,11 @@ import numpy as np
 
 from rigidities.covariance import Covariance
 from rigidities.leave_one_out import leave_one_out
-from rigidities.plot import MAP_ATOMS, AtomMap, log_limits, log_rigidity, lpr_maps, write
 from rigidities.regularizer.path import regularizer_path
-from rigidities.report import Report, make_directory, score
+from rigidities.report.atom_map import MAP_ATOMS, AtomMap
+from rigidities.report.content import Report, score
+from rigidities.report.files import make_directory, write
+from rigidities.report.maps import log_limits, log_rigidity, lpr_maps
 from rigidities.rows import reduce_rows
 from rigidities.sources.atoms import Structures
 from rigidities.sources.read import Source

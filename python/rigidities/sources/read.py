@@ -25,13 +25,7 @@ if TYPE_CHECKING:
     from rigidities.interop.featomic import Soap
 
 
-# Sets of rows -----------------------------------------------------------------------------------------------
-
-
 Source = Structures | Features
-
-
-# Reading ----------------------------------------------------------------------------------------------------
 
 
 def read_sources(train: str, test: str, descriptor: dict[str, Any], progress: bool = False) -> tuple[Source, Source]:
@@ -117,9 +111,6 @@ def _require_species(path: str, frames: list[Atoms], train: str, species: Sequen
         if unknown:
             names, known = (", ".join(chemical_symbols[number] for number in part) for part in (unknown, species))
             raise InputError(f"{path}: structure {index} contains {names}, which {train} lacks: it holds {known} only")
-
-
-# Labels -----------------------------------------------------------------------------------------------------
 
 
 def labels_of(source: Source) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:

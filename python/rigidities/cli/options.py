@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +17,7 @@ import typer
 
 from rigidities import set_num_threads
 from rigidities.exceptions import InputError
+from rigidities.report.files import make_directory
 from rigidities.structures.read import require_file
 
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads to compute with; all by default.")]
@@ -29,16 +29,6 @@ BodyOrders = Annotated[str, typer.Option(help="2, 3 or 2,3: radial spectrum, pow
 Hyperparameters = Annotated[
     Path | None, typer.Option(help="JSON file of featomic's hyper-parameters, in place of --cutoff.")
 ]
-
-
-@contextmanager
-def one_line_errors() -> Iterator[None]:
-    """End with one line on stderr and exit code 2 where what was given cannot be used."""
-    try:
-        yield
-    except InputError as error:
-        typer.echo(f"rigidities: error: {error}", err=True)
-        raise typer.Exit(2) from None
 
 
 def require(*modules: str) -> None:
@@ -86,3 +76,15 @@ def descriptor(cutoff: float | None, body_orders: str, hyperparameters: Path | N
     if not isinstance(content, dict):
         raise InputError(f"{hyperparameters}: expected a JSON object with cutoff, density and basis")
     return settings | {"hyperparameters": content}
+
+
+def require_place(output: Path) -> None:
+    """Refuse, before the work, a file that cannot be written."""
+    make_directory(output.parent)
+    if output.is_dir():
+        raise InputError(f"--output {output}: is a directory, expected the name of a file")
+
+
+def progress_shown(progress: bool | None) -> bool:
+    """Return whether to show progress: by default on a terminal only."""
+    return sys.stderr.isatty() if progress is None else progress

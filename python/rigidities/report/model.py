@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rigidities.loss.terms import Loss, Term
-from rigidities.report import describe
-from rigidities.tables import fact_lines, quantile_head, quantile_row
+from rigidities.report.statistics import describe
+from rigidities.report.text import fact_lines, quantile_head, quantile_row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -91,8 +91,8 @@ def _cell(errors: Errors | None, what: str) -> str:
 
 def regularizer_figure(fit: ModelFit, test: Structures | None) -> Figure:
     """Draw the criteria for λ; leave-one-out and test errors are those of the energies, in the unit of the loss."""
-    from rigidities.curves import regularizer_curves
     from rigidities.regularizer.path import regularizer_path
+    from rigidities.report.curves import regularizer_curves
 
     options: dict[str, Any] = {}
     if fit.energies is not None:

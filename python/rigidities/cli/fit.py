@@ -6,46 +6,34 @@ What enters: names of files, and options. What leaves: files, tables on the term
 
 from __future__ import annotations
 
-import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from rigidities.exceptions import InputError, OtherVersionWarning, blame
-from rigidities.loss.terms import Loss, Term
-from rigidities.options import (
+from rigidities.cli.messages import blame_in_options, one_line_errors, warnings_as_lines
+from rigidities.cli.options import (
     BodyOrders,
     Cutoff,
     Hyperparameters,
     Progress,
     Threads,
     descriptor,
-    one_line_errors,
+    progress_shown,
     require,
+    require_place,
     set_threads,
 )
-from rigidities.options import regularizer as as_regularizer
-from rigidities.report import make_directory
+from rigidities.cli.options import regularizer as as_regularizer
+from rigidities.exceptions import InputError, blame
+from rigidities.loss.terms import Loss, Term
 from rigidities.sources.read import read_test, read_training
-from rigidities.structures.read import read_structures
 
 if TYPE_CHECKING:
     from rigidities.model.errors import Errors
     from rigidities.model.training import ModelFit
     from rigidities.sources.atoms import Structures
-
-IN_OPTIONS = {
-    'pass Term(missing="skip")': "pass --missing skip",
-    "pass energy=None": "pass --energy-weight 0",
-    "pass forces=None": "pass --forces-weight 0",
-    "pass virial=None": "pass --virial-weight 0",
-}
-"""What messages advise, in the words of the command line."""
 
 
 def fit(
@@ -90,7 +78,7 @@ def fit(
     Writes the model (no pickle) and, where matplotlib is there, the criteria for λ as .png beside it; files that exist
     are replaced. Prints the errors of the training set, of fits without the structure in question, and of TEST.
     """
-    with one_line_errors(), _warnings_as_lines():
+    with one_line_errors(), warnings_as_lines():
         require("ase", "featomic")
         set_threads(threads)
         terms = {
@@ -102,15 +90,15 @@ def fit(
         rule = as_regularizer(regularizer, "auto", "evidence", "gcv", "loo")
         ground = _baseline(baseline, loss)
         settings = descriptor(cutoff, body_orders, hyperparameters)
-        _require_place(output)
-        known = read_training(train, settings, _shown(progress))
+        require_place(output)
+        known = read_training(train, settings, progress_shown(progress))
         asked = None if test is None else read_test(test, known)
 
-        from rigidities.fitting_report import fit_table
         from rigidities.model.training import fit_model
+        from rigidities.report.model import fit_table
 
         options: Any = {"baseline": ground, "regularizer": rule, "progress": known.progress}
-        with _blame(train):
+        with blame_in_options(train):
             fitted = fit_model(known.frames, known.soap, loss, **options)
         typer.echo(fit_table(fitted, known, asked, _test_errors(fitted, asked)))
         typer.echo(f"\nWritten: {', '.join(map(str, _write_fit(fitted, asked, output, plot)))}")
@@ -119,13 +107,13 @@ def fit(
 def _test_errors(fitted: ModelFit, asked: Structures | None) -> dict[str, Errors]:
     if asked is None:
         return {}
-    with _blame(asked.name):
+    with blame_in_options(asked.name):
         return fitted.model.errors(asked.frames, progress=asked.progress)
 
 
 def _write_fit(fitted: ModelFit, asked: Structures | None, output: Path, plot: bool) -> list[Path]:
     """Write the model, and the criteria for λ beside it; return the files."""
-    from rigidities.fitting_report import regularizer_figure
+    from rigidities.report.model import regularizer_figure
 
     fitted.model.save(output)
     if not plot or find_spec("matplotlib") is None:
@@ -133,47 +121,6 @@ def _write_fit(fitted: ModelFit, asked: Structures | None, output: Path, plot: b
     picture = output.with_suffix(".png")
     regularizer_figure(fitted, asked).savefig(picture)
     return [output, picture]
-
-
-def score(
-    model: Annotated[Path, typer.Argument(help="File that `rigidities fit` wrote.", metavar="MODEL")],
-    structures: Annotated[str, typer.Argument(help="Structures to predict.", metavar="STRUCTURES")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="File of the predictions, extended XYZ.")],
-    forces: Annotated[bool, typer.Option("--forces/--no-forces", help="Forces are most of the work.")] = True,
-    virials: Annotated[
-        bool | None, typer.Option("--virials/--no-virials", help="By default if the loss has them.", show_default=False)
-    ] = None,
-    threads: Threads = None,
-    progress: Progress = None,
-) -> None:
-    """Predict energies, forces and virials of structures, with standard deviations σ and rigidities (PR, LPR).
-
-    STRUCTURES is a file that ASE reads ("file.xyz@:100" takes a part), of species that the model was fitted to.
-
-    Writes them with info predicted_energy, energy_std (eV), pr, predicted_virial and virial_std (eV, Voigt order),
-    arrays predicted_forces, forces_std (eV/Å) and lpr. σ is that of the model's weights: it has no part for noise of
-    labels, and is scaled so that its mean square is the mean squared error of the training structures, each left out.
-    A file that exists is replaced.
-    """
-    with one_line_errors(), _warnings_as_lines():
-        require("ase", "featomic")
-        set_threads(threads)
-        _require_place(output)
-
-        from rigidities.fitting_report import score_table
-        from rigidities.model.linear import LinearModel
-        from rigidities.model.prediction import write_xyz
-
-        with blame(str(model)):
-            loaded = _load(LinearModel, model)
-        frames = read_structures(structures)
-        virials = "virial" in loaded.loss.terms if virials is None else virials
-        with blame(structures):
-            prediction = loaded.predict(frames, forces=forces, virials=virials, progress=_shown(progress))
-        write_xyz(prediction, frames, output)
-        with blame(structures):
-            typer.echo(score_table(loaded, structures, frames, prediction))
-        typer.echo(f"\nWritten: {output}")
 
 
 # What options mean ------------------------------------------------------------------------------------------
@@ -209,47 +156,3 @@ def _baseline(text: str | None, loss: Loss) -> Any:
         except ValueError:
             raise InputError(f"--baseline {text}: expected fit, none, or energies like Si=-5.4,O=-3.1") from None
     return energies
-
-
-def _require_place(output: Path) -> None:
-    """Refuse, before the work, a file that cannot be written."""
-    make_directory(output.parent)
-    if output.is_dir():
-        raise InputError(f"--output {output}: is a directory, expected the name of a file")
-
-
-def _load(kind: Any, path: Path) -> Any:
-    try:
-        return kind.load(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-
-
-def _shown(progress: bool | None) -> bool:
-    return sys.stderr.isatty() if progress is None else progress
-
-
-@contextmanager
-def _blame(name: str) -> Iterator[None]:
-    """As `blame`, with advice in the words of the command line."""
-    try:
-        with blame(name):
-            yield
-    except InputError as error:
-        text = str(error)
-        for advice, option in IN_OPTIONS.items():
-            text = text.replace(advice, option)
-        raise InputError(text) from error
-
-
-@contextmanager
-def _warnings_as_lines() -> Iterator[None]:
-    """Say each warning in one line on stderr, when the work is done."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            yield
-        finally:
-            for warning in caught:
-                if issubclass(warning.category, RuntimeWarning | OtherVersionWarning):
-                    typer.echo(f"rigidities: warning: {' '.join(str(warning.message).split())}", err=True)

@@ -1,0 +1,46 @@
+"""The application: its options, and its commands from their files."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from rigidities import __version__
+from rigidities.cli.demo import demo
+from rigidities.cli.fit import fit
+from rigidities.cli.report import report
+from rigidities.cli.score import score
+
+app = typer.Typer(
+    name="rigidities",
+    help="How far do the training data pin down a prediction?",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"rigidities {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Take the options that go before a command."""
+
+
+for command in (report, demo, fit, score):
+    app.command()(command)

@@ -1,0 +1,37 @@
+"""`rigidities demo`: rigidities of the silicon structures that come with the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rigidities.cli.messages import one_line_errors
+from rigidities.cli.options import Threads, require, set_threads
+from rigidities.demo import choose_regularizer, compare, comparison, load_parts, premise, write_demo
+from rigidities.report.atom_map import fit_map
+from rigidities.report.files import make_directory
+
+
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write into.")] = Path("rigidities-demo"),
+    threads: Threads = None,
+) -> None:
+    """Show on silicon what a rigidity tells: which atoms a model knows, before and after it has seen defects.
+
+    The structures come with the package: half of each kind for training, half for testing.
+    Writes the reports of both models, and maps.
+    """
+    with one_line_errors():
+        require("ase", "featomic", "matplotlib", "chemiscope")
+        set_threads(threads)
+        directory = make_directory(output)
+        before, after, test = load_parts()
+        regularizer, error = choose_regularizer(before)
+        typer.echo(premise(before, after, regularizer, error))
+        atom_map = fit_map(after.source, test.source)
+        reports = compare((before, after), test, regularizer, atom_map)
+        typer.echo(comparison(reports, test))
+        write_demo(reports, atom_map, directory)
+        typer.echo(f"\nMaps and both reports are in {directory}; open a viewer.json.gz on https://chemiscope.org")

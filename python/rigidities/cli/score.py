@@ -1,0 +1,61 @@
+"""`rigidities score`: what a fitted model predicts, with standard deviations and rigidities."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rigidities.cli.messages import one_line_errors, warnings_as_lines
+from rigidities.cli.options import Progress, Threads, progress_shown, require, require_place, set_threads
+from rigidities.exceptions import InputError, blame
+from rigidities.structures.read import read_structures
+
+
+def score(
+    model: Annotated[Path, typer.Argument(help="File that `rigidities fit` wrote.", metavar="MODEL")],
+    structures: Annotated[str, typer.Argument(help="Structures to predict.", metavar="STRUCTURES")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File of the predictions, extended XYZ.")],
+    forces: Annotated[bool, typer.Option("--forces/--no-forces", help="Forces are most of the work.")] = True,
+    virials: Annotated[
+        bool | None, typer.Option("--virials/--no-virials", help="By default if the loss has them.", show_default=False)
+    ] = None,
+    threads: Threads = None,
+    progress: Progress = None,
+) -> None:
+    """Predict energies, forces and virials of structures, with standard deviations σ and rigidities (PR, LPR).
+
+    STRUCTURES is a file that ASE reads ("file.xyz@:100" takes a part), of species that the model was fitted to.
+
+    Writes them with info predicted_energy, energy_std (eV), pr, predicted_virial and virial_std (eV, Voigt order),
+    arrays predicted_forces, forces_std (eV/Å) and lpr. σ is that of the model's weights: it has no part for noise of
+    labels, and is scaled so that its mean square is the mean squared error of the training structures, each left out.
+    A file that exists is replaced.
+    """
+    with one_line_errors(), warnings_as_lines():
+        require("ase", "featomic")
+        set_threads(threads)
+        require_place(output)
+
+        from rigidities.model.linear import LinearModel
+        from rigidities.model.prediction import write_xyz
+        from rigidities.report.model import score_table
+
+        with blame(str(model)):
+            loaded = _load(LinearModel, model)
+        frames = read_structures(structures)
+        virials = "virial" in loaded.loss.terms if virials is None else virials
+        with blame(structures):
+            prediction = loaded.predict(frames, forces=forces, virials=virials, progress=progress_shown(progress))
+        write_xyz(prediction, frames, output)
+        with blame(structures):
+            typer.echo(score_table(loaded, structures, frames, prediction))
+        typer.echo(f"\nWritten: {output}")
+
+
+def _load(kind: Any, path: Path) -> Any:
+    try:
+        return kind.load(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error

@@ -1,0 +1,1 @@
+"""What people read of rigidities and of fitted models: text, figures and files. Nothing here prints."""

@@ -1,0 +1,77 @@
+"""Test structures for the viewer at https://chemiscope.org, atoms coloured by their rigidity."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rigidities.report.content import PR_IS, Report
+from rigidities.report.maps import log_limits, log_rigidity
+from rigidities.sources.atoms import Structures
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+
+def write_viewer(report: Report, path: Path) -> None:
+    """Write the test structures for https://chemiscope.org: atoms on the map, in space, coloured by log₁₀ LPR.
+
+    JSON has no infinity: an infinite rigidity stands as the largest finite one, and the descriptions say so.
+
+    Parameters
+    ----------
+    report : Report
+        Of structures, made with a map.
+    path : Path
+        Ending in ``.json`` or ``.json.gz``.
+    """
+    import chemiscope
+
+    test = report.test
+    assert isinstance(test, Structures)
+    places = zip(report.structures.tolist(), report.atoms.tolist(), strict=True)
+    chemiscope.write_input(
+        str(path),
+        structures=test.frames,
+        properties=_properties(report),
+        environments=[(structure, atom, test.soap.cutoff) for structure, atom in places],
+        metadata={"name": "rigidities", "description": _description(report)},
+        settings=chemiscope.quick_settings(
+            x="PC1", y="PC2", map_color="log10 LPR", structure_color="log10 LPR", target="atom",
+            structure_settings={"unitCell": True},
+        ),
+    )  # fmt: skip
+
+
+def _properties(report: Report) -> dict[str, dict[str, Any]]:
+    scores = report.scores
+    atoms = {
+        "PC1": (scores.coordinates[:, 0], "first principal component of the features of training and test atoms"),
+        "PC2": (scores.coordinates[:, 1], "second principal component of the features of training and test atoms"),
+        "log10 LPR": (_capped(scores.lpr), "local prediction rigidity; an infinite one as the largest finite one"),
+    }
+    atoms |= {name: (labels, f"{name} of the atom") for name, labels in report.classes.items()}
+    text = f"prediction rigidity {PR_IS[report.reduction]}; an infinite one as the largest finite one"
+    structures = {"log10 PR": (_capped(scores.pr), text)}
+    targets = ("atom", atoms), ("structure", structures)
+    return {
+        name: {"target": target, "values": values.tolist(), "description": description}
+        for target, properties in targets
+        for name, (values, description) in properties.items()
+    }
+
+
+def _capped(rigidity: NDArray[np.float64]) -> NDArray[np.float64]:
+    log = log_rigidity(rigidity)
+    return np.clip(log, *log_limits(log))
+
+
+def _description(report: Report) -> str:
+    return (
+        f"How far the training data ({report.train.name}) pin down the predictions for {report.test.name}, "
+        f"at regularizer {report.hessian.regularizer:.3g} ({report.hessian.regularizer_reason}). "
+        f"PR is {PR_IS[report.reduction]}."
+    )
