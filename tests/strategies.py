@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import reference
 from hypothesis import strategies as st
 
 
@@ -42,3 +43,8 @@ def problems(draw, max_features=12):
         G=scale * rng.normal(size=(draw(st.integers(1, 8)), p)),
         regularizer=scale**2 * 10.0 ** draw(st.integers(-6, 2)),
     )
+
+
+def tolerance(problem):
+    C = reference.covariance(problem.X, problem.groups, weights=problem.weights)
+    return reference.tolerance(reference.hessian(C, problem.regularizer))

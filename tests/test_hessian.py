@@ -8,28 +8,11 @@ import numpy as np
 import pytest
 import reference
 from layouts import LAYOUTS
+from problems import P, factorized, oracle, problem
 
 import rigidities as rg
 
-P = 24
 COMPONENTS = [np.arange(0, 10), np.array([23, 3, 17]), np.arange(10, 24)]
-
-
-def problem(n=200, p=P, seed=0, dtype=np.float64):
-    """Rows of unequal column scales, so that H has a condition of about 1e6."""
-    rng = np.random.default_rng(seed)
-    X = (rng.normal(size=(n, p)) * np.logspace(0, -2, p)).astype(dtype)
-    return X, rng.integers(0, n // 5, size=n)
-
-
-def factorized(X, groups=None, regularizer=1e-3, penalty=None, **kwargs):
-    covariance = rg.Covariance(X.shape[1])
-    covariance.update(X, groups=groups, **kwargs)
-    return covariance.factorize(regularizer, penalty=penalty)
-
-
-def oracle(X, groups=None, regularizer=1e-3, penalty=None, **kwargs):
-    return reference.hessian(reference.covariance(X, groups, **kwargs), regularizer, penalty)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

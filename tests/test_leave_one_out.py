@@ -5,7 +5,7 @@ import importlib
 import numpy as np
 import pytest
 import reference
-from test_evidence import data, summed
+from problems import data, summed
 
 import rigidities as rg
 

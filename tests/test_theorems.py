@@ -4,7 +4,7 @@ import numpy as np
 import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import problems
+from strategies import problems, tolerance
 
 import rigidities as rg
 
@@ -17,11 +17,6 @@ def factorized(problem, X=None, regularizer=None, weights=None):
     weights = problem.weights if weights is None else weights
     covariance.update(problem.X if X is None else X, groups=problem.groups, weights=weights)
     return covariance.factorize(problem.regularizer if regularizer is None else regularizer)
-
-
-def tolerance(problem):
-    C = reference.covariance(problem.X, problem.groups, weights=problem.weights)
-    return reference.tolerance(reference.hessian(C, problem.regularizer))
 
 
 @given(problems())

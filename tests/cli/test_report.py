@@ -11,7 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 import rigidities as rg
-from rigidities.cli import app as cli
+from rigidities import cli
+from rigidities.cli import report as report_command
 
 pytest.importorskip("ase")
 pytest.importorskip("featomic")
@@ -22,7 +23,7 @@ from ase.build import bulk, molecule
 
 from rigidities.interop.featomic import Soap, soap_rows
 
-MLEARN = Path(__file__).parents[2] / "shared" / "data" / "mlearn"
+MLEARN = Path(__file__).parents[3] / "shared" / "data" / "mlearn"
 FILES = {"rigidities.xyz", "summary.json", "lpr_map.png", "viewer.json.gz"}
 
 
@@ -284,7 +285,7 @@ def test_features_need_matplotlib_only(inputs, monkeypatch):
 
 
 def test_a_bug_shows_its_traceback(inputs, monkeypatch):
-    monkeypatch.setattr(cli, "make_report", lambda *a, **k: {}["bug"])
+    monkeypatch.setattr(report_command, "make_report", lambda *a, **k: {}["bug"])
     result = run("report", "train.npz", "test.npz", "-o", "out")
     assert isinstance(result.exception, KeyError)
 
@@ -293,7 +294,7 @@ def test_interruption_ends_with_130(inputs, monkeypatch):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "make_report", interrupted)
+    monkeypatch.setattr(report_command, "make_report", interrupted)
     result = run("report", "train.npz", "test.npz", "-o", "out")
     assert result.exit_code == 130
     assert "Traceback" not in result.output

@@ -7,26 +7,11 @@ import warnings
 import numpy as np
 import pytest
 import reference
+from problems import data, rank_deficient, smooth, summed
 from scipy.optimize import minimize_scalar
-from test_regularizer import rank_deficient
 
 import rigidities as rg
 from rigidities.moments import read_sums
-
-
-def data(n=40, p=12, k=None, seed=0, noise=0.1):
-    rng = np.random.default_rng(seed)
-    F = rng.normal(size=(n, p)) * np.logspace(0, -2, p)
-    theta = rng.normal(size=p if k is None else (p, k))
-    y = F @ theta
-    return F, y + noise * rng.normal(size=y.shape), rng.uniform(0.1, 10, n)
-
-
-def summed(F, y=None, w=None, **kwargs):
-    covariance = rg.Covariance(F.shape[1])
-    covariance.update(F, weights=w, targets=y, **kwargs)
-    return covariance
-
 
 GRID = np.logspace(-4, 3, 8)
 
@@ -113,14 +98,6 @@ def test_what_a_roughness_penalty_cannot_see_is_unpenalised():
 
 
 # ---- where it is resolved
-
-
-def smooth(n=30, p=90, noise=1e-3):
-    """Fewer targets than features, in a spectrum that falls below rounding: what energies alone are."""
-    rng = np.random.default_rng(3)
-    x, centres = np.sort(rng.uniform(-1, 1, n)), np.linspace(-1.2, 1.2, p)
-    F = np.exp(-8 * (x[:, None] - centres) ** 2)
-    return F, np.sin(3 * x) - 5 + noise * rng.normal(size=n)
 
 
 def dual_evidence(F, y, regularizers):

@@ -7,7 +7,7 @@ ase = pytest.importorskip("ase")
 featomic = pytest.importorskip("featomic")
 
 from ase.build import bulk  # noqa: E402
-from test_loss_rows import labelled, made, together, triclinic, with_emt  # noqa: E402
+from crystals import labelled, made, together, triclinic, with_emt  # noqa: E402
 
 import rigidities as rg  # noqa: E402
 

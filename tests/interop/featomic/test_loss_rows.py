@@ -11,57 +11,20 @@ featomic = pytest.importorskip("featomic")
 
 from ase.build import bulk, molecule  # noqa: E402
 from ase.calculators.emt import EMT  # noqa: E402
-from ase.calculators.singlepoint import SinglePointCalculator  # noqa: E402
 from ase.io import read  # noqa: E402
+from crystals import made, together, triclinic, with_emt  # noqa: E402
 from scipy.linalg import lstsq  # noqa: E402
 
 import rigidities as rg  # noqa: E402
 from rigidities.datasets import load_silicon  # noqa: E402
 from rigidities.interop.featomic import (  # noqa: E402
-    LossRows,
     Soap,
     gradients,
     soap_rows,
 )
 
 SMALL = {"cutoff": 4.0, "max_radial": 3, "max_angular": 2}
-MLEARN = Path(__file__).parents[2] / "shared" / "data" / "mlearn"
-ALL = rg.Loss(energy=rg.Term(), forces=rg.Term(), virial=rg.Term())
-
-
-def triclinic(seed=0):
-    """A periodic structure of two species in a skew cell."""
-    random = np.random.default_rng(seed)
-    cell = np.array([[4.4, 0.0, 0.0], [1.3, 4.1, 0.0], [-0.7, 0.9, 4.6]])
-    positions = [[0.1, 0.2, 0.0], [0.55, 0.45, 0.5], [0.2, 0.7, 0.6]]
-    atoms = ase.Atoms("CuAuCu", scaled_positions=positions, cell=cell, pbc=True)
-    atoms.positions += random.normal(scale=0.1, size=(3, 3))
-    return atoms
-
-
-def labelled(atoms, energy=None, forces=None, stress=None):
-    atoms = atoms.copy()
-    atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces, stress=stress)
-    return atoms
-
-
-def with_emt(atoms):
-    atoms = atoms.copy()
-    atoms.calc = EMT()
-    return labelled(atoms, atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress())
-
-
-def made(structures, loss=ALL, soap=None, **arguments):
-    soap = Soap(["Cu", "Au"], **SMALL) if soap is None else soap
-    return LossRows(structures, soap, loss, progress=False, **arguments)
-
-
-def together(rows):
-    """All batches, end to end."""
-    batches = list(rows)
-    join = lambda name, field: np.concatenate([getattr(batch[name], field) for batch in batches])  # noqa: E731
-    fields = ("values", "weights", "targets", "blocks")
-    return {name: {field: join(name, field) for field in fields} for name in batches[0]}
+MLEARN = Path(__file__).parents[4] / "shared" / "data" / "mlearn"
 
 
 def only_rows(structures, **arguments):

@@ -10,7 +10,7 @@ ase = pytest.importorskip("ase")
 pytest.importorskip("featomic")
 
 from ase.io import read  # noqa: E402
-from test_model import TEST, made  # noqa: E402
+from silicon_model import TEST, made  # noqa: E402
 
 import rigidities as rg  # noqa: E402
 from rigidities import files  # noqa: E402

@@ -11,7 +11,7 @@ import reference
 
 import rigidities as rg
 
-MLEARN = Path(__file__).parents[2] / "shared" / "data" / "mlearn"
+MLEARN = Path(__file__).parents[3] / "shared" / "data" / "mlearn"
 
 pytestmark = [
     pytest.mark.slow,

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import reference
-from test_evidence import summed
+from problems import summed
 
 import rigidities as rg
 from rigidities.spectrum.pencil import make_pencil

@@ -14,7 +14,7 @@ from crystals import SMALL, rows  # noqa: E402
 
 from rigidities.interop.featomic import Soap  # noqa: E402
 
-MLEARN = Path(__file__).parents[2] / "shared" / "data" / "mlearn"
+MLEARN = Path(__file__).parents[4] / "shared" / "data" / "mlearn"
 
 
 def featomic_blocks(structure, soap):

@@ -4,8 +4,7 @@ import numpy as np
 import reference
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import problems
-from test_theorems import tolerance
+from strategies import problems, tolerance
 
 import rigidities as rg
 

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import reference
-from test_evidence import data, smooth, summed
-from test_path import GRID, penalties
+from problems import data, penalties, smooth, summed
 
 import rigidities as rg
+
+GRID = np.logspace(-6, 3, 10)
 
 
 @pytest.mark.parametrize("kind", penalties(12))
@@ -25,6 +26,9 @@ def test_leave_one_out_along_the_path(kind):
         assert score == pytest.approx(expected, rel=100 * reference.tolerance(H))
     some = path.score(F[:7], y[:7], "loo", weights=w[:7])
     assert (some != scores).any()
+
+
+GRID = np.logspace(-6, 3, 10)
 
 
 def test_leave_one_out_is_true_or_silent():

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 import rigidities as rg
-from rigidities.cli import app as cli
+from rigidities import cli
 
 pytest.importorskip("ase")
 pytest.importorskip("featomic")

@@ -5,26 +5,13 @@ import pickle
 import numpy as np
 import pytest
 import reference
+from problems import data, penalties, rank_deficient, summed
 from scipy.optimize import minimize_scalar
 from scipy.stats import norm
-from test_evidence import data, summed
-from test_regularizer import rank_deficient
 
 import rigidities as rg
 
 GRID = np.logspace(-6, 3, 10)
-
-
-def penalties(p, seed=1):
-    rng = np.random.default_rng(seed)
-    A, free = rng.normal(size=(p, p)), np.r_[0.0, np.ones(p - 1)]
-    B = A @ A.T + np.eye(p)
-    B[3], B[:, 3] = 0, 0
-    return {
-        "none": None, "diagonal": rng.uniform(0.5, 5, p), "unpenalised": free,
-        "matrix": A @ A.T + np.eye(p), "matrix with an unpenalised feature": B,
-        "single": (A @ A.T + np.eye(p)).astype(np.float32),
-    }  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", penalties(12))

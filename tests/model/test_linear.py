@@ -11,6 +11,7 @@ pytest.importorskip("featomic")
 from ase.build import bulk  # noqa: E402
 from ase.calculators.emt import EMT  # noqa: E402
 from ase.calculators.singlepoint import SinglePointCalculator  # noqa: E402
+from silicon_model import LOSS, SOAP, TEST, TRAIN, made  # noqa: E402
 
 import rigidities as rg  # noqa: E402
 from rigidities.datasets import load_silicon  # noqa: E402
@@ -18,15 +19,6 @@ from rigidities.interop.featomic import LossRows, Soap, soap_rows  # noqa: E402
 from rigidities.model import LinearModel  # noqa: E402
 from rigidities.model import training as fitting  # noqa: E402
 from rigidities.model.training import fit_model  # noqa: E402
-
-LOSS = rg.Loss(energy=rg.Term(100.0, per_atom=True), forces=rg.Term())
-SOAP = Soap("Si", 3.5, max_radial=2, max_angular=2)
-SMALL = [frame for frame in load_silicon(groups=["crystal", "strained"]) if len(frame) == 8]
-TRAIN, TEST = SMALL[2:20:2], SMALL[3:9:2]
-
-
-def made(structures=TRAIN, loss=LOSS, soap=SOAP, **options):
-    return LinearModel.fit(structures, soap, loss, progress=False, **options)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import reference
-from test_hessian import P, factorized, oracle, problem
+from problems import P, factorized, oracle, problem, rank_deficient
 
 import rigidities as rg
 
@@ -24,18 +24,6 @@ def test_penalties(penalty):
     C = reference.covariance(X, groups)
     assert hessian.effective_dimension == pytest.approx(np.trace(np.linalg.solve(H, C)), abs=rtol * P)
     assert (hessian.regularizer, hessian.regularizer_reason) == (0.3, "given")
-
-
-def rank_deficient():
-    rng = np.random.default_rng(3)
-    yield "fewer rows than features", rng.normal(size=(5, 60))
-    yield "one row", rng.normal(size=(1, 300))
-    yield "duplicated columns", np.tile(rng.normal(size=(90, 20)), 3)
-    yield "zero columns", np.pad(rng.normal(size=(90, 20)), ((0, 0), (3, 40)))
-    yield "scales from 1e-12 to 1e12", rng.normal(size=(90, 50)) * np.logspace(-12, 12, 50)
-    yield "all alike", np.ones((400, 200))
-    yield "tiny", 1e-140 * rng.normal(size=(9, 30))
-    yield "huge", 1e140 * rng.normal(size=(9, 30))
 
 
 @pytest.mark.parametrize(("kind", "X"), list(rank_deficient()))

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import reference
-from test_evidence import smooth
+from problems import smooth
 
 import rigidities as rg
 
