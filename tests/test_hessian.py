@@ -11,6 +11,7 @@ from layouts import LAYOUTS
 from problems import P, factorized, oracle, problem
 
 import rigidities as rg
+from rigidities.exceptions import Advice
 
 COMPONENTS = [np.arange(0, 10), np.array([23, 3, 17]), np.arange(10, 24)]
 
@@ -250,7 +251,7 @@ def test_results_that_cannot_fit_are_refused(monkeypatch):
     with pytest.raises(
         MemoryError, match=r"the factor of 20000 features needs 3\.2 GB, 1\.0 GB are free; pass consume=True"
     ):
-        rg.covariance._require_square(20_000, "the factor", "pass consume=True")
+        rg.covariance._require_square(20_000, "the factor", Advice.CONSUME)
 
 
 def test_a_hessian_is_not_made_by_hand():

@@ -4,6 +4,10 @@
 >>> covariance = rg.Covariance(n_features=448)
 """
 
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
 from rigidities._core import __version__, get_num_threads, set_num_threads
 from rigidities.covariance import Covariance
 from rigidities.exceptions import (
@@ -16,14 +20,25 @@ from rigidities.exceptions import (
 )
 from rigidities.hessian import Hessian
 from rigidities.leave_one_out import LeaveOneOut, leave_one_out
-from rigidities.loss.baseline import Baseline
-from rigidities.loss.minimum import LossFit, fit_loss
-from rigidities.loss.rows import TermRows
-from rigidities.loss.sums import LossSums, loss_sums
-from rigidities.loss.terms import Loss, Term
-from rigidities.loss.weights import TermWeightScan, most_probable_weights, scan_term_weights
-from rigidities.regularizer.path import RegularizerPath, regularizer_path
+from rigidities.loss import (
+    Baseline,
+    Loss,
+    LossFit,
+    LossSums,
+    Term,
+    TermRows,
+    TermWeightScan,
+    fit_loss,
+    loss_sums,
+    most_probable_weights,
+    scan_term_weights,
+)
+from rigidities.regularizer import RegularizerPath, regularizer_path
 from rigidities.rows import Rows, reduce_rows
+
+if _TYPE_CHECKING:
+    from rigidities import datasets
+    from rigidities.model import LinearModel
 
 __all__ = [
     "Baseline",
@@ -31,6 +46,7 @@ __all__ = [
     "Hessian",
     "IllConditionedWarning",
     "LeaveOneOut",
+    "LinearModel",
     "Loss",
     "LossFit",
     "LossSums",
@@ -45,6 +61,7 @@ __all__ = [
     "TermWeightScan",
     "UnresolvedEvidenceWarning",
     "__version__",
+    "datasets",
     "fit_loss",
     "get_num_threads",
     "leave_one_out",
@@ -55,3 +72,17 @@ __all__ = [
     "scan_term_weights",
     "set_num_threads",
 ]
+
+#: Public names that are loaded when they are first asked for, and where they are.
+_LAZY = {"LinearModel": "rigidities.model", "datasets": "rigidities.datasets"}
+
+
+def __getattr__(name: str) -> _Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = _import_module(_LAZY[name])
+    return module if module.__name__ == f"{__name__}.{name}" else getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__]

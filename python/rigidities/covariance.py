@@ -6,18 +6,20 @@ in; only where ``precision="float32"`` asks for it are the products of some rows
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from rigidities import _core, files
-from rigidities.exceptions import IllConditionedWarning
+from rigidities.exceptions import Advice, IllConditionedWarning, warn
 from rigidities.hessian import Hessian
-from rigidities.penalty import as_penalty, jittered
+from rigidities.moments import Moments
+from rigidities.penalty import Penalty
+from rigidities.reason import Reason
 from rigidities.rows import CheckedRows, Rows
 from rigidities.runtime import memory
-from rigidities.validation import Precision, Reduction, as_float, as_floats, as_outputs, as_regularizer, check_precision
+from rigidities.spectrum.maximum import Choice, arrays_needed, largest_evidence
+from rigidities.validation import Precision, Reduction, as_float, as_floats, as_outputs, as_regularizer, check_columns
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -73,8 +75,7 @@ class Covariance(files.Stored):
             raise ValueError(f"n_features is {n_features}: expected a positive integer")
         if not (feature_space is None or isinstance(feature_space, str)):
             raise TypeError(f"feature_space is {feature_space!r}: expected a string or None")
-        check_precision(precision)
-        _require_square(int(n_features), "a covariance", "use fewer features")
+        _require_square(int(n_features), "a covariance", Advice.FEWER_FEATURES)
         self._core = _core.Covariance(int(n_features), precision)
         self.feature_space = feature_space
 
@@ -143,6 +144,7 @@ class Covariance(files.Stored):
         """
         rows = CheckedRows.of(features, groups)
         rows.check_space(self.feature_space)
+        check_columns(rows.values.shape[1], self.n_features)
         if weights is not None:
             weights = np.ascontiguousarray(as_floats(weights, "weights", ndim=1, double=True))
         if targets is not None:
@@ -191,7 +193,7 @@ class Covariance(files.Stored):
         """Scale a term of the loss: every weight w becomes `weight`·w."""
         if isinstance(weight, bool) or not isinstance(weight, (int, float, np.integer, np.floating)):
             return NotImplemented
-        _require_square(self.n_features, "another covariance", "merge in place, with +=")
+        _require_square(self.n_features, "another covariance", Advice.MERGE_IN_PLACE)
         return self._wrap(self._core.scaled(as_float(weight, "the weight of the term")), self.feature_space)
 
     __rmul__ = __mul__
@@ -224,16 +226,26 @@ class Covariance(files.Stored):
         self._core = _core.Covariance.from_snapshot(state)
         self.feature_space = state["feature_space"]
 
+    def moments(self) -> Moments:
+        """Return b = Σ w f yᵀ, Σ w y², the number of rows and Σ ln w: all that a fit needs beside C.
+
+        Returns
+        -------
+        Moments
+            Without outputs where no targets were given.
+        """
+        return Moments.of_state(self._core.moments(), self.n_features, self.precision)
+
     def matrix(self) -> NDArray[np.float64]:
         """Return C, of shape (n_features, n_features), exactly symmetric."""
-        _require_square(self.n_features, "the matrix", "factorize does without it")
+        _require_square(self.n_features, "the matrix", Advice.FACTORIZE_WITHOUT)
         return self._core.matrix()
 
     def factorize(
         self,
-        regularizer: float | Literal["auto"] = "auto",
+        regularizer: float | Literal["auto"] | Choice = "auto",
         *,
-        penalty: ArrayLike | None = None,
+        penalty: ArrayLike | Penalty | None = None,
         consume: bool = False,
     ) -> Hessian:
         """Factorise H = C + λΛ.
@@ -245,7 +257,8 @@ class Covariance(files.Stored):
             among those at which rounding leaves it resolved (see `regularizer_path`). Without targets, it takes the
             smallest λ at which rounding cannot make the factorisation fail: λ·λ_min(Λ) = 2(p + 1)·u·trace(C), u the
             unit roundoff of the least precise products (1.1e-16, or 6e-8 for float32); at once, never by trial.
-            `Hessian.regularizer_reason` says what was taken and why.
+            `Hessian.regularizer_reason` says what was taken and why. A `Choice`, a λ that a criterion has chosen,
+            brings its reason along.
         penalty : array_like of shape (n_features,) or (n_features, n_features), optional
             Λ: a diagonal (zeros leave features such as an intercept unpenalised) or a symmetric positive
             semi-definite matrix (K_MM of a sparse kernel model). The identity by default.
@@ -275,35 +288,55 @@ class Covariance(files.Stored):
         IllConditionedWarning
             If the pivots span more than float64 resolves, so that no digit of a variance can be trusted.
         """
-        value = as_regularizer(regularizer)
-        diagonal, matrix, eps = as_penalty(penalty, self.n_features)
-        reason = None
-        if value is None and self._core.n_outputs > 0 and self.n_rows > 0:
-            value, matrix, reason = self._most_probable(diagonal, matrix, eps)
-        # a matrix penalty is kept, and "auto" factorises it
-        arrays = (not consume) + (matrix is not None) * (2 if value is None else 1)
-        _require_square(self.n_features, "the factor", "pass consume=True to factorise in place of C", arrays)
-        hessian = Hessian._wrap(self._core.factorize(value, diagonal, matrix, eps, consume), self.feature_space)
-        if reason is not None:
-            hessian._reason = reason if value is not None else f"{hessian.regularizer_reason}; {reason}"
+        checked = Penalty.of(penalty, self.n_features)
+        choice = regularizer if isinstance(regularizer, Choice) else self._choice(as_regularizer(regularizer), checked)
+        # the penalty's matrix is kept, and the guaranteed λ takes a factor of it
+        arrays = (not consume) + (checked.matrix is not None) * (2 if choice.regularizer is None else 1)
+        _require_square(self.n_features, "the factor", Advice.CONSUME, arrays)
+        settled = choice.regularizer, choice.reason.value, choice.jitter
+        core = self._core.factorize(settled, checked.values, checked.eps, consume)
+        hessian = Hessian._wrap(core, self.feature_space)
         _warn_if_unresolved(hessian)
         return hessian
 
-    def _most_probable(
-        self, diagonal: NDArray[np.float64] | None, matrix: NDArray[np.float64] | None, eps: float
-    ) -> tuple[float | None, NDArray[np.float64] | None, str]:
-        """λ of the largest evidence (None if there is none), a matrix penalty with its jitter, and why."""
-        from rigidities.spectrum.maximum import most_probable
+    def _choice(self, value: float | None, penalty: Penalty) -> Choice:
+        """λ as it was given; or, for None, the largest evidence where there are targets, else the guaranteed λ."""
+        if value is not None:
+            return Choice(value, 0.0, Reason.GIVEN)
+        if self._core.n_outputs == 0 or self.n_rows == 0:
+            return Choice(None, 0.0, Reason.GUARANTEED)
+        choice = self.largest_evidence(penalty)
+        choice.warn()
+        return choice
 
-        choice = most_probable(self, matrix if diagonal is None else diagonal, eps)
-        if choice.jitter == 0.0 or matrix is None:
-            return choice.regularizer, matrix, choice.reason
-        reason = f"{choice.reason} (jitter {choice.jitter:.3g} on the diagonal of the penalty)"
-        return choice.regularizer, jittered(matrix, choice.jitter), reason
+    def largest_evidence(self, penalty: ArrayLike | Penalty | None = None) -> Choice:
+        """Return the λ at the maximum of the marginal likelihood, its reason and the log evidence there, in silence.
+
+        Parameters
+        ----------
+        penalty : array_like of shape (n_features,) or (n_features, n_features), optional
+            Λ, as for `factorize`.
+
+        Returns
+        -------
+        Choice
+            What `factorize` takes as its regularizer. Its λ is None where the evidence is resolved nowhere.
+
+        Raises
+        ------
+        NotFittedError
+            If no targets were accumulated.
+        MemoryError
+            If the decomposition does not fit.
+        """
+        p, penalty = self.n_features, Penalty.of(penalty, self.n_features)
+        need = 8 * p * p * arrays_needed(penalty)
+        memory.require(need, f"the evidence of {p} features", Advice.GIVE_REGULARIZER)
+        return largest_evidence(self.matrix(), self.moments(), penalty)
 
 
-def _require_square(n: int, what: str, remedy: str, arrays: int = 1) -> None:
-    memory.require(8 * n * n * arrays, f"{what} of {n} features", remedy)
+def _require_square(n: int, what: str, advice: Advice, arrays: int = 1) -> None:
+    memory.require(8 * n * n * arrays, f"{what} of {n} features", advice)
 
 
 def _warn_if_unresolved(hessian: Hessian) -> None:
@@ -313,11 +346,10 @@ def _warn_if_unresolved(hessian: Hessian) -> None:
     """
     diagonal = hessian._core.diagonal()
     ratio = (diagonal.min() / diagonal.max()) ** 2
-    if hessian.regularizer_reason == "given" and ratio < len(diagonal) * np.finfo(np.float64).eps / 4:
-        warnings.warn(
-            f"the pivots of H span a factor of {1 / ratio:.0e} at regularizer {hessian.regularizer:g}: rounding leaves "
-            "no digit of the variances along its weakest directions. Raise the regularizer; "
-            '"auto" takes the smallest that is resolved',
+    if hessian.reason is Reason.GIVEN and ratio < len(diagonal) * np.finfo(np.float64).eps / 4:
+        warn(
             IllConditionedWarning,
-            stacklevel=3,
+            f"the pivots of H span a factor of {1 / ratio:.0e} at regularizer {hessian.regularizer:g}: rounding leaves "
+            "no digit of the variances along its weakest directions",
+            Advice.RAISE_OR_AUTO,
         )

@@ -1,13 +1,141 @@
-"""What can go wrong beyond ``ValueError``, ``TypeError`` and ``MemoryError``."""
+"""Errors and warnings of the package, and the advice that they carry.
 
-from collections.abc import Iterator
+Built-in errors (``ValueError``, ``TypeError``, ``MemoryError``) are raised where they say enough. What a user can do
+about a fault is kept as a key, an `Advice`, beside the text of the fault: a caller of the Python package reads it in
+Python's words, a user of the command line in options.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from enum import Enum
+from typing import Any
 
 import numpy as np
 
 
+class Advice(Enum):
+    """What to do about a fault. The value says it to a caller of the Python package."""
+
+    # The training set and its labels
+    SKIP_UNLABELLED = 'leave them out, or pass Term(missing="skip") for a set that is labelled in part'
+    LABEL_OR_DROP_TERM = (
+        'label them, leave them out, pass Term(missing="skip") for a set that is labelled in part, or pass {term}=None'
+    )
+    DROP_TERM = "pass {term}=None"
+    # The regularizer
+    LEAVE_ONE_OUT = "choose it by leave-one-out, path.best('loo', F, y) of a regularizer_path"
+    RAISE_REGULARIZER = "raise the regularizer"
+    RAISE_OR_AUTO = 'raise the regularizer; "auto" takes the smallest that is resolved'
+    LARGER_OR_OTHER_CRITERION = "pass larger ones, or another criterion"
+    OTHER_CRITERION = "choose another"
+    GIVE_REGULARIZER = "pass a regularizer"
+    ERRORS_ON_OTHERS = "choose the weights by errors on other structures"
+    RAISE_ALPHA = "raise alpha"
+    # Iterations
+    MORE_ITERATIONS = "raise max_iterations, the tolerance or the thresholds"
+    # Other versions
+    COMPARE_VERSIONS = "compare structures whose predictions are known, install that version, or fit anew"
+    # Memory
+    FEWER_FEATURES = "use fewer features"
+    MERGE_IN_PLACE = "merge in place, with +="
+    FACTORIZE_WITHOUT = "factorize does without it"
+    CONSUME = "pass consume=True to factorise in place of C"
+    FEWER_FEATURES_OR_ONE_LAMBDA = "use fewer features, or factorize at one λ"
+    FLOAT64 = 'pass precision="float64"'
+    FEWER_COMPONENTS = "ask for fewer components at a time"
+    FEWER_AT_A_TIME = "ask for fewer at a time"
+    REDUCE_FEWER = "reduce fewer at a time"
+    FEWER_REGULARIZERS = "use fewer regularizers"
+    FEWER_REGULARIZERS_OR_TARGETS = "use fewer regularizers or targets"
+    FEWER_BLOCKS = "leave out fewer blocks at a time"
+    SMALLER_BATCHES = "pass a smaller batch_size"
+    FREE_MEMORY = "free some memory first"
+
+
+class Advised:
+    """What errors and warnings with advice have in common: the fault, the advice, and how both are worded.
+
+    Attributes
+    ----------
+    fault : str
+        What is wrong, without the advice.
+    advice : Advice or None
+        What to do about it.
+    """
+
+    fault: str
+    advice: Advice | None = None
+    fields: dict[str, Any]
+
+    def __init__(self, fault: str, advice: Advice | None = None, **fields: Any) -> None:
+        self.fault, self.advice, self.fields = fault, advice, fields
+        super().__init__(worded(self))  # type: ignore[call-arg]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuilt, (type(self), self.fault, self.advice, self.fields)
+
+
+def _rebuilt(kind: type, fault: str, advice: Advice | None, fields: dict[str, Any]) -> Any:
+    return kind(fault, advice, **fields)
+
+
+def worded(advised: BaseException | Advised, words: Mapping[Advice, str] | None = None) -> str:
+    """Return the text of an error or warning, its advice in these words, or else in Python's.
+
+    Parameters
+    ----------
+    advised : exception or warning
+        One without advice has its own text.
+    words : mapping of Advice to str, optional
+        With the same fields in braces as the values of `Advice`.
+
+    Returns
+    -------
+    str
+    """
+    advice = getattr(advised, "advice", None)
+    if not isinstance(advised, Advised) or advice is None:
+        return getattr(advised, "fault", str(advised))
+    text = (advice.value if words is None else words[advice]).format(**advised.fields)
+    if isinstance(advised, Warning):
+        return f"{advised.fault}. {text[0].upper()}{text[1:]}"
+    return f"{advised.fault}; {text}"
+
+
+# Errors -----------------------------------------------------------------------------------------------------
+
+
+class AdvisedValueError(Advised, ValueError):
+    """A ``ValueError`` that says what to do about it."""
+
+
+class AdvisedMemoryError(Advised, MemoryError):
+    """A ``MemoryError`` that says how to need less."""
+
+
+class InputError(Advised, ValueError):
+    """A file or an option that cannot be used. The message is one line and names it."""
+
+
+@contextmanager
+def blame(name: str) -> Iterator[None]:
+    """Let an error say, in one line, which file or option it is about."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (ValueError, TypeError, MemoryError) as error:
+        fault = " ".join(getattr(error, "fault", str(error)).split())
+        fields = getattr(error, "fields", {})
+        raise InputError(f"{name}: {fault}", getattr(error, "advice", None), **fields) from error
+
+
 class NotPositiveDefiniteError(np.linalg.LinAlgError):
-    """H = C + λΛ has no Cholesky factor: the data leave a direction uncovered and λ does not close it.
+    """H = C + λΛ has no Cholesky factor: the data leave a direction undetermined, and λ does not close it.
 
     Attributes
     ----------
@@ -27,35 +155,43 @@ class NotPositiveDefiniteError(np.linalg.LinAlgError):
 
 
 class NotFittedError(ValueError, AttributeError):
-    """Something that comes from targets was asked of an object that has seen none."""
+    """A result that needs targets was asked of an object that has seen none."""
 
 
-class IllConditionedWarning(RuntimeWarning):
+# Warnings ---------------------------------------------------------------------------------------------------
+
+
+class IllConditionedWarning(Advised, RuntimeWarning):
     """H was factorised, but rounding may leave no digit of some results."""
 
 
-class NotConvergedWarning(RuntimeWarning):
-    """An iteration was ended by its limit: what it gives is near the minimum, not at it."""
+class NotConvergedWarning(Advised, RuntimeWarning):
+    """An iteration was ended by its limit: its result is near the minimum, not at it."""
 
 
-class OtherVersionWarning(UserWarning):
-    """A model's features were computed by another version of a library than they will be: they may differ."""
+class OtherVersionWarning(Advised, UserWarning):
+    """A model's features were computed by another version of a library than is installed: they may differ."""
 
 
-class UnresolvedEvidenceWarning(RuntimeWarning):
+class UnresolvedEvidenceWarning(Advised, RuntimeWarning):
     """The evidence is best where rounding begins to hide it, or resolved nowhere: a better λ may lie below."""
 
 
-class InputError(ValueError):
-    """What was given cannot be used. The message is one line and names the file or the option."""
+def warn(category: type[Warning], fault: str, advice: Advice | None = None, **fields: Any) -> None:
+    """Issue a warning of one of the categories above, at the line outside the package that led to it.
 
-
-@contextmanager
-def blame(name: str) -> Iterator[None]:
-    """Let a refusal say, in one line, which file or option it is about."""
-    try:
-        yield
-    except InputError:
-        raise
-    except (ValueError, TypeError, MemoryError) as error:
-        raise InputError(f"{name}: {' '.join(str(error).split())}") from error
+    Parameters
+    ----------
+    category : type of Warning
+    fault : str
+        What is wrong, without the advice.
+    advice : Advice, optional
+        What to do about it.
+    **fields
+        What stands in braces in the advice.
+    """
+    package = __name__.partition(".")[0]
+    frame, depth = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+        frame, depth = frame.f_back, depth + 1
+    warnings.warn(category(fault, advice, **fields), stacklevel=depth)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
+from rigidities.exceptions import Advice
 from rigidities.runtime import memory
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def save(path: str | os.PathLike[str], kind: str, state: dict[str, Any]) -> None
     arrays = {name: value for name, value in state.items() if isinstance(value, np.ndarray) and value.size}
     empty = [name for name, value in state.items() if isinstance(value, np.ndarray) and not value.size]
     values = {name: value for name, value in state.items() if not isinstance(value, np.ndarray)}
-    memory.require(2 * sum(a.nbytes for a in arrays.values()), f"the file of a {kind}", "free some memory first")
+    memory.require(2 * sum(a.nbytes for a in arrays.values()), f"the file of a {kind}", Advice.FREE_MEMORY)
     header = {
         "format": _PREFIX + kind,
         "version": str(VERSION),
@@ -92,7 +93,7 @@ def load(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
-    memory.require(2 * path.stat().st_size, f"reading {path.name}", "free some memory first")
+    memory.require(2 * path.stat().st_size, f"reading {path.name}", Advice.FREE_MEMORY)
     try:
         with safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}

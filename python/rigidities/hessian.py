@@ -15,9 +15,12 @@ import numpy as np
 from rigidities import files
 from rigidities._core import Hessian as CoreHessian
 from rigidities.components import component_indices
+from rigidities.exceptions import Advice
+from rigidities.factor import Factor, reciprocal
+from rigidities.reason import Reason
 from rigidities.rows import CheckedRows, Rows, reduce_rows
 from rigidities.runtime import memory
-from rigidities.validation import Precision, Reduction, as_array, as_floats, check_precision
+from rigidities.validation import Precision, Reduction, as_array, as_floats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
 _SINGLE_ERROR = 1e-3
 
 
-class Hessian(files.Stored):
+class Hessian(Factor, files.Stored):
     """The Hessian of a training loss, factorised. Made by `Covariance.factorize`.
 
     Wherever rows X are taken, `groups` and `reduction` mean what they mean in `Covariance.update`: rows with the
@@ -42,8 +45,6 @@ class Hessian(files.Stored):
     _core: CoreHessian
     #: Feature space of the training rows, or None.
     feature_space: str | None
-    #: Why λ was taken, where the core was only told which.
-    _reason: str | None
 
     def __init__(self) -> None:
         raise TypeError("a Hessian is made by Covariance.factorize")
@@ -53,7 +54,6 @@ class Hessian(files.Stored):
         hessian = cls.__new__(cls)
         hessian._core = core
         hessian.feature_space = feature_space
-        hessian._reason = None
         return hessian
 
     def __repr__(self) -> str:
@@ -66,11 +66,11 @@ class Hessian(files.Stored):
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self._core.snapshot(), "feature_space": self.feature_space, "chosen_because": self._reason}
+        return {**self._core.snapshot(), "feature_space": self.feature_space}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._core = CoreHessian.from_snapshot(state)
-        self.feature_space, self._reason = state["feature_space"], state["chosen_because"]
+        self.feature_space = state["feature_space"]
 
     @property
     def n_features(self) -> int:
@@ -90,11 +90,12 @@ class Hessian(files.Stored):
     @property
     def regularizer_reason(self) -> str:
         """Why λ has that value: "given", or the rule by which it was chosen, with any jitter on a singular penalty."""
-        if self._reason is not None:
-            return self._reason
-        reason = self._core.reason
-        jitter = self._core.jitter
-        return reason if jitter == 0.0 else f"{reason} (jitter {jitter:.3g} on the diagonal of the penalty)"
+        return self.reason.text(self._core.jitter)
+
+    @property
+    def reason(self) -> Reason:
+        """Why λ has that value, as one of a few names."""
+        return Reason(self._core.reason)
 
     @property
     def log_determinant(self) -> float:
@@ -151,10 +152,38 @@ class Hessian(files.Stored):
         solved = self._core.solve(columns)
         return solved[:, 0].copy() if array.ndim == 1 else np.ascontiguousarray(solved)
 
-    def _rows(self, X: ArrayLike | Rows, groups: ArrayLike | None) -> CheckedRows:
-        rows = CheckedRows.of(X, groups)
-        rows.check_space(self.feature_space)
-        return rows
+    def whiten(
+        self, X: ArrayLike | Rows, *, groups: ArrayLike | None = None, reduction: Reduction = "mean"
+    ) -> NDArray[np.float64]:
+        """Whiten rows: z = L⁻¹g, with H = L Lᵀ the Cholesky factor.
+
+        ‖z‖² is the variance of a prediction, z·z' the covariance of two.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_rows, n_features), or Rows
+        groups : array_like of int of shape (n_rows,), optional
+        reduction : {"mean", "sum"}
+            See `Covariance.update`.
+
+        Returns
+        -------
+        ndarray of shape (n_targets, n_features)
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `Covariance.update`.
+        MemoryError
+            If the result does not fit.
+        """
+        rows = self._rows(X, groups)
+        n = rows.n_targets
+        memory.require(8 * n * self.n_features, f"{n} whitened rows", Advice.FEWER_AT_A_TIME)
+        return self._core.whiten(rows.values, rows.groups, reduction)
+
+    def _whitened(self, F: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self._core.whiten(F, None, "sum")
 
     def variance(
         self,
@@ -187,7 +216,6 @@ class Hessian(files.Stored):
         ValueError, TypeError
             As `Covariance.update`; or float32 was asked for and H is too ill-conditioned for it.
         """
-        check_precision(precision)
         rows = self._rows(X, groups)
         if precision == "float32":
             self._require_single()
@@ -204,7 +232,7 @@ class Hessian(files.Stored):
             )
         if not self._has_single:
             p = self.n_features
-            memory.require(4 * p * p, f"the factor of {p} features in float32", 'pass precision="float64"')
+            memory.require(4 * p * p, f"the factor of {p} features in float32", Advice.FLOAT64)
             self._has_single = True
 
     def rigidity(
@@ -243,7 +271,7 @@ class Hessian(files.Stored):
         ----------
         LPR: J. Chem. Theory Comput. 19 (2023) 8020. PR: Faraday Discuss. 256 (2025) 322.
         """
-        return _reciprocal(self.variance(X, groups=groups, reduction=reduction, precision=precision))
+        return reciprocal(self.variance(X, groups=groups, reduction=reduction, precision=precision))
 
     def component_rigidity(
         self,
@@ -289,8 +317,8 @@ class Hessian(files.Stored):
         sizes = [len(features) for features in indices]
         # a triangle for each component, and the columns of L⁻¹ that one is made from
         need = 8 * (sum(size**2 for size in sizes) + self.n_features * max(sizes, default=0))
-        memory.require(need, f"factors of {len(sizes)} components", "ask for fewer components at a time")
-        return _reciprocal(self._core.component_variance(rows.values, indices, rows.groups, reduction))
+        memory.require(need, f"factors of {len(sizes)} components", Advice.FEWER_COMPONENTS)
+        return reciprocal(self._core.component_variance(rows.values, indices, rows.groups, reduction))
 
     def prediction_covariance(self, X: ArrayLike | Rows, Y: ArrayLike | Rows | None = None) -> NDArray[np.float64]:
         """Joint covariance G_X H⁻¹ G_Yᵀ of predictions: what differences and contrasts of predictions need.
@@ -314,7 +342,7 @@ class Hessian(files.Stored):
             If the result does not fit.
         """
         rows = self._rows(X, None)
-        n = rows.values.shape[0] if rows.groups is None else len(np.unique(rows.groups))
+        n = rows.n_targets
         if Y is None:
             _require_joint(n, n, self.n_features)
             return self._core.prediction_covariance(rows.values, rows.groups, "mean")
@@ -328,10 +356,4 @@ def _reduced(rows: CheckedRows) -> NDArray[Any]:
 
 
 def _require_joint(n: int, m: int, p: int) -> None:
-    memory.require(8 * (n * m + n * p), f"the joint covariance of {n} and {m} predictions", "ask for fewer at a time")
-
-
-def _reciprocal(variance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """R = 1/v; inf where v is 0."""
-    with np.errstate(divide="ignore"):
-        return np.reciprocal(variance, out=variance)
+    memory.require(8 * (n * m + n * p), f"the joint covariance of {n} and {m} predictions", Advice.FEWER_AT_A_TIME)

@@ -11,16 +11,15 @@ Cook & Weisberg, *Residuals and Influence in Regression*, 1982, section 2.2).
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rigidities.exceptions import IllConditionedWarning
+from rigidities.exceptions import Advice, IllConditionedWarning, warn
 from rigidities.rounding import UNIT_ROUNDOFF
 from rigidities.rows import CheckedRows, Rows, reduce_rows
-from rigidities.validation import as_array, as_targets, as_weights, block_members
+from rigidities.validation import as_array, as_targets, as_weights, block_members, check_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,8 +120,7 @@ def leave_out(
     rows = reduce_rows(F)[1]
     outputs = as_targets(y, len(rows), coef.shape[1] if coef.ndim == 2 else 1)
     w = as_weights(weights, len(rows))
-    if rows.shape[1] != hessian.n_features:
-        raise ValueError(f"F has {rows.shape[1]} columns but the Hessian was built for {hessian.n_features}")
+    check_columns(rows.shape[1], hessian.n_features)
     fit = _Fit(rows, w, outputs - rows @ coef.reshape(len(coef), -1), float(w @ np.einsum("ij,ij->i", rows, rows)))
     variances, leverages = np.empty(len(rows)), np.empty(len(rows))
     for members in _batches(block_members(blocks, len(rows))):
@@ -188,11 +186,11 @@ class _Fit:
 def _warn_of(lost: NDArray[np.int64]) -> None:
     if len(lost):
         more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
-        warnings.warn(
-            f"without target {', '.join(map(str, lost[:5]))}{more} (or its block) the data leave a direction "
-            "undetermined to rounding: residuals are NaN and variances infinite there. Raise the regularizer",
+        warn(
             IllConditionedWarning,
-            stacklevel=3,
+            f"without target {', '.join(map(str, lost[:5]))}{more} (or its block) the data leave a direction "
+            "undetermined to rounding: residuals are NaN and variances infinite there",
+            Advice.RAISE_REGULARIZER,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,20 +11,32 @@ from rigidities.exceptions import NotFittedError
 from rigidities.rounding import UNIT_ROUNDOFF, unit_roundoff
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
-    from rigidities.covariance import Covariance
-
+    from rigidities.validation import Precision
 
 DIGIT = 10.0
 """How often the bound on its rounding a sum of squares must exceed. It is then known to 10 %, its root to 5 %."""
 
 
 @dataclass(frozen=True, eq=False)
-class Sums:
-    """What a `Covariance` keeps beside C: b (p, n_outputs), Σwy² (n_outputs,), n and Σ ln w of the rows with w > 0.
+class Moments:
+    """What a `Covariance` keeps beside C, of the rows of positive weight.
 
-    `unit` is the unit roundoff u of the least precise products.
+    Attributes
+    ----------
+    cross : ndarray of shape (n_features, n_outputs)
+        b = Σ w f yᵀ
+    squares : ndarray of shape (n_outputs,)
+        Σ w y²
+    n_rows : int
+        Number of target rows.
+    log_weight : float
+        Σ ln w
+    unit : float
+        Unit roundoff u of the least precise products.
     """
 
     cross: NDArray[np.float64]
@@ -57,11 +69,9 @@ class Sums:
             bound = rounding * (np.sqrt(self.squares[0]) + np.abs(coef) @ np.sqrt(np.diagonal(C))) ** 2
             return np.where(squares > DIGIT * bound, squares, np.nan)
 
-
-def read_sums(covariance: Covariance) -> Sums:
-    """Take the sums out of a covariance, rows that wait to be summed included."""
-    state = covariance._core.moments()
-    squares = state["squares"]
-    cross = state["cross"].reshape(len(squares), covariance.n_features).T.copy()
-    unit = unit_roundoff(covariance.precision)
-    return Sums(cross, squares, state["n_rows"], state["log_weight"], unit)
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any], n_features: int, precision: Precision) -> Moments:
+        """Take the moments out of the state of the compiled core."""
+        squares = state["squares"]
+        cross = state["cross"].reshape(len(squares), n_features).T.copy()
+        return cls(cross, squares, state["n_rows"], state["log_weight"], unit_roundoff(precision))

@@ -1,70 +1,176 @@
-"""The penalty Λ, checked, and coordinates in which it is the identity.
-
-What enters: C and Λ as a diagonal or a matrix. What leaves: a `Pencil`, C' = RᵀCR with RᵀΛR = 1 on the penalised
-directions and 0 on the others. Directions in which Λ is zero are unpenalised if the data determine them; if Λ is a
-matrix and they do not, jitter goes on its diagonal, and the pencil says how much.
-"""
+"""The penalty Λ of H = C + λΛ: the identity, a diagonal or a matrix, checked once."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rigidities.exceptions import Advice
 from rigidities.rounding import UNIT_ROUNDOFF
+from rigidities.runtime import memory
 from rigidities.validation import as_array, as_floats
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-
 _SYMMETRY_TOLERANCE = 1e-10
-"""Entries of Λ may differ across the diagonal by so much of the largest, as in the core: what a product leaves."""
+"""Entries of Λ may differ across the diagonal by this share of the largest: what a product such as K_MM leaves."""
+
+_ROWS_AT_ONCE = 256
+"""Rows of Λ that are compared with their columns together: 16 MB at p = 8192, instead of three more p × p arrays."""
 
 
-def as_penalty(
-    penalty: ArrayLike | None, n_features: int
-) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None, float]:
-    """Λ as a diagonal or as a matrix, and the machine precision of its numbers."""
-    eps = 2 * UNIT_ROUNDOFF
-    if penalty is None:
-        return None, None, eps
-    array = as_array(penalty, "penalty")
-    if array.shape not in ((n_features,), (n_features, n_features)):
+@dataclass(frozen=True, eq=False)
+class Penalty:
+    """Λ: the identity where neither a diagonal nor a matrix is given. Made by `Penalty.of`, which checks it.
+
+    Attributes
+    ----------
+    n_features : int
+        p
+    diagonal : ndarray of shape (p,), or None
+        Entries ≥ 0; zeros leave features such as an intercept unpenalised.
+    matrix : ndarray of shape (p, p), or None
+        Symmetric and positive semi-definite, both to rounding.
+    eps : float
+        Machine precision of the numbers as they were given.
+    """
+
+    n_features: int
+    diagonal: NDArray[np.float64] | None = None
+    matrix: NDArray[np.float64] | None = None
+    eps: float = 2 * UNIT_ROUNDOFF
+
+    @classmethod
+    def of(cls, penalty: ArrayLike | Penalty | None, n_features: int) -> Penalty:
+        """Check a penalty; one that was checked before is returned as it is.
+
+        Parameters
+        ----------
+        penalty : array_like of shape (n_features,) or (n_features, n_features), Penalty, or None
+        n_features : int
+
+        Returns
+        -------
+        Penalty
+
+        Raises
+        ------
+        ValueError
+            If the shape is wrong, an entry is not finite, or the penalty is not symmetric or not positive
+            semi-definite.
+        TypeError
+            If its entries are not real numbers.
+        MemoryError
+            If the check of a matrix, which takes one more of its size, does not fit.
+        """
+        if penalty is None:
+            return cls(n_features)
+        if isinstance(penalty, Penalty):
+            _check_shape((penalty.n_features,), n_features)
+            return penalty
+        array = as_array(penalty, "penalty")
+        _check_shape(array.shape, n_features)
+        eps = float(np.finfo(array.dtype).eps) if array.dtype in (np.float16, np.float32) else 2 * UNIT_ROUNDOFF
+        array = as_floats(array, "penalty", ndim=array.ndim, double=True)
+        if array.ndim == 1:
+            _check_entries(array)
+            return cls(n_features, array, None, eps)
+        _check_matrix(array, eps)
+        return cls(n_features, None, array, eps)
+
+    @property
+    def values(self) -> NDArray[np.float64] | None:
+        """The diagonal or the matrix; None for the identity."""
+        return self.diagonal if self.matrix is None else self.matrix
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether Λ = 0, so that no λ makes a difference."""
+        return self.values is not None and not self.values.any()
+
+    @property
+    def leaves_features_free(self) -> bool:
+        """Whether a diagonal penalty has zeros: unpenalised features, which a decomposition eliminates first."""
+        return self.diagonal is not None and not self.diagonal.all()
+
+    def quadratic_form(self, coef: NDArray[np.float64]) -> float:
+        """θᵀΛθ."""
+        if self.matrix is not None:
+            return float(coef @ (self.matrix @ coef))
+        return float(coef @ coef if self.diagonal is None else coef @ (self.diagonal * coef))
+
+    def with_jitter(self, jitter: float) -> Penalty:
+        """Λ + jitter on the diagonal, but for features whose row of a matrix is zero: they stay unpenalised."""
+        if jitter == 0.0 or self.matrix is None:
+            return self
+        matrix = self.matrix.copy()
+        matrix[np.diag_indices_from(matrix)] += np.where(matrix.any(axis=0), jitter, 0.0)
+        return replace(self, matrix=matrix)
+
+
+def _check_shape(shape: tuple[int, ...], n_features: int) -> None:
+    if shape not in ((n_features,), (n_features, n_features)):
         raise ValueError(
-            f"penalty has shape {array.shape} but there are {n_features} features: "
+            f"penalty has shape {shape} but there are {n_features} features: "
             f"pass ({n_features},) or ({n_features}, {n_features})"
         )
-    if array.dtype in (np.float16, np.float32):
-        eps = float(np.finfo(array.dtype).eps)
-    array = as_floats(array, "penalty", ndim=array.ndim, double=True)
-    return (array, None, eps) if array.ndim == 1 else (None, array, eps)
 
 
-def jittered(penalty: NDArray[np.float64], jitter: float) -> NDArray[np.float64]:
-    """Λ with jitter on its diagonal, but for features whose row is zero: they are unpenalised."""
-    penalty = penalty.copy()
-    penalty[np.diag_indices_from(penalty)] += np.where(penalty.any(axis=0), jitter, 0.0)
-    return penalty
+def _check_entries(diagonal: NDArray[np.float64]) -> None:
+    bad = ~(np.isfinite(diagonal) & (diagonal >= 0))
+    if bad.any():
+        _refuse_entry(int(np.argmax(bad)), int(np.argmax(bad)), float(diagonal[bad][0]))
 
 
-def _check_matrix(penalty: NDArray[np.float64], eps: float) -> None:
-    """Refuse what the core refuses, in its words."""
-    bad = ~np.isfinite(penalty)
-    bad[np.diag_indices_from(bad)] |= np.diagonal(penalty) < 0
+def _check_matrix(matrix: NDArray[np.float64], eps: float) -> None:
+    """Refuse a matrix that is not finite, not symmetric or not positive semi-definite beyond its rounding."""
+    p = len(matrix)
+    memory.require(8 * p * p, f"the check of a penalty of {p} features", Advice.FEWER_FEATURES)
+    bad = ~np.isfinite(matrix)
+    bad[np.diag_indices_from(bad)] |= np.diagonal(matrix) < 0
     if bad.any():
         row, column = np.argwhere(bad)[0]
-        _refuse_entry(int(row), float(penalty[row, column]), int(column))
-    largest = float(np.abs(penalty).max())
-    uneven = np.abs(penalty - penalty.T) > max(_SYMMETRY_TOLERANCE, 10 * eps) * largest
-    if uneven.any():
-        column, row = np.argwhere(uneven)[0]
+        _refuse_entry(int(row), int(column), float(matrix[row, column]))
+    largest = max(float(matrix.max()), -float(matrix.min()))
+    tolerance = max(_SYMMETRY_TOLERANCE, 10 * eps) * largest
+    for start in range(0, p, _ROWS_AT_ONCE):
+        part = slice(start, start + _ROWS_AT_ONCE)
+        uneven = np.abs(matrix[:, part].T - matrix[part]) > tolerance
+        if uneven.any():
+            column, row = np.argwhere(uneven)[0]
+            column += start
+            raise ValueError(
+                f"penalty is not symmetric: [{row}, {column}] is {matrix[row, column]:g} but [{column}, {row}] is "
+                f"{matrix[column, row]:g}"
+            )
+    _check_definite(matrix, eps)
+
+
+def _check_definite(matrix: NDArray[np.float64], eps: float) -> None:
+    """Refuse a matrix with an eigenvalue below −2·p·eps·‖Λ‖∞.
+
+    Entries rounded by eps, and sums of p of them, move an eigenvalue by p·eps·‖Λ‖∞ at most. The factorisation that
+    looks for it adds as much.
+    """
+    from scipy.linalg import LinAlgError, cholesky, eigvalsh
+
+    shifted = 0.5 * matrix + 0.5 * matrix.T
+    norm = max((float(np.abs(row).sum()) for row in matrix), default=0.0)
+    shifted[np.diag_indices_from(shifted)] += 2 * len(matrix) * eps * norm
+    if norm == 0.0:
+        return
+    try:
+        cholesky(shifted, lower=True, overwrite_a=True, check_finite=False)
+    except LinAlgError:
+        values = eigvalsh(0.5 * matrix + 0.5 * matrix.T, check_finite=False)
         raise ValueError(
-            f"penalty is not symmetric: [{row}, {column}] is {penalty[row, column]:g} but [{column}, {row}] is "
-            f"{penalty[column, row]:g}"
-        )
+            f"penalty is not positive semi-definite: its smallest eigenvalue is {values[0]:.3g}, its largest "
+            f"{values[-1]:.3g}"
+        ) from None
 
 
-def _refuse_entry(row: int, value: float, column: int | None = None) -> None:
-    column = row if column is None else column
+def _refuse_entry(row: int, column: int, value: float) -> None:
     raise ValueError(f"penalty[{row}, {column}] is {value:g}: a penalty is finite and positive semi-definite")

@@ -7,12 +7,13 @@ they are. Everything a user can get wrong about types and shapes is said here; w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rigidities import _core
+from rigidities.exceptions import Advice
 from rigidities.runtime import memory
 from rigidities.validation import Reduction, as_floats, as_groups
 
@@ -63,9 +64,15 @@ class CheckedRows:
     def of(cls, X: ArrayLike | Rows, groups: ArrayLike | None) -> CheckedRows:
         """Check types and shapes; copy only what is neither float32 nor float64, or not aligned."""
         if isinstance(X, Rows):
-            groups = X.groups if groups is None else groups
-            return cls(as_floats(X.values, "features", ndim=2), as_groups(groups), X.feature_space)
-        return cls(as_floats(X, "features", ndim=2), as_groups(groups), None)
+            checked = cls.of(X.values, X.groups if groups is None else groups)
+            return replace(checked, feature_space=X.feature_space)
+        values = as_floats(X, "features", ndim=2)
+        return cls(values, as_groups(groups, len(values)), None)
+
+    @property
+    def n_targets(self) -> int:
+        """Number of target rows that these are reduced to."""
+        return len(self.values) if self.groups is None else len(np.unique(self.groups))
 
     def check_space(self, expected: str | None) -> None:
         """Refuse rows of another feature space; None matches all."""
@@ -128,5 +135,5 @@ def reduce_rows(
     if isinstance(X, Rows) and groups is None:
         groups = X.groups
     labels = np.arange(len(rows.values)) if groups is None else np.unique(np.asarray(groups))
-    memory.require(8 * len(labels) * rows.values.shape[1], "the reduced rows", "reduce fewer at a time")
+    memory.require(8 * len(labels) * rows.values.shape[1], "the reduced rows", Advice.REDUCE_FEWER)
     return labels, _core.reduce_rows(rows.values, rows.groups, reduction)

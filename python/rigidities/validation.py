@@ -48,24 +48,43 @@ def _to_float(array: NDArray[Any], name: str, double: bool) -> NDArray[Any]:
     raise TypeError(f"{name} has dtype {array.dtype}: expected real numbers, float64 or float32{hint}")
 
 
-def check_precision(precision: str) -> None:
-    """Refuse what is neither of the two precisions."""
-    if precision not in ("float64", "float32"):
-        raise ValueError(f'precision is {precision!r}: expected "float64" or "float32"')
+def check_columns(n_columns: int, expected: int) -> None:
+    """Refuse rows of another width than the covariance or the Hessian was built for."""
+    if n_columns != expected:
+        raise ValueError(
+            f"features have {n_columns} columns but {expected} were expected: pass rows of the same descriptor"
+        )
 
 
-def as_groups(groups: ArrayLike | None) -> NDArray[np.int64] | None:
-    """Return labels as contiguous int64, or None."""
+def as_labels(labels: ArrayLike, name: str, n: int, of: str) -> NDArray[Any]:
+    """Return integer labels, one for each of n rows or targets."""
+    array = as_array(labels, name)
+    if array.ndim != 1:
+        raise ValueError(f"{name} has shape {array.shape}: expected one integer label per {of}, ({n},)")
+    if array.dtype.kind not in "iu" and array.size:
+        raise TypeError(f"{name} has dtype {array.dtype}: expected integer labels")
+    if len(array) != n:
+        raise ValueError(f"{name} has {len(array)} entries but there are {n} {of}s: expected one label per {of}")
+    return array
+
+
+def as_groups(groups: ArrayLike | None, n_rows: int) -> NDArray[np.int64] | None:
+    """Return labels of rows as contiguous int64, or None."""
     if groups is None:
         return None
-    array = as_array(groups, "groups")
-    if array.ndim != 1:
-        raise ValueError(f"groups has shape {array.shape}: expected one integer label per row, (n_rows,)")
-    if array.dtype.kind not in "iu" and array.size:
-        raise TypeError(f"groups has dtype {array.dtype}: expected integer labels")
+    array = as_labels(groups, "groups", n_rows, "row")
     if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
         return np.unique(array, return_inverse=True)[1].astype(np.int64)
     return np.ascontiguousarray(array, dtype=np.int64)
+
+
+def block_members(blocks: ArrayLike | None, n_targets: int) -> list[NDArray[np.int64]]:
+    """Return the targets of each block; without labels each target is one."""
+    if blocks is None:
+        return np.split(np.arange(n_targets), n_targets)
+    labels = as_labels(blocks, "blocks", n_targets, "target")
+    order = np.argsort(labels, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
 
 
 def as_outputs(targets: ArrayLike) -> NDArray[np.float64]:
@@ -97,19 +116,6 @@ def as_float(value: float, name: str) -> float:
         raise ValueError(f"{name} is too large for float64") from None
 
 
-def block_members(blocks: ArrayLike | None, n: int) -> list[NDArray[np.int64]]:
-    """Row numbers of each block of n rows; without labels each row is one."""
-    if blocks is None:
-        return np.split(np.arange(n), n)
-    labels = as_array(blocks, "blocks")
-    if labels.shape != (n,):
-        raise ValueError(f"blocks has shape {labels.shape}: expected one label per target, ({n},)")
-    if labels.dtype.kind not in "iu" and labels.size:
-        raise TypeError(f"blocks has dtype {labels.dtype}: expected integer labels")
-    order = np.argsort(labels, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
-
-
 def as_targets(y: ArrayLike, n: int, n_outputs: int) -> NDArray[np.float64]:
     """Targets as (n, n_outputs), finite."""
     array = as_array(y, "y")
@@ -120,7 +126,9 @@ def as_targets(y: ArrayLike, n: int, n_outputs: int) -> NDArray[np.float64]:
     values = as_floats(array.reshape(n, n_outputs), "y", ndim=2, double=True)
     if not np.isfinite(values).all():
         row, column = np.argwhere(~np.isfinite(values))[0]
-        raise ValueError(f"y[{row}, {column}] is {values[row, column]}: leave out targets that are not known")
+        raise ValueError(
+            f"y[{row}, {column}] is {values[row, column]}: targets must be finite; leave rows without a target out"
+        )
     return values
 
 
@@ -130,8 +138,10 @@ def as_weights(weights: ArrayLike | None, n: int) -> NDArray[np.float64]:
         return np.ones(n)
     w = as_floats(weights, "weights", ndim=1, double=True)
     if w.shape != (n,):
-        raise ValueError(f"weights has shape {w.shape}: expected one per target, ({n},)")
+        raise ValueError(f"weights has {len(w)} entries but there are {n} target rows")
     bad = ~(np.isfinite(w) & (w >= 0))
     if bad.any():
-        raise ValueError(f"weights[{int(np.argmax(bad))}] is {w[bad][0]:g}: expected a finite weight of at least 0")
+        raise ValueError(
+            f"weights[{int(np.argmax(bad))}] is {w[bad][0]}: weights of the loss must be finite and not negative"
+        )
     return w

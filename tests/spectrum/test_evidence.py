@@ -11,7 +11,6 @@ from problems import data, rank_deficient, smooth, summed
 from scipy.optimize import minimize_scalar
 
 import rigidities as rg
-from rigidities.moments import read_sums
 
 GRID = np.logspace(-4, 3, 8)
 
@@ -128,8 +127,8 @@ def test_rounding_is_bounded():
     F, y = smooth(noise=0)
     lams = np.logspace(-12, -2, 40)
     path = rg.regularizer_path(summed(F, y), lams)
-    S = path._moments.residuals(lams)[:, 0]
-    bound = path._moments.residual_rounding(lams)[:, 0]
+    S = path._projection.residuals(lams)[:, 0]
+    bound = path._projection.residual_rounding(lams)[:, 0]
     U, s, _ = np.linalg.svd(F)
     expected = np.array([((U.T @ y) ** 2 * lam / (s**2 + lam)).sum() for lam in lams])
     assert (np.abs(S - expected) < bound).all()
@@ -140,16 +139,18 @@ def test_the_edge_is_said():
     F, y = smooth(noise=0)
     covariance = summed(F, y)
     path = rg.regularizer_path(covariance)
-    with pytest.warns(rg.UnresolvedEvidenceWarning, match=r"best at the least .* path.best\('loo', F, y\)") as caught:
+    with pytest.warns(
+        rg.UnresolvedEvidenceWarning, match=r"best at the smallest .* path.best\('loo', F, y\)"
+    ) as caught:
         best = path.best("evidence")
     assert caught[0].filename == __file__
     assert best == path.regularizers[np.flatnonzero(~np.isnan(path.log_evidence))[0]]
-    with pytest.warns(rg.UnresolvedEvidenceWarning, match="evidence is best at the least regularizer") as caught:
+    with pytest.warns(rg.UnresolvedEvidenceWarning, match="evidence is best at the smallest regularizer") as caught:
         hessian = covariance.factorize()
     assert caught[0].filename == __file__
     assert hessian.regularizer_reason.startswith("evidence: the least at which rounding leaves it resolved")
     assert not np.isnan(path._moments.log_evidence(np.array([hessian.regularizer]))[0])
-    with pytest.warns(rg.UnresolvedEvidenceWarning, match="gcv is best at the least"):
+    with pytest.warns(rg.UnresolvedEvidenceWarning, match="gcv is best at the smallest"):
         path.best("gcv")
     few = rg.regularizer_path(covariance, [best])  # a grid of one has an edge too
     with pytest.warns(rg.UnresolvedEvidenceWarning, match="evidence"):
@@ -262,7 +263,8 @@ def test_auto_without_a_way_to_the_evidence_is_the_guaranteed_one():
     penalty[3] = 0.0
     hessian = summed(F, y).factorize(penalty=penalty)
     assert "jitter" in hessian.regularizer_reason
-    assert hessian.regularizer_reason.endswith("; the data leave an unpenalised feature undetermined")
+    assert hessian.regularizer_reason.startswith("guaranteed: ")
+    assert "; the data leave an unpenalised feature undetermined (jitter" in hessian.regularizer_reason
     nothing = rg.Covariance(2)
     nothing.update(np.eye(2), targets=np.ones(2), weights=np.zeros(2))
     with pytest.raises(ValueError, match="nothing was summed"):
@@ -287,7 +289,7 @@ def test_sums_include_rows_that_wait():
     F, y, w = data(700, 5, 2)
     covariance = summed(F, y, w)
     assert 0 < len(covariance._core.snapshot()["waiting_rows"]) < 700 * 5
-    sums = read_sums(covariance)
+    sums = covariance.moments()
     np.testing.assert_allclose(sums.cross, F.T @ (w[:, None] * y), rtol=1e-12, atol=1e-10)
     np.testing.assert_allclose(sums.squares, w @ y**2, rtol=1e-12)
     assert sums.n_rows == 700

@@ -8,6 +8,7 @@ import reference
 from problems import summed
 
 import rigidities as rg
+from rigidities.penalty import Penalty
 from rigidities.spectrum.pencil import make_pencil
 
 
@@ -113,6 +114,6 @@ def test_auto_is_safe_with_an_ill_conditioned_kernel():
         warnings.simplefilter("ignore", rg.UnresolvedEvidenceWarning)
         hessian = covariance.factorize(penalty=K_MM)
     assert hessian.regularizer * values[0] >= 13 * np.finfo(np.float64).eps / 2 * covariance.trace
-    pencil = make_pencil(covariance.matrix(), K_MM, 2e-16)
+    pencil = make_pencil(covariance.matrix(), Penalty.of(K_MM, len(K_MM)))
     assert pencil.jitter == 0.0
     assert pencil.safe == pytest.approx(13 * np.finfo(np.float64).eps * covariance.trace / values[0], rel=1e-3)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rigidities import __version__
+from rigidities._core import __version__
 from rigidities.cli.demo import demo
 from rigidities.cli.fit import fit
 from rigidities.cli.report import report

@@ -1,4 +1,4 @@
-"""Errors and warnings in one line each, in the words of the command line."""
+"""Errors and warnings in one line each on stderr, with advice in the words of the command line."""
 
 from __future__ import annotations
 
@@ -8,39 +8,54 @@ from contextlib import contextmanager
 
 import typer
 
-from rigidities.exceptions import InputError, OtherVersionWarning, blame
+from rigidities.exceptions import Advice, Advised, InputError, OtherVersionWarning, worded
+
+_SMALLER_DESCRIPTOR = "use fewer features: a smaller basis in --hyperparameters, or one body order"
+_FEWER_STRUCTURES = "take part of the structures, e.g. file.xyz@:100"
+_LOOSER_CRITERION = "choose another --regularizer: loo, or a number"
+
+WORDS = {
+    Advice.SKIP_UNLABELLED: "leave them out, or pass --missing skip for a set that is labelled in part",
+    Advice.LABEL_OR_DROP_TERM: (
+        "label them, leave them out, pass --missing skip for a set that is labelled in part, or pass --{term}-weight 0"
+    ),
+    Advice.DROP_TERM: "pass --{term}-weight 0",
+    Advice.LEAVE_ONE_OUT: "choose it by leave-one-out, --regularizer loo",
+    Advice.RAISE_REGULARIZER: "raise --regularizer",
+    Advice.RAISE_OR_AUTO: "raise --regularizer; auto takes the smallest that is resolved",
+    Advice.LARGER_OR_OTHER_CRITERION: _LOOSER_CRITERION,
+    Advice.OTHER_CRITERION: "choose another --regularizer",
+    Advice.GIVE_REGULARIZER: "pass a number as --regularizer",
+    Advice.ERRORS_ON_OTHERS: "choose the weights by errors on other structures",
+    Advice.RAISE_ALPHA: "raise --regularizer",
+    Advice.MORE_ITERATIONS: "raise the thresholds, --energy-huber, --forces-huber or --virial-huber",
+    Advice.COMPARE_VERSIONS: "compare structures whose predictions are known, install that version, or fit anew",
+    Advice.FEWER_FEATURES: _SMALLER_DESCRIPTOR,
+    Advice.MERGE_IN_PLACE: _SMALLER_DESCRIPTOR,
+    Advice.FACTORIZE_WITHOUT: _SMALLER_DESCRIPTOR,
+    Advice.CONSUME: _SMALLER_DESCRIPTOR,
+    Advice.FEWER_FEATURES_OR_ONE_LAMBDA: f"pass a number as --regularizer and --no-plot, or {_SMALLER_DESCRIPTOR}",
+    Advice.FLOAT64: _SMALLER_DESCRIPTOR,
+    Advice.FEWER_COMPONENTS: "use one body order",
+    Advice.FEWER_AT_A_TIME: _FEWER_STRUCTURES,
+    Advice.REDUCE_FEWER: _FEWER_STRUCTURES,
+    Advice.FEWER_REGULARIZERS: "pass a number as --regularizer and --no-plot",
+    Advice.FEWER_REGULARIZERS_OR_TARGETS: "pass a number as --regularizer and --no-plot",
+    Advice.FEWER_BLOCKS: _FEWER_STRUCTURES,
+    Advice.SMALLER_BATCHES: _SMALLER_DESCRIPTOR,
+    Advice.FREE_MEMORY: "free some memory first",
+}
+"""Every `Advice`, in options."""
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """End with one line on stderr and exit code 2 where what was given cannot be used."""
+    """End with one line on stderr and exit code 2 where an input cannot be used."""
     try:
         yield
     except InputError as error:
-        typer.echo(f"rigidities: error: {error}", err=True)
+        typer.echo(f"rigidities: error: {worded(error, WORDS)}", err=True)
         raise typer.Exit(2) from None
-
-
-IN_OPTIONS = {
-    'pass Term(missing="skip")': "pass --missing skip",
-    "pass energy=None": "pass --energy-weight 0",
-    "pass forces=None": "pass --forces-weight 0",
-    "pass virial=None": "pass --virial-weight 0",
-}
-"""What messages advise, in the words of the command line."""
-
-
-@contextmanager
-def blame_in_options(name: str) -> Iterator[None]:
-    """As `blame`, with advice in the words of the command line."""
-    try:
-        with blame(name):
-            yield
-    except InputError as error:
-        text = str(error)
-        for advice, option in IN_OPTIONS.items():
-            text = text.replace(advice, option)
-        raise InputError(text) from error
 
 
 @contextmanager
@@ -52,5 +67,7 @@ def warnings_as_lines() -> Iterator[None]:
             yield
         finally:
             for warning in caught:
-                if issubclass(warning.category, RuntimeWarning | OtherVersionWarning):
-                    typer.echo(f"rigidities: warning: {' '.join(str(warning.message).split())}", err=True)
+                message = warning.message
+                if isinstance(message, RuntimeWarning | OtherVersionWarning):
+                    text = worded(message, WORDS) if isinstance(message, Advised) else str(message)
+                    typer.echo(f"rigidities: warning: {' '.join(text.split())}", err=True)

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rigidities import set_num_threads
+from rigidities._core import set_num_threads
 from rigidities.exceptions import InputError
 from rigidities.report.files import make_directory
 from rigidities.structures.read import require_file

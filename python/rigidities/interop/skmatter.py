@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rigidities.components import component_indices
 from rigidities.covariance import Covariance
-from rigidities.exceptions import IllConditionedWarning, NotPositiveDefiniteError
-from rigidities.hessian import Hessian
-from rigidities.rows import reduce_rows
+from rigidities.exceptions import Advice, IllConditionedWarning, NotPositiveDefiniteError, warn
+from rigidities.factor import Factor
 from rigidities.validation import as_array
 
 if TYPE_CHECKING:
@@ -103,8 +101,8 @@ def componentwise_prediction_rigidity(
     components = component_indices(np.asarray(comp_dims), hessian.n_features)
     structures, atoms = [], []
     for rows, groups in _batches(X_test, "X_test"):
-        structures.append(hessian.component_rigidity(rows, components, groups))
-        atoms.append(hessian.component_rigidity(rows, components, None))
+        structures.append(hessian.component_rigidity(rows, components, groups=groups))
+        atoms.append(hessian.component_rigidity(rows, components))
     return np.concatenate(structures), _split(np.concatenate(atoms), X_test), rank_diff
 
 
@@ -148,7 +146,7 @@ def _split(values: NDArray[np.float64], structures: _Arrays) -> list[NDArray[np.
     return np.split(values, np.cumsum([len(rows) for rows in structures])[:-1])
 
 
-def _hessian(X_train: _Arrays, alpha: float) -> tuple[_Exact | _Pseudo, int]:
+def _hessian(X_train: _Arrays, alpha: float) -> tuple[Factor, int]:
     """H of the mean rows at λ = alpha·s², and how many directions it lacks."""
     covariance, total, n_atoms = None, 0.0, 0
     for rows, groups in _batches(X_train, "X_train"):
@@ -160,7 +158,7 @@ def _hessian(X_train: _Arrays, alpha: float) -> tuple[_Exact | _Pseudo, int]:
     regularizer = float(alpha) * total / n_atoms
     floor = _rank_tolerance(covariance) * (covariance.trace + regularizer)
     if regularizer > floor:  # λ_min(H) ≥ λ, λ_max(H) ≤ trace(C) + λ: of full rank, whatever C is
-        return _Exact(covariance.factorize(regularizer)), 0
+        return covariance.factorize(regularizer), 0
     return _doubtful(covariance, regularizer)
 
 
@@ -169,7 +167,7 @@ def _rank_tolerance(covariance: Covariance) -> float:
     return covariance.n_features * float(np.finfo(np.float64).eps)
 
 
-def _doubtful(covariance: Covariance, regularizer: float) -> tuple[_Exact | _Pseudo, int]:
+def _doubtful(covariance: Covariance, regularizer: float) -> tuple[Factor, int]:
     """λ alone does not give H full rank: the data may, which the factor's condition or else the eigenvalues tell."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IllConditionedWarning)
@@ -179,60 +177,66 @@ def _doubtful(covariance: Covariance, regularizer: float) -> tuple[_Exact | _Pse
             hessian = None
     resolved = 100 * _rank_tolerance(covariance)  # 100: rcond is an estimate, right within a factor of a few
     if hessian is not None and hessian.rcond > resolved:
-        return _Exact(hessian), 0
-    values, vectors = np.linalg.eigh(covariance.matrix() + regularizer * np.eye(covariance.n_features))
+        return hessian, 0
+    H = covariance.matrix() + regularizer * np.eye(covariance.n_features)
+    pseudo = PseudoInverse(H, _PINV_CUTOFF, regularizer)
+    values = pseudo.eigenvalues
     rank_diff = int(np.sum(values <= _rank_tolerance(covariance) * values.max()))
     if rank_diff == 0 and hessian is not None:
-        return _Exact(hessian), 0
-    warnings.warn(
-        f"H lacks {rank_diff} of {len(values)} directions at this alpha; like scikit-matter, the pseudo-inverse is "
-        "taken, in which directions without any data count as rigid. Raise alpha",
+        return hessian, 0
+    warn(
         IllConditionedWarning,
-        stacklevel=4,
+        f"H lacks {rank_diff} of {len(values)} directions at this alpha; like scikit-matter, the pseudo-inverse is "
+        "taken, in which directions without any data count as rigid",
+        Advice.RAISE_ALPHA,
     )
-    kept = values > _PINV_CUTOFF * values.max()
-    return _Pseudo(vectors[:, kept] / np.sqrt(values[kept])), rank_diff
+    return pseudo, rank_diff
 
 
-@dataclass(frozen=True)
-class _Exact:
-    """Rigidities from the Cholesky factor."""
+class PseudoInverse(Factor):
+    """H⁺ = W Wᵀ from the eigenvectors of H that are above a cutoff, each over the root of its eigenvalue.
 
-    hessian: Hessian
+    Directions below the cutoff count as rigid: their variance is 0.
 
-    @property
-    def n_features(self) -> int:
-        return self.hessian.n_features
+    Parameters
+    ----------
+    H : ndarray of shape (n_features, n_features)
+    cutoff : float
+        Eigenvalues up to this share of the largest are dropped.
+    regularizer : float
+        λ in H = C + λ.
+    """
 
-    def rigidity(self, rows: NDArray[Any]) -> NDArray[np.float64]:
-        return self.hessian.rigidity(rows)
-
-    def component_rigidity(
-        self, rows: NDArray[Any], components: list[NDArray[np.int64]], groups: NDArray[np.int64] | None
-    ) -> NDArray[np.float64]:
-        return self.hessian.component_rigidity(rows, components, groups=groups)
-
-
-@dataclass(frozen=True)
-class _Pseudo:
-    """Rigidities 1/‖Wᵀg‖² from the pseudo-inverse W Wᵀ."""
-
-    root: NDArray[np.float64]
+    def __init__(self, H: NDArray[np.float64], cutoff: float, regularizer: float) -> None:
+        values, vectors = np.linalg.eigh(H)
+        kept = values > cutoff * values.max()
+        self.eigenvalues, self._regularizer = values, regularizer
+        self._kept = values[kept]
+        self._root = vectors[:, kept] / np.sqrt(self._kept)
 
     @property
     def n_features(self) -> int:
-        return len(self.root)
+        """Length of a feature row."""
+        return len(self._root)
 
-    def rigidity(self, rows: NDArray[Any]) -> NDArray[np.float64]:
-        return self.component_rigidity(rows, [np.arange(self.n_features)], None)[:, 0]
+    @property
+    def log_determinant(self) -> float:
+        """Natural logarithm of the product of the eigenvalues that were kept."""
+        return float(np.log(self._kept).sum())
 
-    def component_rigidity(
-        self, rows: NDArray[Any], components: list[NDArray[np.int64]], groups: NDArray[np.int64] | None
-    ) -> NDArray[np.float64]:
-        if rows.shape[1] != self.n_features:
-            raise ValueError(f"features have {rows.shape[1]} columns but {self.n_features} were expected")
-        _, rows = reduce_rows(rows, groups)  # checks them, too
-        columns = [np.square(rows[:, c] @ self.root[c]).sum(axis=1) for c in components]
-        variances: NDArray[np.float64] = np.stack(columns, axis=1)
-        with np.errstate(divide="ignore"):
-            return np.reciprocal(variances, out=variances)
+    @property
+    def effective_dimension(self) -> float:
+        """tr(C H⁺) = Σ (1 − λ/d) over the eigenvalues d that were kept."""
+        return float((1 - self._regularizer / self._kept).sum())
+
+    @property
+    def rcond(self) -> float:
+        """Smallest over largest of the eigenvalues that were kept."""
+        return float(self._kept.min() / self._kept.max())
+
+    def solve(self, B: ArrayLike) -> NDArray[np.float64]:
+        """H⁺B."""
+        return np.asarray(self._root @ (self._root.T @ np.asarray(B, dtype=np.float64)))
+
+    def _whitened(self, F: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(F @ self._root)

@@ -15,7 +15,6 @@ import numpy as np
 from rigidities.covariance import Covariance
 from rigidities.loss.rows import Batch, TermRows, check_rows, loss_of
 from rigidities.loss.terms import Loss
-from rigidities.moments import read_sums
 from rigidities.validation import as_array, as_floats
 
 if TYPE_CHECKING:
@@ -122,11 +121,11 @@ def _error(covariance: Covariance, coef: NDArray[np.float64]) -> NDArray[np.floa
     """√(Σwr²/n) of each θ, (n_coefs,)."""
     if covariance.n_rows == 0:
         return np.full(len(coef), np.nan)
-    sums = read_sums(covariance)
-    sums.require_targets("a training error")
-    if sums.n_outputs > 1:
-        raise ValueError(f"the targets have {sums.n_outputs} outputs: errors are told of one")
-    return np.sqrt(sums.squared_residuals(covariance.matrix(), coef) / sums.n_rows)
+    moments = covariance.moments()
+    moments.require_targets("a training error")
+    if moments.n_outputs > 1:
+        raise ValueError(f"the targets have {moments.n_outputs} outputs: errors are defined for one")
+    return np.sqrt(moments.squared_residuals(covariance.matrix(), coef) / moments.n_rows)
 
 
 def loss_sums(batches: Iterable[Batch]) -> LossSums:

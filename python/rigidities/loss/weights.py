@@ -13,7 +13,6 @@ by maximum likelihood: MacKay, Neural Comput. 4 (1992) 415.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,19 +21,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rigidities.exceptions import UnresolvedEvidenceWarning
+from rigidities.exceptions import Advice, UnresolvedEvidenceWarning, warn
 from rigidities.loss.rows import check_rows
 from rigidities.loss.sums import LossSums
 from rigidities.loss.terms import Loss
-from rigidities.moments import read_sums
-from rigidities.penalty import as_penalty, jittered
+from rigidities.penalty import Penalty
+from rigidities.reason import Reason
 from rigidities.spectrum.evidence import RESOLVED
-from rigidities.spectrum.maximum import EDGE, Choice, largest_evidence
+from rigidities.spectrum.maximum import Choice
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
-
-    from rigidities.covariance import Covariance
 
 DECADES, MOVES = 4, 4
 """Weights are searched so far to either side: noise a hundred times more or less than the start says. Where the edge is
@@ -132,17 +129,17 @@ def scan_term_weights(sums: LossSums, losses: Iterable[Loss], *, penalty: ArrayL
     """
     losses = tuple(losses)
     _check(sums, {f"losses[{i}]": loss for i, loss in enumerate(losses)})
-    prior = _Prior.of(penalty, sums)
+    checked = Penalty.of(penalty, _n_features(sums))
     choices, fits = [], []
     for loss in losses:
         total = sums.combined(loss)
-        choice = prior.choice(total)
+        choice = total.largest_evidence(checked)
         choices.append(choice)
         if choice.regularizer is not None:
-            fits.append(prior.fit(total, choice))
-    n_edges = sum(choice.reason == EDGE for choice in choices)
+            fits.append(total.factorize(choice, penalty=checked, consume=True).coef)
+    n_edges = sum(choice.reason is Reason.EVIDENCE_EDGE for choice in choices)
     if n_edges:
-        _warn(f"for {n_edges} of {len(losses)} losses the evidence is largest", stacklevel=3)
+        _warn(f"for {n_edges} of {len(losses)} losses the evidence is largest")
     regularizers = np.array([math.nan if c.regularizer is None else c.regularizer for c in choices])
     errors = {name: np.full(len(losses), np.nan) for name in sums.covariances}
     if fits:
@@ -204,37 +201,13 @@ def most_probable_weights(sums: LossSums, loss: Loss | None = None, *, penalty: 
     loss = sums.loss if loss is None and isinstance(sums, LossSums) else loss
     _check(sums, {"loss": loss})
     assert loss is not None  # checked
-    ratios = _Ratios(sums, loss, _Prior.of(penalty, sums))
+    ratios = _Ratios(sums, loss, Penalty.of(penalty, _n_features(sums)))
     begin, n = ratios.highest(), len(ratios.others)
     simplex = np.vstack([begin, begin + 0.5 * ratios.step * np.eye(n)])
     found = minimize(ratios.depth, begin, method="Nelder-Mead", options={"initial_simplex": simplex, **PRECISION})
-    if ratios.choice(found.x).reason == EDGE:
-        _warn("at the most probable weights the evidence is largest", stacklevel=3)
+    if ratios.choice(found.x).reason is Reason.EVIDENCE_EDGE:
+        _warn("at the most probable weights the evidence is largest")
     return ratios.loss_at(found.x)
-
-
-@dataclass(frozen=True, eq=False)
-class _Prior:
-    """Λ as a diagonal or as a matrix, and the machine precision of its numbers."""
-
-    diagonal: NDArray[np.float64] | None
-    matrix: NDArray[np.float64] | None
-    eps: float
-
-    @classmethod
-    def of(cls, penalty: ArrayLike | None, sums: LossSums) -> _Prior:
-        """Check a penalty."""
-        return cls(*as_penalty(penalty, next(iter(sums.covariances.values())).n_features))
-
-    def choice(self, total: Covariance) -> Choice:
-        """λ of the largest evidence."""
-        return largest_evidence(total, self.matrix if self.diagonal is None else self.diagonal, self.eps)
-
-    def fit(self, total: Covariance, choice: Choice) -> NDArray[np.float64]:
-        """θ at that λ, in the memory of the sums."""
-        assert choice.regularizer is not None
-        penalty = self.diagonal if self.matrix is None else jittered(self.matrix, choice.jitter)
-        return total.factorize(choice.regularizer, penalty=penalty, consume=True).coef
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,7 +216,7 @@ class _Ratios:
 
     sums: LossSums
     loss: Loss
-    prior: _Prior
+    penalty: Penalty
 
     @cached_property
     def others(self) -> dict[str, float]:
@@ -269,7 +242,7 @@ class _Ratios:
 
     def choice(self, logs: NDArray[np.float64]) -> Choice:
         """λ of the largest evidence at these weights."""
-        return self.prior.choice(self.sums.combined(self.loss_at(logs)))
+        return self.sums.combined(self.loss_at(logs)).largest_evidence(self.penalty)
 
     def depth(self, logs: NDArray[np.float64]) -> float:
         """−ln evidence, ∞ where it is not resolved."""
@@ -320,13 +293,17 @@ def _check(sums: LossSums, losses: dict[str, Loss | None]) -> None:
             )
     for name in first:
         if sums.covariances[name].n_rows > 0:
-            read_sums(sums.covariances[name]).require_targets("the evidence of weights")
+            sums.covariances[name].moments().require_targets("the evidence of weights")
 
 
-def _warn(what: str, stacklevel: int) -> None:
-    warnings.warn(
-        f"{what} at the least regularizer at which it is resolved: below, the training residual drowns in the rounding "
-        "of the sums, and the evidence may be larger there. Choose the weights by errors on other structures",
+def _warn(what: str) -> None:
+    warn(
         UnresolvedEvidenceWarning,
-        stacklevel=stacklevel,
+        f"{what} at the smallest regularizer at which it is resolved: below, the training residual drowns in the "
+        "rounding of the sums, and the evidence may be larger there",
+        Advice.ERRORS_ON_OTHERS,
     )
+
+
+def _n_features(sums: LossSums) -> int:
+    return next(iter(sums.covariances.values())).n_features

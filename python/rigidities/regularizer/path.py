@@ -14,17 +14,25 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 
 from rigidities.covariance import Covariance
-from rigidities.moments import Sums, read_sums
-from rigidities.penalty import as_penalty
+from rigidities.exceptions import Advice
+from rigidities.moments import Moments
+from rigidities.penalty import Penalty
 from rigidities.regularizer.path_residuals import block_scores, residuals_along
-from rigidities.rounding import unit_roundoff
 from rigidities.rows import CheckedRows, Rows, target_blocks
 from rigidities.runtime import memory
 from rigidities.scores import continuous_ranked_probability_score, negative_log_likelihood, root_mean_square
 from rigidities.spectrum.decomposition import Spectrum, decompose
-from rigidities.spectrum.evidence import Moments, warn_of_edge
+from rigidities.spectrum.evidence import Projection, warn_of_edge
 from rigidities.spectrum.pencil import make_pencil
-from rigidities.validation import Reduction, as_array, as_floats, as_targets, as_weights, block_members
+from rigidities.validation import (
+    Reduction,
+    as_array,
+    as_floats,
+    as_targets,
+    as_weights,
+    block_members,
+    check_columns,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -84,24 +92,21 @@ def regularizer_path(
     if not isinstance(cov, Covariance):
         raise TypeError(f"cov is a {type(cov).__name__}: expected a Covariance")
     grid = None if regularizers is None else _as_grid(regularizers)
-    diagonal, matrix, eps = as_penalty(penalty, cov.n_features)
+    checked = Penalty.of(penalty, cov.n_features)
     if not np.isfinite(cov.trace):
         raise ValueError(f"the trace of C is {cov.trace}: the sums have overflowed; rescale the features or weights")
     p = cov.n_features
-    arrays = 7 if matrix is not None else 4 if diagonal is None else 5
-    memory.require(
-        8 * p * p * arrays, f"the decomposition of {p} features", "use fewer features, or factorize at one λ"
-    )
-    sums = read_sums(cov)
-    unit = unit_roundoff(cov.precision)
-    spectrum, basis = decompose(make_pencil(cov.matrix(), matrix if diagonal is None else diagonal, eps, unit))
+    arrays = 7 if checked.matrix is not None else 4 if checked.diagonal is None else 5
+    memory.require(8 * p * p * arrays, f"the decomposition of {p} features", Advice.FEWER_FEATURES_OR_ONE_LAMBDA)
+    moments = cov.moments()
+    spectrum, basis = decompose(make_pencil(cov.matrix(), checked, moments.unit))
     if grid is None:
         if spectrum.penalised.max(initial=0.0) < np.finfo(np.float64).tiny / np.finfo(np.float64).eps:
             raise ValueError(
                 f"nothing was summed (the trace of C is {cov.trace:g}): pass regularizers, or update first"
             )
         grid = np.geomspace(spectrum.floor, 100 * spectrum.penalised.max(), GRID_SIZE)
-    return RegularizerPath(grid, spectrum, basis, sums, cov.feature_space)
+    return RegularizerPath(grid, spectrum, basis, moments, cov.feature_space)
 
 
 def _as_grid(regularizers: ArrayLike) -> NDArray[np.float64]:
@@ -128,15 +133,15 @@ class RegularizerPath:
         regularizers: NDArray[np.float64],
         spectrum: Spectrum,
         basis: NDArray[np.float64],
-        sums: Sums,
+        moments: Moments,
         feature_space: str | None,
     ) -> None:
         regularizers.flags.writeable = False
         self._regularizers = regularizers
         self._spectrum = spectrum
         self._basis = basis
-        self._sums = sums
-        self._moments = Moments.diagonal(spectrum, basis, sums)
+        self._moments = moments
+        self._projection = Projection.diagonal(spectrum, basis, moments)
         self.feature_space = feature_space
 
     def __repr__(self) -> str:
@@ -161,16 +166,16 @@ class RegularizerPath:
     @cached_property
     def effective_dimension(self) -> NDArray[np.float64]:
         """tr(CH⁻¹), how many directions the data determine: of shape (n_λ,)."""
-        return self._moments.effective_dimension(self.regularizers)
+        return self._projection.effective_dimension(self.regularizers)
 
     @cached_property
     def coef(self) -> NDArray[np.float64]:
         """The fits θ = H⁻¹b, of shape (n_λ, n_features), or (n_λ, n_features, n_outputs) with several outputs."""
-        self._sums.require_targets("coef")
+        self._moments.require_targets("coef")
         n, p = len(self.regularizers), len(self._basis)
-        memory.require(16 * n * p * self._sums.n_outputs, f"{n} fits of {p} features", "use fewer regularizers")
-        coef = np.einsum("ij,ljk->lik", self._basis, self._moments.coef(self.regularizers), optimize=True)
-        coef = np.ascontiguousarray(coef[:, :, 0] if self._sums.n_outputs == 1 else coef)
+        memory.require(16 * n * p * self._moments.n_outputs, f"{n} fits of {p} features", Advice.FEWER_REGULARIZERS)
+        coef = np.einsum("ij,ljk->lik", self._basis, self._projection.coef(self.regularizers), optimize=True)
+        coef = np.ascontiguousarray(coef[:, :, 0] if self._moments.n_outputs == 1 else coef)
         coef.flags.writeable = False
         return coef
 
@@ -181,7 +186,7 @@ class RegularizerPath:
         The density of y ~ N(0, s²(W⁻¹ + F(λΛ)⁻¹Fᵀ)) at the s² that is best for each λ; with unpenalised features the
         restricted likelihood. See `rigidities.evidence`.
         """
-        return self._moments.log_evidence(self.regularizers)
+        return self._projection.log_evidence(self.regularizers)
 
     @cached_property
     def gcv(self) -> NDArray[np.float64]:
@@ -189,7 +194,7 @@ class RegularizerPath:
 
         NaN where it is not resolved. The mean over several outputs. Golub, Heath, Wahba, Technometrics 21 (1979) 215.
         """
-        return self._moments.gcv(self.regularizers)
+        return self._projection.gcv(self.regularizers)
 
     def variance(
         self, X: ArrayLike | Rows, groups: ArrayLike | None = None, reduction: Reduction = "mean"
@@ -215,7 +220,7 @@ class RegularizerPath:
             If the result does not fit.
         """
         rows, n = self._rows(X, groups)
-        memory.require(8 * n * len(self.regularizers), f"the variances of {n} targets", "ask for fewer at a time")
+        memory.require(8 * n * len(self.regularizers), f"the variances of {n} targets", Advice.FEWER_AT_A_TIME)
         inverse = 1 / self._spectrum.denominators(self.regularizers)
         out = np.empty((len(inverse), n))
         start = 0
@@ -281,18 +286,20 @@ class RegularizerPath:
             raise ValueError(f"noise is {noise!r}: expected a finite number of at least 0")
         if blocks is not None and criterion != "loo":
             raise ValueError(f'blocks are left out together, but criterion is {criterion!r}: expected "loo"')
-        self._sums.require_targets("a score")
+        self._moments.require_targets("a score")
         rows, n = self._rows(X, groups)
-        outputs, w = as_targets(y, n, self._sums.n_outputs), as_weights(weights, n)
+        outputs, w = as_targets(y, n, self._moments.n_outputs), as_weights(weights, n)
         if not (w > 0).any():
             raise ValueError("there are no targets of positive weight: expected at least one")
         used = w > 0
         if blocks is not None:
             members = block_members(blocks, n)
-            memory.require(8 * n * len(self._basis), f"{n} target rows", "leave out fewer blocks at a time")
+            memory.require(8 * n * len(self._basis), f"{n} target rows", Advice.FEWER_BLOCKS)
             F = np.concatenate(list(target_blocks(rows, reduction)))
-            return block_scores(self._moments, self._basis, self.regularizers, F, outputs, w, members)
-        found = residuals_along(self._moments, self._basis, self.regularizers, target_blocks(rows, reduction), outputs)
+            return block_scores(self._projection, self._basis, self.regularizers, F, outputs, w, members)
+        found = residuals_along(
+            self._projection, self._basis, self.regularizers, target_blocks(rows, reduction), outputs
+        )
         if criterion == "loo":
             return found.left_out(w)
         residuals, variances, w = found.residuals[:, :, used], found.variances[:, used], w[used]
@@ -355,7 +362,7 @@ class RegularizerPath:
             )
         best = int(np.nanargmin(losses))
         if criterion in ("evidence", "gcv") and self._is_edge(best, criterion):
-            warn_of_edge(criterion, self.regularizers[best], stacklevel=2)
+            warn_of_edge(criterion, float(self.regularizers[best]))
         return float(self.regularizers[best])
 
     def _is_edge(self, best: int, criterion: Criterion) -> bool:
@@ -363,20 +370,12 @@ class RegularizerPath:
         grid, chosen = self.regularizers, self.regularizers[best]
         step = (grid.max() / grid.min()) ** (1 / max(len(grid) - 1, 1))
         below = np.append(grid[grid < chosen], chosen / (step if step > 1 else 10.0))
-        function = self._moments.log_evidence if criterion == "evidence" else self._moments.gcv
+        function = self._projection.log_evidence if criterion == "evidence" else self._projection.gcv
         return bool(np.isnan(function(below)).all())
 
     def _rows(self, X: ArrayLike | Rows, groups: ArrayLike | None) -> tuple[CheckedRows, int]:
         """Check rows; return them, and how many targets they are."""
         rows = CheckedRows.of(X, groups)
         rows.check_space(self.feature_space)
-        if rows.values.shape[1] != len(self._basis):
-            raise ValueError(
-                f"features have {rows.values.shape[1]} columns but the covariance was built for {len(self._basis)}: "
-                "pass the same descriptor"
-            )
-        if rows.groups is None:
-            return rows, len(rows.values)
-        if len(rows.groups) != len(rows.values):
-            raise ValueError(f"groups has {len(rows.groups)} labels for {len(rows.values)} rows: expected one per row")
-        return rows, len(np.unique(rows.groups))
+        check_columns(rows.values.shape[1], len(self._basis))
+        return rows, rows.n_targets

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rigidities.exceptions import Advice
 from rigidities.runtime import memory
 from rigidities.scores import root_mean_square
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from rigidities.spectrum.evidence import Moments
+    from rigidities.spectrum.evidence import Projection
 
 LEAST_DIGITS = 0.1
 """Relative rounding at which leave-one-out residuals count as lost."""
@@ -52,7 +53,7 @@ class PathResiduals:
 
 
 def residuals_along(
-    moments: Moments,
+    projection: Projection,
     basis: NDArray[np.float64],
     regularizers: NDArray[np.float64],
     blocks: Iterable[NDArray[np.float64]],
@@ -60,9 +61,9 @@ def residuals_along(
 ) -> PathResiduals:
     """Return residuals and variances of the rows in `blocks`, with targets y (n, k), at every λ."""
     (n, k), n_path, p = y.shape, len(regularizers), len(basis)
-    memory.require(8 * n_path * n * (k + 2), f"the residuals of {n} targets", "use fewer regularizers or targets")
-    inverse, inverse_squared = _diagonals(moments, regularizers)
-    coef = moments.coef(regularizers).transpose(1, 0, 2).reshape(p, n_path * k)
+    memory.require(8 * n_path * n * (k + 2), f"the residuals of {n} targets", Advice.FEWER_REGULARIZERS_OR_TARGETS)
+    inverse, inverse_squared = _diagonals(projection, regularizers)
+    coef = projection.coef(regularizers).transpose(1, 0, 2).reshape(p, n_path * k)
     residuals, variances, rounding = np.empty((n_path, k, n)), np.empty((n_path, n)), np.empty((n_path, n))
     start = 0
     for block in blocks:
@@ -73,11 +74,11 @@ def residuals_along(
         z **= 2
         variances[:, part] = inverse @ z.T
         rounding[:, part] = inverse_squared @ z.T
-    return PathResiduals(residuals, variances, rounding, moments.residual_rounding(regularizers))
+    return PathResiduals(residuals, variances, rounding, projection.residual_rounding(regularizers))
 
 
 def block_scores(
-    moments: Moments,
+    projection: Projection,
     basis: NDArray[np.float64],
     regularizers: NDArray[np.float64],
     F: NDArray[np.float64],
@@ -90,8 +91,8 @@ def block_scores(
     W^½e = M⁻¹W^½r with M = 1 − W^½VW^½ (`rigidities.leave_one_out`). Rounding moves M by at most ε, the sum of
     w·`rounding` over the block, and W^½r by at most √(ε·`of_fit`). A block of m rows takes O(m²p + m³) for each λ.
     """
-    inverse, inverse_squared = _diagonals(moments, regularizers)
-    coef, of_fit = moments.coef(regularizers), moments.residual_rounding(regularizers)
+    inverse, inverse_squared = _diagonals(projection, regularizers)
+    coef, of_fit = projection.coef(regularizers), projection.residual_rounding(regularizers)
     squares, noise = np.zeros(of_fit.shape), np.zeros(of_fit.shape)
     least, epsilon = np.full(len(inverse), np.inf), np.zeros(len(inverse))
     for block in blocks:
@@ -111,8 +112,12 @@ def block_scores(
     return np.where(known, scores, np.nan)
 
 
-def _diagonals(moments: Moments, regularizers: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _diagonals(
+    projection: Projection, regularizers: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return what z², z = Aᵀf, is summed with to v and to `PathResiduals.rounding`: two of (n_λ, p)."""
-    inverse = 1 / moments.spectrum.denominators(regularizers)
+    inverse = 1 / projection.spectrum.denominators(regularizers)
     # ‖H⁻¹f‖² = ‖A z/d‖²: exact where A is orthogonal, else as if its columns were
-    return inverse, (inverse * np.sqrt(moments.rounding * moments.spectrum.trace * moments.spectrum.spread)) ** 2
+    return inverse, (
+        inverse * np.sqrt(projection.rounding * projection.spectrum.trace * projection.spectrum.spread)
+    ) ** 2

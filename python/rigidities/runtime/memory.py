@@ -10,6 +10,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from rigidities.exceptions import Advice, AdvisedMemoryError
+
 try:
     import resource
 except ImportError:  # on Windows
@@ -25,13 +27,13 @@ def available() -> int | None:
     return min(known, default=None)
 
 
-def require(n_bytes: int, what: str, remedy: str) -> None:
+def require(n_bytes: int, what: str, advice: Advice) -> None:
     """Raise a MemoryError with the figures where `n_bytes` do not fit."""
     if n_bytes < SMALL:
         return
     free = available()
     if free is not None and n_bytes > free:
-        raise MemoryError(f"{what} needs {_size(n_bytes)}, {_size(free)} are free; {remedy}")
+        raise AdvisedMemoryError(f"{what} needs {_size(n_bytes)}, {_size(free)} are free", advice)
 
 
 def _size(n_bytes: int) -> str:

@@ -22,15 +22,14 @@ resolved where all this moves the logarithm of the likelihood by less than `RESO
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rigidities.exceptions import UnresolvedEvidenceWarning
-from rigidities.moments import Sums
+from rigidities.exceptions import Advice, UnresolvedEvidenceWarning, warn
+from rigidities.moments import Moments
 from rigidities.spectrum.decomposition import Spectrum
 from rigidities.spectrum.tridiagonal import Tridiagonal
 
@@ -45,44 +44,44 @@ RESOLVED = 1.0
 
 
 @dataclass(frozen=True, eq=False)
-class Moments:
-    """Sums in the coordinates of a spectrum: all that the evidence of any λ takes, O(p) each.
+class Projection:
+    """Moments in the coordinates of a spectrum: all that the evidence of any λ takes, O(p) each.
 
     `coef` gives (AᵀHA)⁻¹Aᵀb of some λ, (n_λ, p, n_outputs), and `basis` is A where the penalty is a matrix.
     """
 
     spectrum: Spectrum
-    sums: Sums
+    moments: Moments
     projected: NDArray[np.float64]
     coef: Callable[[NDArray[np.float64]], NDArray[np.float64]]
     basis: NDArray[np.float64] | None
 
     @classmethod
-    def diagonal(cls, spectrum: Spectrum, basis: NDArray[np.float64], sums: Sums) -> Moments:
+    def diagonal(cls, spectrum: Spectrum, basis: NDArray[np.float64], moments: Moments) -> Projection:
         """In the basis in which H is diagonal."""
-        projected = basis.T @ sums.cross
+        projected = basis.T @ moments.cross
         coef = partial(_divide, projected, spectrum)
         plain = bool((spectrum.spread == 1).all())
-        return cls(spectrum, sums, projected, coef, None if plain else basis)
+        return cls(spectrum, moments, projected, coef, None if plain else basis)
 
     @classmethod
-    def tridiagonal(cls, form: Tridiagonal, sums: Sums) -> Moments:
+    def tridiagonal(cls, form: Tridiagonal, moments: Moments) -> Projection:
         """In the basis in which H is tridiagonal: cheaper, and all that a search for the best λ needs."""
-        return cls(form.spectrum, sums, form.projected, form.coef, None)
+        return cls(form.spectrum, moments, form.projected, form.coef, None)
 
     @property
     def degrees(self) -> int:
         """Targets less unpenalised directions, n − m."""
-        return self.sums.n_rows - self.spectrum.n_free
+        return self.moments.n_rows - self.spectrum.n_free
 
     @property
     def rounding(self) -> float:
         """ρ = u√(p + n)."""
-        return self.sums.unit * float(np.sqrt(len(self.spectrum.values) + self.sums.n_rows))
+        return self.moments.unit * float(np.sqrt(len(self.spectrum.values) + self.moments.n_rows))
 
     def residuals(self, regularizers: NDArray[np.float64]) -> NDArray[np.float64]:
         """S = Σwy² − bᵀH⁻¹b, the loss left at the fit times two: (n_λ, n_outputs)."""
-        return np.asarray(self.sums.squares - np.einsum("lpk,pk->lk", self.coef(regularizers), self.projected))
+        return np.asarray(self.moments.squares - np.einsum("lpk,pk->lk", self.coef(regularizers), self.projected))
 
     def errors(self, regularizers: NDArray[np.float64]) -> NDArray[np.float64]:
         """Weighted squared training residuals Σwr² = S − λθᵀΛθ: (n_λ, n_outputs)."""
@@ -96,7 +95,7 @@ class Moments:
             squares = (coef[:, : len(self.spectrum.penalised)] ** 2).sum(axis=1)
         else:
             squares = np.array([(np.square(self.basis @ c)).sum(axis=0) for c in coef])
-        size = np.sqrt(self.sums.squares) + np.sqrt(self.spectrum.trace * squares)
+        size = np.sqrt(self.moments.squares) + np.sqrt(self.spectrum.trace * squares)
         return np.asarray(self.rounding * size**2)
 
     def determinant_rounding(self, regularizers: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -114,22 +113,22 @@ class Moments:
 
     def log_evidence(self, regularizers: NDArray[np.float64]) -> NDArray[np.float64]:
         """Log marginal likelihood, NaN where it is not resolved: (n_λ,)."""
-        self.sums.require_targets("the evidence")
-        n, k = self.degrees, self.sums.n_outputs
+        self.moments.require_targets("the evidence")
+        n, k = self.degrees, self.moments.n_outputs
         S = self.residuals(regularizers)
         with np.errstate(divide="ignore", invalid="ignore"):
             scale = np.log(2 * np.pi * S / n) if n > 0 else np.full_like(S, np.nan)
             noise = n / 2 * (self.residual_rounding(regularizers) / S).sum(axis=1)
         tau = self.spectrum.penalised
         determinant = np.log1p(tau / regularizers[:, None]).sum(axis=1) + self.spectrum.log_free
-        evidence = -0.5 * (n * scale.sum(axis=1) + k * (n + determinant - self.sums.log_weight))
+        evidence = -0.5 * (n * scale.sum(axis=1) + k * (n + determinant - self.moments.log_weight))
         noise += k / 2 * self.determinant_rounding(regularizers)
         return np.where((S > 0).all(axis=1) & (noise < RESOLVED), evidence, np.nan)
 
     def gcv(self, regularizers: NDArray[np.float64]) -> NDArray[np.float64]:
         """n·Σwr²/(n − tr CH⁻¹)², the mean over the outputs, NaN where it is not resolved: (n_λ,)."""
-        self.sums.require_targets("generalised cross-validation")
-        n = self.sums.n_rows
+        self.moments.require_targets("generalised cross-validation")
+        n = self.moments.n_rows
         errors, left = self.errors(regularizers), n - self.effective_dimension(regularizers)
         with np.errstate(divide="ignore", invalid="ignore"):
             noise = (self.residual_rounding(regularizers) / errors).max(axis=1)
@@ -146,12 +145,11 @@ def _divide(
     return np.asarray(projected / spectrum.denominators(regularizers)[:, :, None])
 
 
-def warn_of_edge(criterion: str, regularizer: float, stacklevel: int) -> None:
-    """Say that rounding hides what lies below the best λ of a criterion, and what to do."""
-    warnings.warn(
-        f"{criterion} is best at the least regularizer at which it is resolved, {regularizer:.3g}: below, the training "
-        "residual drowns in the rounding of the sums, and a better regularizer may lie there. Choose by leave-one-out, "
-        "path.best('loo', F, y) of a regularizer_path",
+def warn_of_edge(criterion: str, regularizer: float) -> None:
+    """Say that rounding hides what lies below the best λ of a criterion."""
+    warn(
         UnresolvedEvidenceWarning,
-        stacklevel=stacklevel + 1,
+        f"{criterion} is best at the smallest regularizer at which it is resolved, {regularizer:.3g}: below, the "
+        "training residual drowns in the rounding of the sums, and a better regularizer may lie there",
+        Advice.LEAVE_ONE_OUT,
     )

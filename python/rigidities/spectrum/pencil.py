@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rigidities.exceptions import NotPositiveDefiniteError
-from rigidities.penalty import _check_matrix, _refuse_entry, jittered
+from rigidities.penalty import Penalty
 from rigidities.rounding import UNIT_ROUNDOFF
 from rigidities.runtime import lapack
 
@@ -77,22 +77,32 @@ class Pencil:
         return self.R[:, None] * X if self.R.ndim == 1 else np.asarray(self.R @ X)
 
 
-def make_pencil(
-    C: NDArray[np.float64], penalty: NDArray[np.float64] | None, eps: float, unit: float = UNIT_ROUNDOFF
-) -> Pencil:
-    """Change to coordinates in which Λ is the identity. C is overwritten.
+def make_pencil(C: NDArray[np.float64], penalty: Penalty, unit: float = UNIT_ROUNDOFF) -> Pencil:
+    """Change to coordinates in which Λ is the identity.
 
-    `eps` is the precision of Λ's numbers, `unit` the unit roundoff u of the products that C was summed from.
+    Parameters
+    ----------
+    C : ndarray of shape (p, p)
+        Overwritten.
+    penalty : Penalty
+    unit : float
+        Unit roundoff u of the products that C was summed from.
+
+    Returns
+    -------
+    Pencil
     """
-    if penalty is None:
-        trace = float(np.trace(C))
-        floor = _guaranteed(len(C), trace, unit)
-        return Pencil(C, None, np.zeros(len(C), dtype=bool), 0.0, 0.0, trace, floor, floor, unit)
-    if not penalty.any():
+    if penalty.is_zero:
         raise ValueError(
             "penalty is zero: no regularizer makes a difference. Pass a penalty with positive entries, or none"
         )
-    return _scaled(C, penalty, unit) if penalty.ndim == 1 else _rotated(C, penalty, eps, unit)
+    if penalty.matrix is not None:
+        return _rotated(C, penalty, unit)
+    if penalty.diagonal is None:
+        trace = float(np.trace(C))
+        floor = _guaranteed(len(C), trace, unit)
+        return Pencil(C, None, np.zeros(len(C), dtype=bool), 0.0, 0.0, trace, floor, floor, unit)
+    return _scaled(C, penalty.diagonal, unit)
 
 
 def _guaranteed(p: int, trace: float, unit: float) -> float:
@@ -105,9 +115,6 @@ def _scaled(C: NDArray[np.float64], penalty: NDArray[np.float64], unit: float) -
 
     Rounding of C is relative to √(C_ii C_jj), so that scaling features does no harm.
     """
-    bad = ~(np.isfinite(penalty) & (penalty >= 0))
-    if bad.any():
-        _refuse_entry(int(np.argmax(bad)), float(penalty[bad][0]))
     free = penalty == 0
     diagonal = np.where(free, np.diagonal(C), penalty)
     if (diagonal <= 0).any():
@@ -120,45 +127,40 @@ def _scaled(C: NDArray[np.float64], penalty: NDArray[np.float64], unit: float) -
     return Pencil(C, R, free, 0.0, float(np.log(R).sum()), trace, floor, floor, unit)
 
 
-def _rotated(C: NDArray[np.float64], penalty: NDArray[np.float64], eps: float, unit: float) -> Pencil:
+def _rotated(C: NDArray[np.float64], penalty: Penalty, unit: float) -> Pencil:
     """R = U d^-½ with Λ = U d Uᵀ.
 
     Directions in which Λ is zero to rounding are unpenalised if the data determine all of them (an intercept, what a
     roughness penalty cannot see). If not, H would be singular (a kernel matrix K_MM of points that are alike): then
     jitter is added to the diagonal of Λ.
     """
-    p = len(C)
-    _check_matrix(penalty, eps)
+    p, eps, matrix = len(C), penalty.eps, penalty.matrix
+    assert matrix is not None
     trace = float(np.trace(C))
-    zero = np.asarray(~penalty.any(axis=0))  # features without a penalty are none of the kernel's, and get no jitter
-    d, U = lapack.eigh((0.5 * penalty + 0.5 * penalty.T).T)
-    rounding = p * eps * d[-1]
-    if d[0] < -2 * rounding:
-        raise ValueError(
-            f"penalty is not positive semi-definite: its smallest eigenvalue is {d[0]:.3g}, its largest {d[-1]:.3g}"
-        )
-    free, jitter = d <= rounding, 0.0
+    d, U = lapack.eigh((0.5 * matrix + 0.5 * matrix.T).T)
+    free, jitter = d <= p * eps * d[-1], 0.0
     if free.any() and not _determined(U[:, free], C, trace, unit):
-        jitter = max(np.sqrt(2 * (p + 1) * unit), 4 * p * eps) * d[-1]
-        d, U = _with_jitter(penalty, zero, jitter)
+        jitter = float(max(np.sqrt(2 * (p + 1) * unit), 4 * p * eps) * d[-1])
+        d, U = _with_jitter(penalty, jitter)
         free = d <= 0
     root = np.sqrt(np.where(free, 1.0, d))
     R = U / root
     rotated = R.T @ C @ R
     floor = _guaranteed(p, float(np.diagonal(rotated)[~free].sum()), unit)
     safe = max(floor, _guaranteed(p, trace, unit) / float(d[~free].min()))
-    return Pencil(rotated, R, free, float(jitter), float(-np.log(root).sum()), trace, floor, safe, unit)
+    return Pencil(rotated, R, free, jitter, float(-np.log(root).sum()), trace, floor, safe, unit)
 
 
-def _with_jitter(
-    penalty: NDArray[np.float64], zero: NDArray[np.bool_], jitter: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Eigenvalues and eigenvectors of Λ + jitter·I; exact zeros for features whose row of Λ is zero."""
+def _with_jitter(penalty: Penalty, jitter: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Eigenvalues and eigenvectors of Λ with jitter; exact zeros for features whose row of Λ is zero."""
+    matrix = penalty.with_jitter(jitter).matrix
+    assert matrix is not None
+    zero = np.asarray(~matrix.any(axis=0))
     kept = np.flatnonzero(~zero)
-    block = jittered(penalty, jitter)[np.ix_(kept, kept)]
-    block = 0.5 * block + 0.5 * block.T
-    d, U = np.zeros(len(zero)), np.zeros_like(penalty)
-    d[kept], U[np.ix_(kept, kept)] = lapack.eigh(block.T)
+    part = matrix[np.ix_(kept, kept)]
+    part = 0.5 * part + 0.5 * part.T
+    d, U = np.zeros(len(zero)), np.zeros_like(matrix)
+    d[kept], U[np.ix_(kept, kept)] = lapack.eigh(part.T)
     U[zero, zero] = 1.0
     return d, U
 

@@ -15,6 +15,7 @@ import numpy as np
 from metatensor import Labels
 
 from rigidities import _core
+from rigidities.exceptions import Advice
 from rigidities.interop.featomic.soap import Soap, calculator
 from rigidities.rows import reduce_rows
 from rigidities.runtime import memory
@@ -87,7 +88,7 @@ class Derivatives:
     def _zeros(self, sizes: NDArray[np.int64], terms: Collection[str]) -> dict[str, NDArray[np.float64]]:
         shapes = {"energy": (len(sizes), 1), "forces": (int(sizes.sum()), 3), "virial": (len(sizes), 6)}
         n_rows = sum(shapes[name][0] * shapes[name][1] for name in terms)
-        memory.require(8 * n_rows * self.n_features, "the rows of a batch", "pass a smaller batch_size")
+        memory.require(8 * n_rows * self.n_features, "the rows of a batch", Advice.SMALLER_BATCHES)
         return {name: np.zeros((*shapes[name], self.n_features)) for name in terms}
 
 

@@ -1,0 +1,47 @@
+"""Why λ has its value: a name for files, and a sentence for people."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+_GUARANTEED = "guaranteed: the smallest at which rounding cannot make the factorisation fail"
+
+
+class Reason(Enum):
+    """Why λ has its value. The values are the names that the compiled core keeps and files hold."""
+
+    GIVEN = "given"
+    GUARANTEED = "guaranteed"
+    GUARANTEED_WITH_JITTER = "guaranteed with jitter"
+    EVIDENCE_MAXIMUM = "evidence maximum"
+    EVIDENCE_EDGE = "evidence edge"
+    EVIDENCE_TOP = "evidence top"
+    EVIDENCE_UNRESOLVED = "evidence unresolved"
+    EVIDENCE_UNDETERMINED = "evidence undetermined"
+    PATH_EVIDENCE = "path evidence"
+    PATH_GCV = "path gcv"
+    PATH_LEAVE_ONE_OUT = "path leave-one-out"
+
+    def text(self, jitter: float = 0.0) -> str:
+        """Say it, with the jitter that was added to the diagonal of the penalty, if any."""
+        return _TEXTS[self] + (f" (jitter {jitter:.3g} on the diagonal of the penalty)" if jitter else "")
+
+
+_TEXTS = {
+    Reason.GIVEN: "given",
+    Reason.GUARANTEED: _GUARANTEED,
+    Reason.GUARANTEED_WITH_JITTER: (
+        f"{_GUARANTEED}; the penalty is singular, so as much as its largest eigenvalue adds was also added to every "
+        "diagonal entry of H"
+    ),
+    Reason.EVIDENCE_MAXIMUM: "evidence: the maximum of the marginal likelihood",
+    Reason.EVIDENCE_EDGE: (
+        "evidence: the smallest at which rounding leaves it resolved, where the marginal likelihood is largest"
+    ),
+    Reason.EVIDENCE_TOP: "evidence: at the upper end of the search, where the model explains nothing of the targets",
+    Reason.EVIDENCE_UNRESOLVED: f"{_GUARANTEED}; the evidence is resolved at no regularizer",
+    Reason.EVIDENCE_UNDETERMINED: f"{_GUARANTEED}; the data leave an unpenalised feature undetermined",
+    Reason.PATH_EVIDENCE: "evidence: the largest of a path",
+    Reason.PATH_GCV: "generalised cross-validation: the least of a path",
+    Reason.PATH_LEAVE_ONE_OUT: "leave-one-out of the energies: the least of a path",
+}
