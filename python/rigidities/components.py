@@ -1,4 +1,4 @@
-"""Components of a prediction, in any form that users name them, as arrays of feature indices."""
+"""Components of a prediction, in any of the forms that users name them, as arrays of feature indices."""
 
 from __future__ import annotations
 

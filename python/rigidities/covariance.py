@@ -1,7 +1,7 @@
 """Sums over the training data: C = Σ w f fᵀ, and with targets b = Σ w f yᵀ, Σ w y², n, Σ ln w.
 
-Batches of feature rows enter; a `Hessian` leaves. The sums run in the compiled core, in float64, whatever comes
-in; only where ``precision="float32"`` asks for it are the products of some rows at a time formed in float32.
+The sums run in the compiled core, in float64 whatever comes in. Only with ``precision="float32"``
+are the products of some rows at a time formed in float32.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ if TYPE_CHECKING:
 class Covariance(files.Stored):
     """Feature covariance of a training set, accumulated batch by batch.
 
-    C = Σ w f fᵀ, a sum over target rows f with loss weights w, never a mean. Any number of batches in any sizes
-    gives the same bits, on any number of threads.
+    C = Σ w f fᵀ, a sum over target rows f with loss weights w, never a mean. Any number of batches
+    in any sizes gives the same bits, on any number of threads.
 
     Parameters
     ----------
     n_features : int
         Length p of a feature row. C takes 8p² bytes.
     precision : {"float64", "float32"}
-        Precision of the products. With "float32" the reduced, weighted rows are rounded to float32 and multiplied in
-        float32 over runs of 1,024 rows, and the runs are added in float64: about 1.8 times as fast. Each entry C_ij is
-        then off by some 1e-7·√(C_ii C_jj), so that H is only safely positive definite for λ above
-        (p + 1)·6e-8·trace(C): nine orders of magnitude more than float64 needs. For ranking with a strong regulariser,
-        not for a fit.
+        Precision of the products. With "float32" the reduced, weighted rows are rounded to float32
+        and multiplied in float32 over runs of 1,024 rows, and the runs are added in float64: about
+        1.8 times as fast. Each entry C_ij is then off by some 1e-7·√(C_ii C_jj), so that H is only
+        safely positive definite for λ above (p + 1)·6e-8·trace(C): nine orders of magnitude more
+        than float64 needs. For ranking with a strong regulariser, not for a fit.
     feature_space : str, optional
-        What the columns mean (a descriptor's settings or their hash). Rows of another space are refused; None
-        matches all.
+        What the columns mean (a descriptor's settings or their hash). Rows of another space are
+        refused; None matches all.
 
     Raises
     ------
@@ -118,29 +118,31 @@ class Covariance(files.Stored):
         features : array_like of shape (n_rows, n_features), or Rows
             float32 or float64, any strides, read-only allowed.
         groups : array_like of int of shape (n_rows,), optional
-            Rows with the same label are reduced into one target row: all atoms of a structure, all neighbours that
-            contribute to one force component. Labels come in any order; a group lies within one call. None: each row
-            is a target.
+            Rows with the same label are reduced into one target row: all atoms of a structure, all
+            neighbours that contribute to one force component. Labels come in any order; a group
+            lies within one call. None: each row is a target.
         reduction : {"mean", "sum"}
             How the rows of a group become its target row.
         weights : array_like of shape (n_targets,), optional
             Loss weights w ≥ 0 of the targets, in the order of the sorted labels; 1 by default.
         targets : array_like of shape (n_targets,) or (n_targets, n_outputs), optional
-            What is fitted, in the same order and in the unit of the reduced row (per atom for a mean, total for a
-            sum). With every update or with none.
+            What is fitted, in the same order and in the unit of the reduced row (per atom for a
+            mean, total for a sum). With every update or with none.
 
         Raises
         ------
         ValueError
-            If shapes do not match, a feature, weight or target is NaN or infinite (named by its place), a weight is
-            negative, the feature space is another, or targets come to only some updates.
+            If shapes do not match, a feature, weight or target is NaN or infinite (named by its
+            place), a weight is negative, the feature space is another, or targets come to only some
+            updates.
         TypeError
             If features, weights or targets are not real numbers, or labels not integers.
 
         Notes
         -----
-        Ctrl-C takes the batch back, unless it comes while the very last block of rows is summed (milliseconds): the
-        batch is then in, as it is when Ctrl-C comes just after the call. `n_rows` tells.
+        Ctrl-C takes the batch back, unless it comes while the very last block of rows is summed
+        (milliseconds): the batch is then in, as it is when Ctrl-C comes just after the call.
+        `n_rows` tells.
         """
         rows = CheckedRows.of(features, groups)
         rows.check_space(self.feature_space)
@@ -253,18 +255,19 @@ class Covariance(files.Stored):
         Parameters
         ----------
         regularizer : float or "auto"
-            λ ≥ 0, added as given (unsquared). "auto" with targets takes the maximum of the marginal likelihood over λ,
-            among those at which rounding leaves it resolved (see `regularizer_path`). Without targets, it takes the
-            smallest λ at which rounding cannot make the factorisation fail: λ·λ_min(Λ) = 2(p + 1)·u·trace(C), u the
-            unit roundoff of the least precise products (1.1e-16, or 6e-8 for float32); at once, never by trial.
-            `Hessian.regularizer_reason` says what was taken and why. A `Choice`, a λ that a criterion has chosen,
-            brings its reason along.
+            λ ≥ 0, added as given (unsquared). "auto" with targets takes the maximum of the marginal
+            likelihood over λ, among those at which rounding leaves it resolved (see
+            `regularizer_path`). Without targets, it takes the smallest λ at which rounding cannot
+            make the factorisation fail: λ·λ_min(Λ) = 2(p + 1)·u·trace(C), u the unit roundoff of
+            the least precise products (1.1e-16, or 6e-8 for float32); at once, never by trial.
+            `Hessian.regularizer_reason` says what was taken and why. A `Choice`, a λ that a
+            criterion has chosen, brings its reason along.
         penalty : array_like of shape (n_features,) or (n_features, n_features), optional
-            Λ: a diagonal (zeros leave features such as an intercept unpenalised) or a symmetric positive
-            semi-definite matrix (K_MM of a sparse kernel model). The identity by default.
+            Λ: a diagonal (zeros leave features such as an intercept unpenalised) or a symmetric
+            positive semi-definite matrix (K_MM of a sparse kernel model). The identity by default.
         consume : bool
-            Factorise in the memory of C instead of a copy. This object can then only be thrown away; if the
-            factorisation fails, it is as it was.
+            Factorise in the memory of C instead of a copy. This object can then only be thrown
+            away; if the factorisation fails, it is as it was.
 
         Returns
         -------
@@ -275,18 +278,20 @@ class Covariance(files.Stored):
         NotPositiveDefiniteError
             If H is not positive definite to rounding at this λ.
         ValueError
-            If λ is negative or not finite, the penalty is not symmetric, not positive semi-definite or of the wrong
-            shape, or nothing was summed and "auto" has no scale to go by.
+            If λ is negative or not finite, the penalty is not symmetric, not positive semi-definite
+            or of the wrong shape, or nothing was summed and "auto" has no scale to go by.
         MemoryError
-            If the factor, or with "auto" and targets the one array of that size that it takes, does not fit.
+            If the factor, or with "auto" and targets the one array of that size that it takes, does
+            not fit.
 
         Warns
         -----
         UnresolvedEvidenceWarning
-            If "auto" finds the evidence largest where rounding begins to hide it, or resolved nowhere: choose by
-            leave-one-out, with `regularizer_path`.
+            If "auto" finds the evidence largest where rounding begins to hide it, or resolved
+            nowhere: choose by leave-one-out, with `regularizer_path`.
         IllConditionedWarning
-            If the pivots span more than float64 resolves, so that no digit of a variance can be trusted.
+            If the pivots span more than float64 resolves, so that no digit of a variance can be
+            trusted.
         """
         checked = Penalty.of(penalty, self.n_features)
         choice = regularizer if isinstance(regularizer, Choice) else self._choice(as_regularizer(regularizer), checked)
@@ -320,7 +325,8 @@ class Covariance(files.Stored):
         Returns
         -------
         Choice
-            What `factorize` takes as its regularizer. Its λ is None where the evidence is resolved nowhere.
+            What `factorize` takes as its regularizer. Its λ is None where the evidence is resolved
+            nowhere.
 
         Raises
         ------

@@ -1,8 +1,8 @@
 """Errors and warnings of the package, and the advice that they carry.
 
-Built-in errors (``ValueError``, ``TypeError``, ``MemoryError``) are raised where they say enough. What a user can do
-about a fault is kept as a key, an `Advice`, beside the text of the fault: a caller of the Python package reads it in
-Python's words, a user of the command line in options.
+Built-in errors (``ValueError``, ``TypeError``, ``MemoryError``) are raised where they say enough.
+What a user can do about a fault is kept as a key, an `Advice`, beside the text of the fault: a
+caller of the Python package reads it in Python's words, a user of the command line in options.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """The contract of a factor: what every form of the Hessian H = C + λΛ answers.
 
-A form is any W with H⁻¹ = W Wᵀ: W = L⁻ᵀ for the Cholesky factor L of `Hessian`, eigenvectors over the roots of their
-eigenvalues for a pseudo-inverse. It whitens a row g to z = Wᵀg, and then
+A form is any W with H⁻¹ = W Wᵀ: W = L⁻ᵀ for the Cholesky factor L of `Hessian`, eigenvectors over
+the roots of their eigenvalues for a pseudo-inverse. It whitens a row g to z = Wᵀg, and then
 
     v = gᵀH⁻¹g = ‖z‖²,    gᵀH⁻¹g' = z·z',    R = 1/v.
 
-So a form has to say how it solves and whitens, and what it knows of |H|, tr(CH⁻¹) and cond(H). Variances, rigidities
-and those of components follow here. A form that has a faster way, as the compiled core does, overrides them.
+So a form has to say how it solves and whitens, and what it knows of |H|, tr(CH⁻¹) and cond(H).
+Variances, rigidities and those of components follow here. A form that has a faster way, as the
+compiled core does, overrides them.
 """
 
 from __future__ import annotations

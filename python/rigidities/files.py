@@ -1,7 +1,8 @@
-"""Accumulators and factors as files, without pickle: safetensors, one array a part, numbers and names in its header.
+"""Files of accumulators, factors and models: safetensors, without pickle.
 
-A file says what it is and of which version, is written beside its place and moved there when whole, and is checked when
-read: nothing in it is executed.
+Each part is an array; numbers and names are in the header. A file says what it holds and of which
+version. It is written beside its place and moved there when it is whole, and it is checked when it
+is read. Nothing in it is executed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""The factorised Hessian H = C + λΛ = L Lᵀ, and what it answers.
-
-Feature rows enter; variances v = gᵀH⁻¹g, rigidities R = 1/v, joint covariances, the fit and diagnostics leave.
+"""The factorised Hessian H = C + λΛ = L Lᵀ: variances, rigidities, joint covariances, the fit, diagnostics.
 
 J. Chem. Theory Comput. 19 (2023) 8020 (LPR); Faraday Discuss. 256 (2025) 322 (PR, CPR).
 """
@@ -34,8 +32,9 @@ _SINGLE_ERROR = 1e-3
 class Hessian(Factor, files.Stored):
     """The Hessian of a training loss, factorised. Made by `Covariance.factorize`.
 
-    Wherever rows X are taken, `groups` and `reduction` mean what they mean in `Covariance.update`: rows with the
-    same label are reduced into one; results are per label, in sorted order. `Rows` bring their own groups.
+    Wherever rows X are taken, `groups` and `reduction` mean what they mean in `Covariance.update`:
+    rows with the same label are reduced into one; results are per label, in sorted order. `Rows`
+    bring their own groups.
     """
 
     _kind = "hessian"
@@ -106,8 +105,8 @@ class Hessian(Factor, files.Stored):
     def rcond(self) -> float:
         """Reciprocal condition number 1/(‖H‖₁‖H⁻¹‖₁).
 
-        Estimated as in LAPACK's ``dpocon``, mostly within a factor of three. A variance is resolved to about
-        p·eps/rcond relative at worst: rcond tells how many digits are left.
+        Estimated as in LAPACK's ``dpocon``, mostly within a factor of three. A variance is resolved
+        to about p·eps/rcond relative at worst: rcond tells how many digits are left.
         """
         return self._core.rcond()
 
@@ -195,7 +194,8 @@ class Hessian(Factor, files.Stored):
     ) -> NDArray[np.float64]:
         """Variance v = gᵀH⁻¹g of each prediction, dimensionless for unit weights.
 
-        The standard deviation of a prediction, in the unit of the target, is scale·√v with `scale` from calibration.
+        The standard deviation of a prediction, in the unit of the target, is scale·√v with `scale`
+        from calibration.
 
         Parameters
         ----------
@@ -204,8 +204,9 @@ class Hessian(Factor, files.Stored):
         reduction : {"mean", "sum"}
             See `Covariance.update`.
         precision : {"float64", "float32"}
-            With "float32" the rows and a copy of the factor (4p² bytes, kept) are rounded to float32: about 1.8 times
-            as fast, with a relative error of some 1e-7/√rcond. Refused where that exceeds 1e-3.
+            With "float32" the rows and a copy of the factor (4p² bytes, kept) are rounded to
+            float32: about 1.8 times as fast, with a relative error of some 1e-7/√rcond. Refused
+            where that exceeds 1e-3.
 
         Returns
         -------
@@ -245,8 +246,9 @@ class Hessian(Factor, files.Stored):
     ) -> NDArray[np.float64]:
         """Prediction rigidity R = 1/(gᵀH⁻¹g) of each prediction.
 
-        With the atoms' rows and no groups this is the local prediction rigidity (LPR) of every atom; with groups the
-        prediction rigidity (PR) of every structure. A row of zeros has R = inf: it predicts 0 whatever the data.
+        With the atoms' rows and no groups this is the local prediction rigidity (LPR) of every
+        atom; with groups the prediction rigidity (PR) of every structure. A row of zeros has R =
+        inf: it predicts 0 whatever the data.
 
         Parameters
         ----------
@@ -255,8 +257,9 @@ class Hessian(Factor, files.Stored):
         reduction : {"mean", "sum"}
             See `Covariance.update`.
         precision : {"float64", "float32"}
-            With "float32" the rows and a copy of the factor (4p² bytes, kept) are rounded to float32: about 1.8 times
-            as fast, with a relative error of some 1e-7/√rcond. Refused where that exceeds 1e-3.
+            With "float32" the rows and a copy of the factor (4p² bytes, kept) are rounded to
+            float32: about 1.8 times as fast, with a relative error of some 1e-7/√rcond. Refused
+            where that exceeds 1e-3.
 
         Returns
         -------
@@ -283,14 +286,15 @@ class Hessian(Factor, files.Stored):
     ) -> NDArray[np.float64]:
         """Component-wise prediction rigidity: R of the part of each prediction that comes from some of the features.
 
-        CPR with groups, LCPR (of each atom) without. The cost of C components is about Σ p_c² a row, not C·p².
+        CPR with groups, LCPR (of each atom) without. The cost of C components is about Σ p_c² a
+        row, not C·p².
 
         Parameters
         ----------
         X : array_like of shape (n_rows, n_features), or Rows
         components : sequence
-            One entry per component (body order, range, species, …): an array of feature indices, a slice or a
-            boolean mask, which may overlap; or block sizes that sum to n_features.
+            One entry per component (body order, range, species, …): an array of feature indices, a
+            slice or a boolean mask, which may overlap; or block sizes that sum to n_features.
         groups : array_like of int of shape (n_rows,), optional
         reduction : {"mean", "sum"}
             See `Covariance.update`.
@@ -302,7 +306,8 @@ class Hessian(Factor, files.Stored):
         Raises
         ------
         ValueError
-            If a component is empty, repeats a feature or names one that does not exist, or as `Covariance.update`.
+            If a component is empty, repeats a feature or names one that does not exist, or as
+            `Covariance.update`.
         TypeError
             If a component is none of the above, or as `Covariance.update`.
         MemoryError

@@ -1,12 +1,13 @@
-"""Leave-one-out in closed form: what the fit says about a target, or a block of targets, that it has not seen.
+"""Leave-one-out in closed form: predictions of each target, or block of targets, by the fit without it.
 
-What enters: the factorised Hessian and the rows that are in it. What leaves: residuals, variances and leverages,
-without a refit. For a block of rows F with weights W, V = FH⁻¹Fᵀ and M = I − W^½VW^½,
+For a block of rows F with weights W, V = FH⁻¹Fᵀ, M = I − W^½VW^½ and r = y − Fθ, the fit without
+the block has
 
-    residuals  r + VW^½ M⁻¹ W^½r,    covariance  V + VW^½ M⁻¹ W^½V,    r = y − Fθ,
+    residuals  r + VW^½ M⁻¹ W^½r,    covariance  V + VW^½ M⁻¹ W^½V.
 
-which for a single row of leverage h = wv are r/(1 − h) and v/(1 − h) (Woodbury; Allen, Technometrics 16 (1974) 125;
-Cook & Weisberg, *Residuals and Influence in Regression*, 1982, section 2.2).
+For a single row of leverage h = wv these are r/(1 − h) and v/(1 − h). No refit is needed (Woodbury;
+Allen, Technometrics 16 (1974) 125; Cook & Weisberg, *Residuals and Influence in Regression*, 1982,
+section 2.2).
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from rigidities.hessian import Hessian
 
 ROWS_AT_ONCE = 1024
-"""Rows that are solved for together: 8 MB at p = 1024, enough for the solve to run at its full speed."""
+"""Rows that are solved for together: 8 MB at p = 1024, enough for the solve to run at its full
+speed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +45,8 @@ class LeaveOneOut:
     variances : ndarray of shape (n_targets,)
         v = fᵀH⁻¹f of that fit, without noise.
     leverages : ndarray of shape (n_targets,)
-        w fᵀH⁻¹f with the target in: its share of the degrees of freedom, between 0 and 1; together tr(CH⁻¹).
+        w fᵀH⁻¹f with the target in: its share of the degrees of freedom, between 0 and 1; together
+        tr(CH⁻¹).
     """
 
     residuals: NDArray[np.float64]
@@ -61,18 +64,21 @@ def leave_one_out(
 ) -> LeaveOneOut:
     """Return what the fit would say about each of its targets without it, in closed form.
 
-    The regularizer stays as it is. One solve with H per row, O(p²), in the memory of a thousand rows.
+    The regularizer stays as it is. One solve with H per row, O(p²), in the memory of a thousand
+    rows.
 
     Parameters
     ----------
     hessian : Hessian
         With targets.
     F : array_like of shape (n_targets, n_features), or Rows
-        Target rows that are in `hessian`: all of them or some. The groups of `Rows` are reduced by their mean.
+        Target rows that are in `hessian`: all of them or some. The groups of `Rows` are reduced by
+        their mean.
     y : array_like of shape (n_targets,) or (n_targets, n_outputs)
         Their targets, as they went into the covariance.
     weights : array_like of shape (n_targets,), optional
-        Their loss weights, 1 by default. A weight of 0 says that a row is not in: it is predicted as it is.
+        Their loss weights, 1 by default. A weight of 0 says that a row is not in: it is predicted
+        as it is.
     blocks : array_like of int of shape (n_targets,), optional
         Rows with the same label (the energy and the forces of a structure) are left out together.
 
@@ -90,8 +96,8 @@ def leave_one_out(
     Warns
     -----
     IllConditionedWarning
-        If a target (a block) alone determines a direction, its leverage 1 to rounding: there is no fit without it. Its
-        residuals are NaN, its variances infinite.
+        If a target (a block) alone determines a direction, its leverage 1 to rounding: there is no
+        fit without it. Its residuals are NaN, its variances infinite.
 
     Examples
     --------
@@ -140,8 +146,8 @@ def leave_out(
 class _Fit:
     """Rows, their weights and residuals (overwritten), and Σw‖f‖², which is at most the trace of H.
 
-    Rounding of H, about u√p·trace(H), moves W^½VW^½ by at most that times ‖W^½FH⁻¹‖²: where 1 − leverage is not above
-    it, nothing is known of a fit without the rows.
+    Rounding of H, about u√p·trace(H), moves W^½VW^½ by at most that times ‖W^½FH⁻¹‖²: where 1 −
+    leverage is not above it, nothing is known of a fit without the rows.
     """
 
     rows: NDArray[np.float64]

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from rigidities.validation import Precision
 
 DIGIT = 10.0
-"""How often the bound on its rounding a sum of squares must exceed. It is then known to 10 %, its root to 5 %."""
+"""How often the bound on its rounding a sum of squares must exceed. It is then known to 10 %, its
+root to 5 %."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +61,9 @@ class Moments:
     def squared_residuals(self, C: NDArray[np.float64], coef: NDArray[np.float64]) -> NDArray[np.float64]:
         """Σwr² = Σwy² − 2θᵀb + θᵀCθ of any θ, (n_coefs, p), with one output; NaN where rounding leaves no digit.
 
-        An entry C_ij is rounded by ρ√(C_ii C_jj) at most and b_i by ρ√(C_ii Σwy²), so that Σwr² is rounded by no more
-        than ρ(√Σwy² + Σ_i √C_ii |θ_i|)²: the bound of the module without its last step, Cauchy and Schwarz's.
+        An entry C_ij is rounded by ρ√(C_ii C_jj) at most and b_i by ρ√(C_ii Σwy²), so that Σwr² is
+        rounded by no more than ρ(√Σwy² + Σ_i √C_ii |θ_i|)²: the bound of the module without its
+        last step, Cauchy and Schwarz's.
         """
         rounding = self.unit * np.sqrt(len(C) + self.n_rows)
         with np.errstate(over="ignore", invalid="ignore"):

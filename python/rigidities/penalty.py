@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 _SYMMETRY_TOLERANCE = 1e-10
-"""Entries of Λ may differ across the diagonal by this share of the largest: what a product such as K_MM leaves."""
+"""Entries of Λ may differ across the diagonal by this share of the largest: what a product such as
+K_MM leaves."""
 
 _ROWS_AT_ONCE = 256
-"""Rows of Λ that are compared with their columns together: 16 MB at p = 8192, instead of three more p × p arrays."""
+"""Rows of Λ that are compared with their columns together: 16 MB at p = 8192, instead of three more
+p × p arrays."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +61,8 @@ class Penalty:
         Raises
         ------
         ValueError
-            If the shape is wrong, an entry is not finite, or the penalty is not symmetric or not positive
-            semi-definite.
+            If the shape is wrong, an entry is not finite, or the penalty is not symmetric or not
+            positive semi-definite.
         TypeError
             If its entries are not real numbers.
         MemoryError
@@ -152,8 +154,8 @@ def _check_matrix(matrix: NDArray[np.float64], eps: float) -> None:
 def _check_definite(matrix: NDArray[np.float64], eps: float) -> None:
     """Refuse a matrix with an eigenvalue below −2·p·eps·‖Λ‖∞.
 
-    Entries rounded by eps, and sums of p of them, move an eigenvalue by p·eps·‖Λ‖∞ at most. The factorisation that
-    looks for it adds as much.
+    Entries rounded by eps, and sums of p of them, move an eigenvalue by p·eps·‖Λ‖∞ at most. The
+    factorisation that looks for it adds as much.
     """
     from scipy.linalg import LinAlgError, cholesky, eigvalsh
 

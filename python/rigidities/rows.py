@@ -1,8 +1,7 @@
-"""Feature rows that carry their labels, and the checks at the door.
+"""Feature rows that carry their labels, and their reduction to target rows.
 
-What enters: arrays of any float layout, or `Rows`. What leaves: arrays and labels that the compiled core takes as
-they are. Everything a user can get wrong about types and shapes is said here; what only a pass over the data shows
-(NaN) by the core.
+Types and shapes are checked here (`rigidities.validation`). NaN, which only a pass over the data
+shows, is found by the compiled core.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
 class Rows:
     """Feature rows with the labels that say which of them belong to one target.
 
-    Taken wherever features are taken (`Covariance.update`, `Hessian.rigidity`, …): its groups are used unless others
-    are passed beside it, and its feature space is checked.
+    Taken wherever features are taken (`Covariance.update`, `Hessian.rigidity`, …): its groups are
+    used unless others are passed beside it, and its feature space is checked.
 
     Parameters
     ----------
@@ -37,7 +36,8 @@ class Rows:
     groups : ndarray of shape (n_rows,), optional
         Integer label of the target (structure, force component, …) that each row belongs to.
     feature_space : str, optional
-        What the columns mean, e.g. a descriptor's settings or their hash. Rows of another space are refused.
+        What the columns mean, e.g. a descriptor's settings or their hash. Rows of another space are
+        refused.
     """
 
     values: NDArray[Any]

@@ -1,7 +1,4 @@
-"""Options of the command line that several commands share: their types, and what their texts mean.
-
-What enters: texts as they were typed. What leaves: values, or an `InputError` that names the option.
-"""
+"""Options that several commands share: their types, and the values that their texts stand for."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Drop-in replacements for scikit-matter's prediction rigidities: change the import, nothing else.
 
-scikit-matter (0.4.1) divides all features by s, s² the mean squared norm of the training atoms' rows, reduces each
-structure to the mean of its atoms and takes H = C/s² + alpha·I. That is the rigidity of this package at regularizer
-λ = alpha·s². Here atoms pass in batches instead of one after the other, and the inverse is a Cholesky factor instead
-of a pseudo-inverse.
+scikit-matter (0.4.1) divides all features by s, with s² the mean squared norm of the training
+atoms' rows, reduces each structure to the mean of its atoms and takes H = C/s² + alpha·I. That is
+the rigidity of this package at regularizer λ = alpha·s². Here atoms pass in batches instead of one
+after the other, and the inverse is a Cholesky factor instead of a pseudo-inverse.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ from rigidities.validation import as_array
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-#: Rows that are stacked into one batch: 32 MB at 1024 features, large enough for the kernels' full speed.
+#: Rows that are stacked into one batch: 32 MB at 1024 features, large enough for the kernels' full
+#: speed.
 _BATCH_ROWS = 4096
 
-#: numpy.linalg.pinv, which scikit-matter calls, drops singular values below this part of the largest.
+#: numpy.linalg.pinv, which scikit-matter calls, drops singular values below this part of the
+#: largest.
 _PINV_CUTOFF = 1e-15
 
 _Arrays = Sequence["NDArray[Any]"]
@@ -40,7 +42,8 @@ def local_prediction_rigidity(X_train: _Arrays, X_test: _Arrays, alpha: float) -
     X_train, X_test : list of ndarray of shape (n_atoms, n_features)
         One array per structure.
     alpha : float
-        Regulariser in scikit-matter's scaling: λ = alpha·s², s² the mean squared norm of the rows of `X_train`.
+        Regulariser in scikit-matter's scaling: λ = alpha·s², s² the mean squared norm of the rows
+        of `X_train`.
 
     Returns
     -------
@@ -57,8 +60,8 @@ def local_prediction_rigidity(X_train: _Arrays, X_test: _Arrays, alpha: float) -
     Warns
     -----
     IllConditionedWarning
-        If H is rank deficient: like scikit-matter, the pseudo-inverse is then taken, which lets what the training
-        set does not cover at all count as rigid.
+        If H is rank deficient: like scikit-matter, the pseudo-inverse is then taken, which lets
+        what the training set does not cover at all count as rigid.
     """
     hessian, rank_diff = _hessian(X_train, alpha)
     rigidities = [hessian.rigidity(rows) for rows, _ in _batches(X_test, "X_test")]
@@ -109,8 +112,8 @@ def componentwise_prediction_rigidity(
 def _batches(structures: _Arrays, name: str) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
     """Stack structures into batches of rows with the number of the structure of each.
 
-    All batches share one buffer (touching new memory for each would take as long as reading the rows), so each is to be
-    used before the next is asked for.
+    All batches share one buffer (touching new memory for each would take as long as reading the
+    rows), so each is to be used before the next is asked for.
     """
     if len(structures) == 0:
         raise ValueError(f"{name} holds no structure: pass a list with one array (n_atoms, n_features) per structure")

@@ -1,13 +1,14 @@
-"""Weights of a loss's terms, from sums alone: what each choice costs every term, and which the evidence prefers.
+"""Weights of a loss's terms, from sums alone: the errors of every term at each choice, and the evidence.
 
-What enters: `LossSums` with targets, and Λ. What leaves: for each loss λ, log evidence and training errors
-(`scan_term_weights`), or the weights at the maximum of the evidence (`most_probable_weights`). One C is tridiagonalised
-for each set of weights; no row is looked at again.
+One C is tridiagonalised for each set of weights; no row is looked at again. `scan_term_weights`
+gives λ, log evidence and training errors for each loss, `most_probable_weights` the weights at the
+maximum of the evidence.
 
-In the evidence a target of weight w in a term of weight W has noise of variance s²/(W w): weights are inverse noise
-variances, and √(W_energy/W_forces) is the ratio of the noise of forces to that of energies. ``k * cov`` adds n ln k to
-Σ ln w, which makes different weights comparable; a factor common to all weights and λ cancels against s². Noise levels
-by maximum likelihood: MacKay, Neural Comput. 4 (1992) 415.
+In the evidence a target of weight w in a term of weight W has noise of variance s²/(W w): weights
+are inverse noise variances, and √(W_energy/W_forces) is the ratio of the noise of forces to that of
+energies. ``k * cov`` adds n ln k to Σ ln w, which makes different weights comparable. A factor
+common to all weights and λ cancels against s². Noise levels by maximum likelihood: MacKay, Neural
+Comput. 4 (1992) 415.
 """
 
 from __future__ import annotations
@@ -34,13 +35,14 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 DECADES, MOVES = 4, 4
-"""Weights are searched so far to either side: noise a hundred times more or less than the start says. Where the edge is
-as good as any point, the search goes on around the best point of the edge, so often in all: sixteen decades."""
+"""Weights are searched so far to either side: noise a hundred times more or less than the start
+says. Where the edge is as good as any point, the search goes on around the best point of the edge,
+so often in all: sixteen decades."""
 
 STEPS = {1: 1, 2: 2}
-"""Decades between the points of the search, for one ratio and for two: 9 points and 25. No top is narrower: over ln W
-the evidence bends from a slope of n/2, n the rows of the term, to one below 0 while the term's share of S goes from
-none to all, over a factor of ten to a hundred in W."""
+"""Decades between the points of the search, for one ratio and for two: 9 points and 25. No top is
+narrower: over ln W the evidence bends from a slope of n/2, n the rows of the term, to one below 0
+while the term's share of S goes from none to all, over a factor of ten to a hundred in W."""
 
 PRECISION = {"xatol": 1e-3, "fatol": 1e-2}
 """Of the top, in ln W and in nats. n rows tell ln W to √(2/n), 4e-3 for a hundred thousand."""
@@ -59,7 +61,8 @@ class TermWeightScan:
     log_evidence : ndarray of shape (n_losses,)
         Log marginal likelihood there; NaN where it is not resolved.
     errors : dict of str to ndarray of shape (n_losses,)
-        Root mean square training error of each term that was summed, in the unit of its targets (`LossSums.errors`).
+        Root mean square training error of each term that was summed, in the unit of its targets
+        (`LossSums.errors`).
     """
 
     losses: tuple[Loss, ...]
@@ -83,9 +86,9 @@ def scan_term_weights(sums: LossSums, losses: Iterable[Loss], *, penalty: ArrayL
     sums : LossSums
         With targets; left as they are.
     losses : iterable of Loss
-        Other weights of the terms that were summed: ``[sums.loss.with_weights(energy=w) for w in (1, 10, 100)]``. The
-        same terms have positive weight in all: a term of weight 0 drops its rows, and likelihoods of different data
-        cannot be compared.
+        Other weights of the terms that were summed: ``[sums.loss.with_weights(energy=w) for w in
+        (1, 10, 100)]``. The same terms have positive weight in all: a term of weight 0 drops its
+        rows, and likelihoods of different data cannot be compared.
     penalty : array_like of shape (n_features,) or (n_features, n_features), optional
         Λ, as for `Covariance.factorize`.
 
@@ -98,20 +101,22 @@ def scan_term_weights(sums: LossSums, losses: Iterable[Loss], *, penalty: ArrayL
     NotFittedError
         If no targets were accumulated.
     ValueError, TypeError
-        If there is no loss, losses weigh different terms, or as `LossSums.combined`, `LossSums.errors` and
-        `Covariance.factorize`.
+        If there is no loss, losses weigh different terms, or as `LossSums.combined`,
+        `LossSums.errors` and `Covariance.factorize`.
     MemoryError
-        If the decomposition does not fit: beside the sums two arrays of the size of C, with a penalty that has zeros
-        four, with a matrix as penalty seven.
+        If the decomposition does not fit: beside the sums two arrays of the size of C, with a
+        penalty that has zeros four, with a matrix as penalty seven.
 
     Warns
     -----
     UnresolvedEvidenceWarning
-        If the evidence of a loss is largest at the least λ at which it is resolved: it may be larger below.
+        If the evidence of a loss is largest at the least λ at which it is resolved: it may be
+        larger below.
 
     Notes
     -----
-    The errors show what one term pays for the other; when the evidence may choose: `most_probable_weights`.
+    The errors show what one term pays for the other; when the evidence may choose:
+    `most_probable_weights`.
 
     Examples
     --------
@@ -151,16 +156,16 @@ def scan_term_weights(sums: LossSums, losses: Iterable[Loss], *, penalty: ArrayL
 def most_probable_weights(sums: LossSums, loss: Loss | None = None, *, penalty: ArrayLike | None = None) -> Loss:
     """Return the weights of the terms at the maximum of the evidence over weights and λ: the noise ratios are learned.
 
-    Only ratios matter, so the first term keeps its weight. Then √(W_first/W_other) is the ratio of the noise of the
-    other term to that of the first, in the units of their targets.
+    Only ratios matter, so the first term keeps its weight. Then √(W_first/W_other) is the ratio of
+    the noise of the other term to that of the first, in the units of their targets.
 
     Parameters
     ----------
     sums : LossSums
         With targets; left as they are.
     loss : Loss, optional
-        Weights to begin from, the loss of the sums by default: the search goes sixteen decades up or down at most.
-        Terms of weight 0 are left out.
+        Weights to begin from, the loss of the sums by default: the search goes sixteen decades up
+        or down at most. Terms of weight 0 are left out.
     penalty : array_like of shape (n_features,) or (n_features, n_features), optional
         Λ, as for `Covariance.factorize`.
 
@@ -174,8 +179,9 @@ def most_probable_weights(sums: LossSums, loss: Loss | None = None, *, penalty: 
     NotFittedError
         If no targets were accumulated.
     ValueError, TypeError
-        If there are less than two terms with rows and positive weight, the evidence has no maximum inside the range or
-        is resolved nowhere; or as `LossSums.combined` and `Covariance.factorize`.
+        If there are less than two terms with rows and positive weight, the evidence has no maximum
+        inside the range or is resolved nowhere; or as `LossSums.combined` and
+        `Covariance.factorize`.
     MemoryError
         As `scan_term_weights`.
 
@@ -186,15 +192,16 @@ def most_probable_weights(sums: LossSums, loss: Loss | None = None, *, penalty: 
 
     Notes
     -----
-    **When to trust it.** The evidence takes residuals for independent noise, alike within a term, and the model for one
-    that fits all but that noise: labels with noise of their own, or a model flexible enough. Residuals that are errors
-    of the model break both: they go together from one force component to the next, yet each counts as a witness, and
-    many thousand forces outvote some hundred energies. That is the usual case of linear models of converged DFT data,
-    and energies then get far too little weight. There, take the weights from errors on structures that were left out;
-    `scan_term_weights` shows what each term pays. docs/conventions.md has figures.
+    **When to trust it.** The evidence takes residuals for independent noise, alike within a term,
+    and the model for one that fits all but that noise: labels with noise of their own, or a model
+    flexible enough. Residuals that are errors of the model break both: they go together from one
+    force component to the next, yet each counts as a witness, and many thousand forces outvote some
+    hundred energies. That is the usual case of linear models of converged DFT data, and energies
+    then get far too little weight. There, take the weights from errors on structures that were left
+    out; `scan_term_weights` shows what each term pays. docs/conventions.md has figures.
 
-    The cost is some 35 tridiagonalisations of C for two terms and 85 for three, 9 and 25 of them for the first search
-    and for every further one, where the start is off by four decades or more.
+    The cost is some 35 tridiagonalisations of C for two terms and 85 for three, 9 and 25 of them
+    for the first search and for every further one, where the start is off by four decades or more.
     """
     from scipy.optimize import minimize
 

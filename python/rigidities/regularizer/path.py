@@ -1,9 +1,9 @@
 """Choosing λ with a reason: every criterion over a path of λ, from one decomposition.
 
-What enters: a `Covariance`, and the rows that a criterion asks for. What leaves: a `RegularizerPath`. Which criterion
-to trust: the evidence and generalised cross-validation need no rows but assume that the noise is the same for every
-target and that the model is right; leave-one-out assumes less and needs the training rows; scores on validation rows
-assume nothing. The evidence is given where rounding leaves it resolved and nowhere else (`rigidities.evidence`).
+Which criterion to trust: the evidence and generalised cross-validation need no rows, but assume
+that the noise is the same for every target and that the model is right. Leave-one-out assumes less
+and needs the training rows. Scores on validation rows assume nothing. The evidence is given only
+where rounding leaves it resolved (`rigidities.spectrum.evidence`).
 """
 
 from __future__ import annotations
@@ -54,14 +54,15 @@ def regularizer_path(
     cov : Covariance
         Left as it is. With targets for all that has to do with a fit.
     regularizers : array_like of shape (n_λ,), optional
-        λ > 0, unsquared, in any order. By default 200, evenly spaced in their logarithm over what rounding resolves:
-        from 2(p + 1)·u·trace(C), the guaranteed λ, to 100 times the largest eigenvalue of C (with a penalty: of C in
-        coordinates in which Λ is the identity).
+        λ > 0, unsquared, in any order. By default 200, evenly spaced in their logarithm over what
+        rounding resolves: from 2(p + 1)·u·trace(C), the guaranteed λ, to 100 times the largest
+        eigenvalue of C (with a penalty: of C in coordinates in which Λ is the identity).
     penalty : array_like of shape (n_features,) or (n_features, n_features), optional
-        Λ, as for `Covariance.factorize`. Features whose entry or row is zero are unpenalised. A matrix that is
-        singular to rounding in directions that the data do not determine either (K_MM of a sparse kernel model whose
-        points are alike) gets jitter on its diagonal, √(2(p + 1)u) of its largest eigenvalue (more for float32), so
-        that rounding of C and jitter blur the model alike: `RegularizerPath.jitter`.
+        Λ, as for `Covariance.factorize`. Features whose entry or row is zero are unpenalised. A
+        matrix that is singular to rounding in directions that the data do not determine either
+        (K_MM of a sparse kernel model whose points are alike) gets jitter on its diagonal, √(2(p +
+        1)u) of its largest eigenvalue (more for float32), so that rounding of C and jitter blur the
+        model alike: `RegularizerPath.jitter`.
 
     Returns
     -------
@@ -74,8 +75,8 @@ def regularizer_path(
     NotPositiveDefiniteError
         If the data do not determine an unpenalised feature.
     MemoryError
-        If the decomposition does not fit: it takes four arrays of the size of C, with a penalty five, with a
-        matrix as penalty seven.
+        If the decomposition does not fit: it takes four arrays of the size of C, with a penalty
+        five, with a matrix as penalty seven.
 
     Examples
     --------
@@ -183,8 +184,8 @@ class RegularizerPath:
     def log_evidence(self) -> NDArray[np.float64]:
         """Log marginal likelihood of the targets, summed over outputs: of shape (n_λ,), NaN where it is not resolved.
 
-        The density of y ~ N(0, s²(W⁻¹ + F(λΛ)⁻¹Fᵀ)) at the s² that is best for each λ; with unpenalised features the
-        restricted likelihood. See `rigidities.evidence`.
+        The density of y ~ N(0, s²(W⁻¹ + F(λΛ)⁻¹Fᵀ)) at the s² that is best for each λ; with
+        unpenalised features the restricted likelihood. See `rigidities.evidence`.
         """
         return self._projection.log_evidence(self.regularizers)
 
@@ -192,7 +193,8 @@ class RegularizerPath:
     def gcv(self) -> NDArray[np.float64]:
         """Generalised cross-validation n·Σwr²/(n − effective dimension)², of shape (n_λ,).
 
-        NaN where it is not resolved. The mean over several outputs. Golub, Heath, Wahba, Technometrics 21 (1979) 215.
+        NaN where it is not resolved. The mean over several outputs. Golub, Heath, Wahba,
+        Technometrics 21 (1979) 215.
         """
         return self._projection.gcv(self.regularizers)
 
@@ -250,18 +252,20 @@ class RegularizerPath:
             Validation rows; for "loo" training rows, all of them or some (the energies of a loss).
         y : array_like of shape (n_targets,) or (n_targets, n_outputs)
         criterion : {"nll", "crps", "rmse", "loo"}
-            "nll": mean negative log-likelihood, in nats, of N(prediction, scale²(v + noise/w)), with the scale that is
-            best for each λ and output, averaged over outputs. "crps": the mean continuous ranked probability score
-            likewise, in the unit of the target. "rmse": √(Σwr²/Σw). "loo": the same of the leave-one-out residuals
-            r/(1 − wv); NaN where rounding leaves less than a digit of them.
+            "nll": mean negative log-likelihood, in nats, of N(prediction, scale²(v + noise/w)),
+            with the scale that is best for each λ and output, averaged over outputs. "crps": the
+            mean continuous ranked probability score likewise, in the unit of the target. "rmse":
+            √(Σwr²/Σw). "loo": the same of the leave-one-out residuals r/(1 − wv); NaN where
+            rounding leaves less than a digit of them.
         weights : array_like of shape (n_targets,), optional
-            Loss weights w, 1 by default; for "loo" those of the fit. Targets of weight 0 count nowhere.
+            Loss weights w, 1 by default; for "loo" those of the fit. Targets of weight 0 count
+            nowhere.
         noise : float
             Of "nll" and "crps": 0 in the LLPR papers, 1 in Bayesian ridge regression.
         blocks : array_like of int of shape (n_targets,), optional
-            Of "loo": rows with the same label (the energy and the forces of a structure) are left out together. A block
-            of m rows takes O(m²p + m³) for each λ: 3 ms on one thread with m = 142 and p = 448, 30 times as long as
-            its rows one by one. A path of 20 λ may do.
+            Of "loo": rows with the same label (the energy and the forces of a structure) are left
+            out together. A block of m rows takes O(m²p + m³) for each λ: 3 ms on one thread with m
+            = 142 and p = 448, 30 times as long as its rows one by one. A path of 20 λ may do.
         groups : array_like of int of shape (n_rows,), optional
         reduction : {"mean", "sum"}
             See `Covariance.update`.
@@ -273,8 +277,9 @@ class RegularizerPath:
         Raises
         ------
         ValueError, TypeError
-            If shapes do not match, a number is not finite, the criterion is none or takes no blocks, the rows for "loo"
-            are more than were summed, or a target's variance is 0 (a row of zeros, without noise): no likelihood.
+            If shapes do not match, a number is not finite, the criterion is none or takes no
+            blocks, the rows for "loo" are more than were summed, or a target's variance is 0 (a row
+            of zeros, without noise): no likelihood.
         NotFittedError
             If no targets were accumulated.
         MemoryError
@@ -324,7 +329,8 @@ class RegularizerPath:
         Parameters
         ----------
         criterion : {"evidence", "gcv", "loo", "nll", "crps", "rmse"}
-            The first two take the sums alone; "loo" takes the training rows, the others validation rows: see `score`.
+            The first two take the sums alone; "loo" takes the training rows, the others validation
+            rows: see `score`.
         X, y, **options
             As for `score`.
 

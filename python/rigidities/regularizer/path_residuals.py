@@ -1,8 +1,8 @@
 """Residuals and variances of many rows at many λ, and what they would be without each row.
 
-What enters: the sums in the basis in which H is diagonal, and target rows block by block. What leaves: (n_λ, …)
-arrays; a block of rows costs one product with the basis, then three with diagonals. Rows that are left out together
-cost a product and a decomposition of their own for each λ.
+Rows pass in batches, in the basis in which H is diagonal. A batch costs one product with the basis,
+then three with diagonals. Rows that are left out together cost a product and a decomposition of
+their own for each λ.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ LEAST_DIGITS = 0.1
 class PathResiduals:
     """r = y − fᵀθ (n_λ, k, n), v = fᵀH⁻¹f (n_λ, n), and how far rounding moves them.
 
-    Rounding δC, δb of the sums (see `rigidities.evidence`) moves v by fᵀH⁻¹δC H⁻¹f, at most `rounding`, which is
-    ρ trace(C) ‖H⁻¹f‖² (n_λ, n), and r by fᵀH⁻¹(δCθ − δb), the square of which is at most `rounding`·`of_fit`, with the
-    rounding of S (n_λ, k).
+    Rounding δC, δb of the sums (see `rigidities.evidence`) moves v by fᵀH⁻¹δC H⁻¹f, at most
+    `rounding`, which is ρ trace(C) ‖H⁻¹f‖² (n_λ, n), and r by fᵀH⁻¹(δCθ − δb), the square of which
+    is at most `rounding`·`of_fit`, with the rounding of S (n_λ, k).
     """
 
     residuals: NDArray[np.float64]
@@ -88,8 +88,9 @@ def block_scores(
 ) -> NDArray[np.float64]:
     """√(Σwe²/Σw), as `PathResiduals.left_out`, where the rows of a block are left out together: (n_λ,).
 
-    W^½e = M⁻¹W^½r with M = 1 − W^½VW^½ (`rigidities.leave_one_out`). Rounding moves M by at most ε, the sum of
-    w·`rounding` over the block, and W^½r by at most √(ε·`of_fit`). A block of m rows takes O(m²p + m³) for each λ.
+    W^½e = M⁻¹W^½r with M = 1 − W^½VW^½ (`rigidities.leave_one_out`). Rounding moves M by at most ε,
+    the sum of w·`rounding` over the block, and W^½r by at most √(ε·`of_fit`). A block of m rows
+    takes O(m²p + m³) for each λ.
     """
     inverse, inverse_squared = _diagonals(projection, regularizers)
     coef, of_fit = projection.coef(regularizers), projection.residual_rounding(regularizers)

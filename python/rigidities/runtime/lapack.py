@@ -1,9 +1,9 @@
-"""LAPACK's eigenvalue routines without the interpreter, so that other threads go on and Ctrl-C is answered.
+"""LAPACK's eigenvalue routines without the interpreter: other threads go on and Ctrl-C is answered.
 
-What enters: a symmetric array, overwritten. What leaves: its eigenvectors, or its tridiagonal form. SciPy's wrappers of
-these routines keep the interpreter for themselves until they return: a second at 2,048 features, a minute at 8,192.
-The same routines are called here through the pointers that SciPy gives to Cython, on a thread of their own; where a
-SciPy has other integers than this file knows, its wrappers serve.
+SciPy's wrappers of these routines hold the interpreter until they return: a second at 2,048
+features, a minute at 8,192. Here the same routines are called on a thread of their own, through the
+pointers that SciPy gives to Cython. Where a SciPy has other integers than this file knows, its
+wrappers serve.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SMALL = 256
-"""Rows of an array up to which LAPACK is back within a hundredth of a second, and needs no thread of its own."""
+"""Rows of an array up to which LAPACK is back within a hundredth of a second, and needs no thread
+of its own."""
 
 
 def eigh(A: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -54,7 +55,8 @@ def tridiagonalise(A: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
     Parameters
     ----------
     A : ndarray of shape (n, n), n > 1
-        Symmetric; overwritten by the reflectors if it is in Fortran order (LAPACK's dsytrd, lower triangle).
+        Symmetric; overwritten by the reflectors if it is in Fortran order (LAPACK's dsytrd, lower
+        triangle).
     """
     A = np.asfortranarray(A)
     if _routine("dsytrd") is None:

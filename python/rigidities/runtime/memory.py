@@ -1,7 +1,8 @@
-"""What memory is left, asked before anything large is allocated.
+"""Free memory, asked before anything large is allocated.
 
-An allocation that does not fit does not fail on most systems: the process is killed when the pages are touched. So
-the need is compared with what is free, the limit of a container included, and refused with the figures.
+An allocation that does not fit does not fail on most systems: the process is killed when its pages
+are touched. So the need is compared with what is free, the limit of a container included, and
+refused with the figures.
 """
 
 from __future__ import annotations

@@ -1,17 +1,19 @@
 """One decomposition of the pencil (C, Λ), after which every λ costs O(p).
 
-What enters: C and Λ. What leaves: a basis A with AᵀΛA = diag(1, …, 1, 0, …, 0) and AᵀCA = diag(τ, 1, …, 1), so that
+The basis A has AᵀΛA = diag(1, …, 1, 0, …, 0) and AᵀCA = diag(τ, 1, …, 1), so that
 
     Aᵀ(C + λΛ)A = diag(τ + λ, 1, …, 1)
 
-at any λ; the ones at the end are the unpenalised directions, eliminated first (a Schur complement). Without a penalty
-A holds the eigenvectors of C and τ its eigenvalues.
+at any λ. The ones at the end are the unpenalised directions, which are eliminated first (a Schur
+complement). Without a penalty A holds the eigenvectors of C and τ its eigenvalues.
 
-Eigenvectors were measured against tridiagonalisation alone (C = QTQᵀ, solves with T + λI). At p = 2048 the first costs
-10 to 13 of SciPy's Cholesky factorisations, the second 5; but then a row's 200 variances are one product of matrices,
-where T + λI asks for 200 recurrences. Of LAPACK's drivers divide and conquer (evd) is the fastest and leaves the
-smallest residual: 1.03 s and 40 u‖C‖ on two threads, against 1.49 s and 430 u‖C‖ (evr). `rigidities.evidence` asks no
-rows and tridiagonalises.
+Why eigenvectors and not tridiagonalisation alone (C = QTQᵀ, solves with T + λI): at p = 2048
+eigenvectors cost 10 to 13 of SciPy's Cholesky factorisations, tridiagonalisation 5. But with
+eigenvectors a row's 200 variances are one product of matrices, where T + λI asks for 200
+recurrences. `rigidities.spectrum.evidence` needs no rows and tridiagonalises.
+
+Why divide and conquer (LAPACK's evd): it is the fastest driver and leaves the smallest residual,
+1.03 s and 40 u‖C‖ on two threads, against 1.49 s and 430 u‖C‖ (evr).
 """
 
 from __future__ import annotations
@@ -67,15 +69,18 @@ class Spectrum:
     Attributes
     ----------
     values : ndarray of shape (p,)
-        τ ≥ 0 of the penalised directions (what rounding made negative is 0), then a 1 for each that is not.
+        τ ≥ 0 of the penalised directions (what rounding made negative is 0), then a 1 for each that
+        is not.
     n_free : int
         How many directions are not penalised.
     spread : ndarray of shape (p,)
-        ‖a‖² of the columns of A in the coordinates in which C is rounded: ones unless the penalty is a matrix.
+        ‖a‖² of the columns of A in the coordinates in which C is rounded: ones unless the penalty
+        is a matrix.
     log_scale : float
         −2 ln|A|, so that ln|H| = Σ ln(τ + λ) + log_scale.
     log_free : float
-        ln|H| − ln|λΛ| = Σ ln(1 + τ/λ) + log_free, where |Λ| is the product over the penalised directions.
+        ln|H| − ln|λΛ| = Σ ln(1 + τ/λ) + log_free, where |Λ| is the product over the penalised
+        directions.
     jitter, trace, floor, safe
         As in `Pencil`.
     """

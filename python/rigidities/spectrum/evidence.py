@@ -1,23 +1,24 @@
 """Evidence and generalised cross-validation of a λ from sums alone, where rounding leaves them resolved.
 
-What enters: b, Σwy², n, Σ ln w of a `Covariance` and the eigenvalues of its pencil. What leaves: the log marginal
-likelihood
+The log marginal likelihood is
 
     −½ [n ln(2πs²) + n + ln|H| − ln|λΛ| − Σ ln w],    s² = S/n,    S = Σwy² − bᵀH⁻¹b,
 
-summed over the outputs, each with its own s² (MacKay, Neural Comput. 4 (1992) 415; with m unpenalised directions n − m
-stands for n and |Λ| is the product over the others: restricted likelihood, Harville, Biometrika 61 (1974) 383), and
-n·Σwr²/(n − tr CH⁻¹)² (Golub, Heath, Wahba, Technometrics 21 (1979) 215).
+summed over the outputs, each with its own s² (MacKay, Neural Comput. 4 (1992) 415). With m
+unpenalised directions n − m stands for n, and |Λ| is the product over the others: restricted
+likelihood (Harville, Biometrika 61 (1974) 383). Generalised cross-validation is n·Σwr²/(n − tr
+CH⁻¹)² (Golub, Heath, Wahba, Technometrics 21 (1979) 215).
 
-**Where they are resolved.** S(θ) = Σwy² − 2bᵀθ + θᵀHθ is stationary at the fit, so that rounding of the sums by
-δ(Σwy²), δb and δC changes its minimum by δ(Σwy²) − 2δbᵀθ + θᵀδCθ. Each sum is rounded by ρ = u√(p + n) of its terms'
-size (u the unit roundoff; p + n rounding errors add up like a random walk, Higham & Mary, SIAM J. Sci. Comput. 41
-(2019) A2815; divide and conquer leaves a residual of u√p‖C‖, measured). Hence
+**Where they are resolved.** S(θ) = Σwy² − 2bᵀθ + θᵀHθ is stationary at the fit. So rounding of the
+sums by δ(Σwy²), δb and δC changes its minimum by δ(Σwy²) − 2δbᵀθ + θᵀδCθ. Each sum is rounded by ρ
+= u√(p + n) of its terms' size, u the unit roundoff: p + n rounding errors add up like a random walk
+(Higham & Mary, SIAM J. Sci. Comput. 41 (2019) A2815), and divide and conquer leaves a residual of
+u√p‖C‖ (measured). Hence
 
     |δS| ≤ ρ (√Σwy² + √trace(C) ‖θ‖)²,    |δ ln|H|| ≤ ρ trace(C) tr H⁻¹.
 
-Training energies fitted with fewer targets than features are what S drowns for: ‖θ‖ is large, S tiny. A λ counts as
-resolved where all this moves the logarithm of the likelihood by less than `RESOLVED`.
+S drowns where training energies are fitted with fewer targets than features: ‖θ‖ is large and S
+tiny. A λ counts as resolved where all this moves the log-likelihood by less than `RESOLVED`.
 """
 
 from __future__ import annotations
@@ -40,14 +41,16 @@ if TYPE_CHECKING:
 
 
 RESOLVED = 1.0
-"""Nats that rounding may move a log-likelihood by: two λ whose likelihoods differ by a factor of e are as good."""
+"""Nats that rounding may move a log-likelihood by: two λ whose likelihoods differ by a factor of e
+are as good."""
 
 
 @dataclass(frozen=True, eq=False)
 class Projection:
     """Moments in the coordinates of a spectrum: all that the evidence of any λ takes, O(p) each.
 
-    `coef` gives (AᵀHA)⁻¹Aᵀb of some λ, (n_λ, p, n_outputs), and `basis` is A where the penalty is a matrix.
+    `coef` gives (AᵀHA)⁻¹Aᵀb of some λ, (n_λ, p, n_outputs), and `basis` is A where the penalty is a
+    matrix.
     """
 
     spectrum: Spectrum

@@ -1,7 +1,7 @@
 """The λ at which the evidence has its maximum: `regularizer="auto"` with targets.
 
-C is tridiagonalised in one p × p array, a third of the cost of eigenvectors; then the evidence of a λ costs
-O(p). A grid finds the highest top, Brent's method climbs it.
+C is tridiagonalised in one p × p array, a third of the cost of eigenvectors; then the evidence of a
+λ costs O(p). A grid finds the highest top, Brent's method climbs it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 STEPS_PER_DECADE = 8
-"""Of the grid. The evidence of a λ is a sum of functions that rise and fall over a factor of ten or more in λ."""
+"""Of the grid. The evidence of a λ is a sum of functions that rise and fall over a factor of ten or
+more in λ."""
 
 
 @dataclass(frozen=True)

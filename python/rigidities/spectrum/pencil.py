@@ -2,8 +2,8 @@
 
 C' = RᵀCR, with RᵀΛR = 1 on the penalised directions and 0 on the others.
 
-Directions in which Λ is zero are unpenalised if the data determine them. If Λ is a matrix and they do not, jitter is
-added to its diagonal, and the pencil says how much.
+Directions in which Λ is zero are unpenalised if the data determine them. If Λ is a matrix and they
+do not, jitter is added to its diagonal, and the pencil says how much.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 
 ROUNDED_SUMS = 2000.0
-"""What a sum may be off by, in u relative to its terms: √n for n of a few million rows. A direction in which the data
-leave no more than that is one that they do not determine."""
+"""What a sum may be off by, in u relative to its terms: √n for n of a few million rows. A direction
+in which the data leave no more than that is one that they do not determine."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,14 +42,14 @@ class Pencil:
     log_scale : float
         ln|R|
     trace : float
-        Trace of C in the coordinates in which it is rounded: those of the features, each scaled by the root of a
-        diagonal penalty.
+        Trace of C in the coordinates in which it is rounded: those of the features, each scaled by
+        the root of a diagonal penalty.
     floor : float
-        The λ from which on C' + λ is positive definite in spite of rounding: 2(p + 1)·u·trace(C'), as the core
-        guarantees it.
+        The λ from which on C' + λ is positive definite in spite of rounding: 2(p + 1)·u·trace(C'),
+        as the core guarantees it.
     safe : float
-        The λ from which on H in the coordinates of the features is; that of a matrix may be ill-conditioned, and then
-        more.
+        The λ from which on H in the coordinates of the features is; that of a matrix may be
+        ill-conditioned, and then more.
     unit : float
         Unit roundoff u of the products that C was summed from.
     """
@@ -130,9 +130,9 @@ def _scaled(C: NDArray[np.float64], penalty: NDArray[np.float64], unit: float) -
 def _rotated(C: NDArray[np.float64], penalty: Penalty, unit: float) -> Pencil:
     """R = U d^-½ with Λ = U d Uᵀ.
 
-    Directions in which Λ is zero to rounding are unpenalised if the data determine all of them (an intercept, what a
-    roughness penalty cannot see). If not, H would be singular (a kernel matrix K_MM of points that are alike): then
-    jitter is added to the diagonal of Λ.
+    Directions in which Λ is zero to rounding are unpenalised if the data determine all of them (an
+    intercept, what a roughness penalty cannot see). If not, H would be singular (a kernel matrix
+    K_MM of points that are alike): then jitter is added to the diagonal of Λ.
     """
     p, eps, matrix = len(C), penalty.eps, penalty.matrix
     assert matrix is not None
