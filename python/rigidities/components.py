@@ -1,4 +1,4 @@
-"""Components of a prediction, in any of the forms that users name them, as arrays of feature indices."""
+"""Components of a prediction, as users name them, turned into arrays of feature indices."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def component_indices(components: Any, n_features: int) -> list[NDArray[np.int64]]:
-    """Components in any of their forms as arrays of feature indices. The core checks ranges and repeats."""
+    """Components in any form as arrays of feature indices; the core checks ranges and repeats."""
     if not isinstance(components, np.ndarray) or components.dtype == object:
         try:
             components = list(components)

@@ -57,7 +57,7 @@ class Covariance(files.Stored):
     >>> import numpy as np, rigidities as rg
     >>> atoms = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
     >>> covariance = rg.Covariance(2)
-    >>> covariance.update(atoms, groups=[0, 0, 1])  # two structures: the mean of two atoms, and one atom
+    >>> covariance.update(atoms, groups=[0, 0, 1])  # the mean of two atoms; one atom
     >>> covariance.matrix()
     array([[1.25, 1.25],
            [1.25, 1.25]])
@@ -91,7 +91,7 @@ class Covariance(files.Stored):
 
     @property
     def precision(self) -> Precision:
-        """The least precision of the products that were summed: float32, once anything merged had it."""
+        """Least precision of the products that were summed: float32 once a part had it."""
         return self._core.precision
 
     @property
@@ -229,7 +229,7 @@ class Covariance(files.Stored):
         self.feature_space = state["feature_space"]
 
     def moments(self) -> Moments:
-        """Return b = Σ w f yᵀ, Σ w y², the number of rows and Σ ln w: all that a fit needs beside C.
+        """Return what a fit needs beside C: b = Σ w f yᵀ, Σ w y², the number of rows, Σ ln w.
 
         Returns
         -------
@@ -305,7 +305,7 @@ class Covariance(files.Stored):
         return hessian
 
     def _choice(self, value: float | None, penalty: Penalty) -> Choice:
-        """λ as it was given; or, for None, the largest evidence where there are targets, else the guaranteed λ."""
+        """λ as given; for None the largest evidence, or without targets the guaranteed λ."""
         if value is not None:
             return Choice(value, 0.0, Reason.GIVEN)
         if self._core.n_outputs == 0 or self.n_rows == 0:
@@ -315,7 +315,7 @@ class Covariance(files.Stored):
         return choice
 
     def largest_evidence(self, penalty: ArrayLike | Penalty | None = None) -> Choice:
-        """Return the λ at the maximum of the marginal likelihood, its reason and the log evidence there, in silence.
+        """Return the λ at the maximum of the marginal likelihood, without a warning.
 
         Parameters
         ----------

@@ -57,7 +57,7 @@ class Advice(Enum):
 
 
 class Advised:
-    """What errors and warnings with advice have in common: the fault, the advice, and how both are worded.
+    """The common part of errors and warnings with advice.
 
     Attributes
     ----------
@@ -106,7 +106,7 @@ def worded(advised: BaseException | Advised, words: Mapping[Advice, str] | None 
     return f"{advised.fault}; {text}"
 
 
-# Errors -----------------------------------------------------------------------------------------------------
+# Errors -------------------------------------------------------------------------------------
 
 
 class AdvisedValueError(Advised, ValueError):
@@ -135,7 +135,7 @@ def blame(name: str) -> Iterator[None]:
 
 
 class NotPositiveDefiniteError(np.linalg.LinAlgError):
-    """H = C + λΛ has no Cholesky factor: the data leave a direction undetermined, and λ does not close it.
+    """H = C + λΛ has no Cholesky factor: data and λ leave a direction undetermined.
 
     Attributes
     ----------
@@ -158,7 +158,7 @@ class NotFittedError(ValueError, AttributeError):
     """A result that needs targets was asked of an object that has seen none."""
 
 
-# Warnings ---------------------------------------------------------------------------------------------------
+# Warnings -----------------------------------------------------------------------------------
 
 
 class IllConditionedWarning(Advised, RuntimeWarning):
@@ -170,15 +170,15 @@ class NotConvergedWarning(Advised, RuntimeWarning):
 
 
 class OtherVersionWarning(Advised, UserWarning):
-    """A model's features were computed by another version of a library than is installed: they may differ."""
+    """A model's features came from another version of a library than is installed."""
 
 
 class UnresolvedEvidenceWarning(Advised, RuntimeWarning):
-    """The evidence is best where rounding begins to hide it, or resolved nowhere: a better λ may lie below."""
+    """The evidence is best where rounding begins to hide it: a better λ may lie below."""
 
 
 def warn(category: type[Warning], fault: str, advice: Advice | None = None, **fields: Any) -> None:
-    """Issue a warning of one of the categories above, at the line outside the package that led to it.
+    """Issue a warning at the line outside the package that led to it.
 
     Parameters
     ----------

@@ -68,7 +68,7 @@ class Factor(ABC):
     def whiten(
         self, X: ArrayLike | Rows, *, groups: ArrayLike | None = None, reduction: Reduction = "mean"
     ) -> NDArray[np.float64]:
-        """Whiten rows: z = Wᵀg with H⁻¹ = W Wᵀ, so that ‖z‖² is a variance and z·z' a covariance of two predictions.
+        """Whiten rows: z = Wᵀg with H⁻¹ = W Wᵀ, so that ‖z‖² is the variance of a prediction.
 
         Parameters
         ----------
@@ -100,7 +100,7 @@ class Factor(ABC):
     def rigidity(
         self, X: ArrayLike | Rows, *, groups: ArrayLike | None = None, reduction: Reduction = "mean"
     ) -> NDArray[np.float64]:
-        """Prediction rigidity R = 1/(gᵀH⁻¹g) of each prediction, (n_targets,); inf for a row of zeros."""
+        """Prediction rigidity R = 1/(gᵀH⁻¹g), (n_targets,); inf for a row of zeros."""
         return reciprocal(self.variance(X, groups=groups, reduction=reduction))
 
     def component_rigidity(
@@ -111,7 +111,7 @@ class Factor(ABC):
         groups: ArrayLike | None = None,
         reduction: Reduction = "mean",
     ) -> NDArray[np.float64]:
-        """R of the part of each prediction that comes from some of the features, (n_targets, n_components)."""
+        """R of the part of each prediction that some features make, (n_targets, n_components)."""
         indices = component_indices(components, self.n_features)
         batches = target_blocks(self._rows(X, groups), reduction)
         return reciprocal(np.concatenate([self._component_variances(F, indices) for F in batches]))

@@ -119,7 +119,7 @@ def _check_header(path: Path, header: dict[str, str], kind: str) -> None:
 
 
 def restore(path: str | os.PathLike[str], kind: str, build: Callable[[dict[str, Any]], T]) -> T:
-    """Read a file and build what it holds; what is missing, or does not fit together, is the file's fault."""
+    """Read a file and build what it holds; parts that do not fit are the file's fault."""
     state = load(path, kind)
     try:
         return build(state)

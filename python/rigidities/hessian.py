@@ -1,4 +1,4 @@
-"""The factorised Hessian H = C + λΛ = L Lᵀ: variances, rigidities, joint covariances, the fit, diagnostics.
+"""The factorised Hessian H = C + λΛ = L Lᵀ: variances, rigidities, the fit, diagnostics.
 
 J. Chem. Theory Comput. 19 (2023) 8020 (LPR); Faraday Discuss. 256 (2025) 322 (PR, CPR).
 """
@@ -88,7 +88,7 @@ class Hessian(Factor, files.Stored):
 
     @property
     def regularizer_reason(self) -> str:
-        """Why λ has that value: "given", or the rule by which it was chosen, with any jitter on a singular penalty."""
+        """Why λ has its value: "given", or the rule that chose it, with any jitter."""
         return self.reason.text(self._core.jitter)
 
     @property
@@ -112,12 +112,12 @@ class Hessian(Factor, files.Stored):
 
     @cached_property
     def effective_dimension(self) -> float:
-        """tr(C H⁻¹) = p − λ tr(ΛH⁻¹): how many directions of the features the data determine, between 0 and p."""
+        """tr(C H⁻¹) = p − λ tr(ΛH⁻¹): how many directions the data determine, from 0 to p."""
         return self._core.effective_dimension()
 
     @cached_property
     def coef(self) -> NDArray[np.float64]:
-        """The fit θ = H⁻¹b, of shape (n_features,), or (n_features, n_outputs) where targets have several outputs.
+        """The fit θ = H⁻¹b: (n_features,), or (n_features, n_outputs) with several outputs.
 
         Raises
         ------
@@ -284,7 +284,7 @@ class Hessian(Factor, files.Stored):
         groups: ArrayLike | None = None,
         reduction: Reduction = "mean",
     ) -> NDArray[np.float64]:
-        """Component-wise prediction rigidity: R of the part of each prediction that comes from some of the features.
+        """Component-wise prediction rigidity: R of the part that some features contribute.
 
         CPR with groups, LCPR (of each atom) without. The cost of C components is about Σ p_c² a
         row, not C·p².
@@ -326,7 +326,7 @@ class Hessian(Factor, files.Stored):
         return reciprocal(self._core.component_variance(rows.values, indices, rows.groups, reduction))
 
     def prediction_covariance(self, X: ArrayLike | Rows, Y: ArrayLike | Rows | None = None) -> NDArray[np.float64]:
-        """Joint covariance G_X H⁻¹ G_Yᵀ of predictions: what differences and contrasts of predictions need.
+        """Joint covariance G_X H⁻¹ G_Yᵀ of predictions, for their differences and contrasts.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Leave-one-out in closed form: predictions of each target, or block of targets, by the fit without it.
+"""Leave-one-out in closed form: each target, or block, predicted by the fit without it.
 
 For a block of rows F with weights W, V = FH⁻¹Fᵀ, M = I − W^½VW^½ and r = y − Fθ, the fit without
 the block has
@@ -105,7 +105,8 @@ def leave_one_out(
     >>> F, y = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]]), np.array([0.0, 1.0, 4.0])
     >>> covariance = rg.Covariance(2)
     >>> covariance.update(F, targets=y)
-    >>> rg.leave_one_out(covariance.factorize(0.0), F, y).residuals  # a line through two points, the third is missed by
+    >>> hessian = covariance.factorize(0.0)
+    >>> rg.leave_one_out(hessian, F, y).residuals  # each off a line through the two others
     array([ 2., -1.,  2.])
     """
     found = leave_out(hessian, hessian.coef, F, y, weights, blocks)
@@ -121,7 +122,7 @@ def leave_out(
     weights: ArrayLike | None = None,
     blocks: ArrayLike | None = None,
 ) -> LeaveOneOut:
-    """As `leave_one_out`, of a fit with other weights than H⁻¹b, such as Huber's, and without its warning."""
+    """As `leave_one_out`, for a fit that is not H⁻¹b, e.g. Huber's; without the warning."""
     CheckedRows.of(F, None).check_space(hessian.feature_space)
     rows = reduce_rows(F)[1]
     outputs = as_targets(y, len(rows), coef.shape[1] if coef.ndim == 2 else 1)

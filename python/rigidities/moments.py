@@ -59,7 +59,7 @@ class Moments:
             )
 
     def squared_residuals(self, C: NDArray[np.float64], coef: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Σwr² = Σwy² − 2θᵀb + θᵀCθ of any θ, (n_coefs, p), with one output; NaN where rounding leaves no digit.
+        """Σwr² = Σwy² − 2θᵀb + θᵀCθ for one output, (n_coefs,); NaN without a digit left.
 
         An entry C_ij is rounded by ρ√(C_ii C_jj) at most and b_i by ρ√(C_ii Σwy²), so that Σwr² is
         rounded by no more than ρ(√Σwy² + Σ_i √C_ii |θ_i|)²: the bound of the module without its

@@ -26,7 +26,7 @@ p × p arrays."""
 
 @dataclass(frozen=True, eq=False)
 class Penalty:
-    """Λ: the identity where neither a diagonal nor a matrix is given. Made by `Penalty.of`, which checks it.
+    """Λ: the identity, unless a diagonal or a matrix is given. `Penalty.of` checks and makes it.
 
     Attributes
     ----------
@@ -95,7 +95,7 @@ class Penalty:
 
     @property
     def leaves_features_free(self) -> bool:
-        """Whether a diagonal penalty has zeros: unpenalised features, which a decomposition eliminates first."""
+        """Whether a diagonal penalty has zeros: features that a decomposition eliminates first."""
         return self.diagonal is not None and not self.diagonal.all()
 
     def quadratic_form(self, coef: NDArray[np.float64]) -> float:
@@ -105,7 +105,7 @@ class Penalty:
         return float(coef @ coef if self.diagonal is None else coef @ (self.diagonal * coef))
 
     def with_jitter(self, jitter: float) -> Penalty:
-        """Λ + jitter on the diagonal, but for features whose row of a matrix is zero: they stay unpenalised."""
+        """Λ with jitter on its diagonal; features whose row of a matrix is zero get none."""
         if jitter == 0.0 or self.matrix is None:
             return self
         matrix = self.matrix.copy()
@@ -128,7 +128,7 @@ def _check_entries(diagonal: NDArray[np.float64]) -> None:
 
 
 def _check_matrix(matrix: NDArray[np.float64], eps: float) -> None:
-    """Refuse a matrix that is not finite, not symmetric or not positive semi-definite beyond its rounding."""
+    """Refuse a matrix that is not finite, symmetric and positive semi-definite, to rounding."""
     p = len(matrix)
     memory.require(8 * p * p, f"the check of a penalty of {p} features", Advice.FEWER_FEATURES)
     bad = ~np.isfinite(matrix)

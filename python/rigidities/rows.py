@@ -48,7 +48,7 @@ class Rows:
         return len(self.values)
 
     def without_groups(self) -> Rows:
-        """Return the same rows, each a target of its own: what a local rigidity (LPR) is asked for."""
+        """Return the same rows, each a target of its own, as local rigidities (LPR) need."""
         return Rows(self.values, None, self.feature_space)
 
 
@@ -84,7 +84,7 @@ class CheckedRows:
 
 
 def target_blocks(rows: CheckedRows, reduction: Reduction, size: int = 1024) -> Iterator[NDArray[np.float64]]:
-    """Yield the target rows in the order of the sorted labels, about `size` rows of `rows` at a time, as float64."""
+    """Yield target rows in the order of the sorted labels, about `size` rows at a time."""
     try:
         if rows.groups is None:
             for start in range(0, len(rows.values), size):

@@ -26,7 +26,7 @@ square."""
 
 
 def negative_log_likelihood(residuals: NDArray[np.float64], variances: NDArray[np.float64]) -> NDArray[np.float64]:
-    """½ ln(2πe scale²) + ½ mean ln v at scale² = mean(r²/v), its least over the scale; nats per target."""
+    """½ ln(2πe scale²) + ½ mean ln v at its minimum, scale² = mean(r²/v); nats per target."""
     with np.errstate(divide="ignore"):
         scale2 = np.mean(residuals**2 / variances, axis=-1)
         return np.asarray(0.5 * (np.log(2 * np.pi * np.e * scale2) + np.log(variances).mean(axis=-1)))
@@ -35,7 +35,7 @@ def negative_log_likelihood(residuals: NDArray[np.float64], variances: NDArray[n
 def continuous_ranked_probability_score(
     residuals: NDArray[np.float64], variances: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Mean of s[u(2Φ(u) − 1) + 2φ(u) − 1/√π], s = scale·√v, u = r/s, at its least; in the unit of the target."""
+    """Mean of s[u(2Φ(u) − 1) + 2φ(u) − 1/√π] at its minimum, s = scale·√v, u = r/s."""
     from scipy.special import ndtr
 
     deviation = np.sqrt(variances)
@@ -79,5 +79,5 @@ def _density(u: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def root_mean_square(residuals: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """√(Σwr²/Σw) over targets, the last axis, by mean square over outputs, the one before: (n_λ, k, n) → (n_λ,)."""
+    """√(Σwr²/Σw) over targets, its mean square over outputs: (n_λ, k, n) → (n_λ,)."""
     return np.asarray(np.sqrt((residuals**2 @ (weights / weights.sum())).mean(axis=-1)))

@@ -26,7 +26,7 @@ def as_array(values: ArrayLike, name: str) -> NDArray[Any]:
 
 
 def as_floats(values: ArrayLike, name: str, *, ndim: int, double: bool = False) -> NDArray[Any]:
-    """Return `values` as an aligned float32 or float64 array (with `double`: float64) of `ndim` dimensions."""
+    """Return an aligned float32 or float64 array (with `double`: float64) of `ndim` dimensions."""
     array = as_array(values, name)
     if array.dtype not in _FLOATS[: 1 if double else 2]:
         array = _to_float(array, name, double)
@@ -37,7 +37,7 @@ def as_floats(values: ArrayLike, name: str, *, ndim: int, double: bool = False) 
 
 
 def _to_float(array: NDArray[Any], name: str, double: bool) -> NDArray[Any]:
-    """Widen integers, booleans, half precision and the other byte order; refuse what would lose something."""
+    """Widen integers, booleans, half precision and the other byte order; refuse other types."""
     size = array.dtype.itemsize
     if array.dtype.kind in "biu" or (array.dtype.kind == "f" and (size == 8 or (double and size < 8))):
         return array.astype(np.float64)

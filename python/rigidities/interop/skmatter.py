@@ -35,7 +35,7 @@ _Arrays = Sequence["NDArray[Any]"]
 
 
 def local_prediction_rigidity(X_train: _Arrays, X_test: _Arrays, alpha: float) -> tuple[list[NDArray[np.float64]], int]:
-    """Local prediction rigidity (LPR) of every atom, with scikit-matter's signature, scaling and return values.
+    """LPR of every atom, with scikit-matter's signature, scaling and return values.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def local_prediction_rigidity(X_train: _Arrays, X_test: _Arrays, alpha: float) -
 def componentwise_prediction_rigidity(
     X_train: _Arrays, X_test: _Arrays, alpha: float, comp_dims: ArrayLike
 ) -> tuple[NDArray[np.float64], list[NDArray[np.float64]], int]:
-    """Component-wise rigidity of structures (CPR) and atoms (LCPR), with scikit-matter's signature and return values.
+    """CPR of structures and LCPR of atoms, with scikit-matter's signature and return values.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ def _rank_tolerance(covariance: Covariance) -> float:
 
 
 def _doubtful(covariance: Covariance, regularizer: float) -> tuple[Factor, int]:
-    """λ alone does not give H full rank: the data may, which the factor's condition or else the eigenvalues tell."""
+    """Find out whether the data give H full rank, which λ alone does not."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IllConditionedWarning)
         try:
@@ -197,7 +197,7 @@ def _doubtful(covariance: Covariance, regularizer: float) -> tuple[Factor, int]:
 
 
 class PseudoInverse(Factor):
-    """H⁺ = W Wᵀ from the eigenvectors of H that are above a cutoff, each over the root of its eigenvalue.
+    """Pseudo-inverse H⁺ = W Wᵀ: eigenvectors of H above a cutoff, over √eigenvalue.
 
     Directions below the cutoff count as rigid: their variance is 0.
 

@@ -1,4 +1,4 @@
-"""Weights of a loss's terms, from sums alone: the errors of every term at each choice, and the evidence.
+"""Weights of a loss's terms, chosen from sums alone.
 
 One C is tridiagonalised for each set of weights; no row is looked at again. `scan_term_weights`
 gives λ, log evidence and training errors for each loss, `most_probable_weights` the weights at the
@@ -79,7 +79,7 @@ class TermWeightScan:
 
 
 def scan_term_weights(sums: LossSums, losses: Iterable[Loss], *, penalty: ArrayLike | None = None) -> TermWeightScan:
-    """Fit each loss at the λ of its largest evidence, and tell its evidence and the errors of every term.
+    """Fit each loss at the λ of its largest evidence; give evidence and errors of every term.
 
     Parameters
     ----------
@@ -128,7 +128,8 @@ def scan_term_weights(sums: LossSums, losses: Iterable[Loss], *, penalty: ArrayL
     ...     F = rng.normal(size=(n, 5))
     ...     y = F @ theta + noise * rng.normal(size=n)
     ...     batch[name] = rg.TermRows(F, term=getattr(loss, name), targets=y)
-    >>> scan = rg.scan_term_weights(rg.loss_sums([batch]), [loss.with_weights(energy=10.0**k) for k in range(5)])
+    >>> losses = [loss.with_weights(energy=10.0**k) for k in range(5)]
+    >>> scan = rg.scan_term_weights(rg.loss_sums([batch]), losses)
     >>> scan.best.energy.weight
     100.0
     """
@@ -154,7 +155,7 @@ def scan_term_weights(sums: LossSums, losses: Iterable[Loss], *, penalty: ArrayL
 
 
 def most_probable_weights(sums: LossSums, loss: Loss | None = None, *, penalty: ArrayLike | None = None) -> Loss:
-    """Return the weights of the terms at the maximum of the evidence over weights and λ: the noise ratios are learned.
+    """Return the weights of the terms at the maximum of the evidence over weights and λ.
 
     Only ratios matter, so the first term keeps its weight. Then √(W_first/W_other) is the ratio of
     the noise of the other term to that of the first, in the units of their targets.
@@ -219,7 +220,7 @@ def most_probable_weights(sums: LossSums, loss: Loss | None = None, *, penalty: 
 
 @dataclass(frozen=True, eq=False)
 class _Ratios:
-    """The evidence as a function of ln W of all terms with a say but the first; 0 is the weight in the loss."""
+    """The evidence as a function of ln W of all terms but the first, relative to the loss."""
 
     sums: LossSums
     loss: Loss

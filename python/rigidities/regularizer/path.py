@@ -156,7 +156,7 @@ class RegularizerPath:
 
     @property
     def jitter(self) -> float:
-        """What was added to the diagonal of a penalty that is singular to rounding: H = C + λ(Λ + jitter). Mostly 0."""
+        """Added to the diagonal of a penalty singular to rounding: H = C + λ(Λ + jitter)."""
         return self._spectrum.jitter
 
     @cached_property
@@ -171,7 +171,7 @@ class RegularizerPath:
 
     @cached_property
     def coef(self) -> NDArray[np.float64]:
-        """The fits θ = H⁻¹b, of shape (n_λ, n_features), or (n_λ, n_features, n_outputs) with several outputs."""
+        """The fits θ = H⁻¹b: (n_λ, n_features), or (n_λ, n_features, n_outputs)."""
         self._moments.require_targets("coef")
         n, p = len(self.regularizers), len(self._basis)
         memory.require(16 * n * p * self._moments.n_outputs, f"{n} fits of {p} features", Advice.FEWER_REGULARIZERS)
@@ -182,7 +182,7 @@ class RegularizerPath:
 
     @cached_property
     def log_evidence(self) -> NDArray[np.float64]:
-        """Log marginal likelihood of the targets, summed over outputs: of shape (n_λ,), NaN where it is not resolved.
+        """Log marginal likelihood, summed over outputs: (n_λ,), NaN where it is not resolved.
 
         The density of y ~ N(0, s²(W⁻¹ + F(λΛ)⁻¹Fᵀ)) at the s² that is best for each λ; with
         unpenalised features the restricted likelihood. See `rigidities.evidence`.
@@ -372,7 +372,7 @@ class RegularizerPath:
         return float(self.regularizers[best])
 
     def _is_edge(self, best: int, criterion: Criterion) -> bool:
-        """Whether a criterion is resolved neither below this λ of the path nor one step (of its mean) below."""
+        """Whether a criterion is resolved at no λ of the path below this, nor one step below."""
         grid, chosen = self.regularizers, self.regularizers[best]
         step = (grid.max() / grid.min()) ** (1 / max(len(grid) - 1, 1))
         below = np.append(grid[grid < chosen], chosen / (step if step > 1 else 10.0))

@@ -42,7 +42,7 @@ class PathResiduals:
     of_fit: NDArray[np.float64]
 
     def left_out(self, w: NDArray[np.float64]) -> NDArray[np.float64]:
-        """√(Σwe²/Σw) of the leave-one-out residuals e = r/(1 − wv), (n_λ,); NaN where rounding leaves no digit."""
+        """√(Σwe²/Σw) of leave-one-out residuals e = r/(1 − wv), (n_λ,); NaN without a digit."""
         left = 1 - w * self.variances
         least = (w * self.rounding / LEAST_DIGITS).max(axis=1, keepdims=True)
         left = np.where((left <= 0) | (least >= left), np.nan, left)
@@ -86,7 +86,7 @@ def block_scores(
     w: NDArray[np.float64],
     blocks: Iterable[NDArray[np.int64]],
 ) -> NDArray[np.float64]:
-    """√(Σwe²/Σw), as `PathResiduals.left_out`, where the rows of a block are left out together: (n_λ,).
+    """√(Σwe²/Σw), as `PathResiduals.left_out`, with whole blocks left out: (n_λ,).
 
     W^½e = M⁻¹W^½r with M = 1 − W^½VW^½ (`rigidities.leave_one_out`). Rounding moves M by at most ε,
     the sum of w·`rounding` over the block, and W^½r by at most √(ε·`of_fit`). A block of m rows
@@ -116,7 +116,7 @@ def block_scores(
 def _diagonals(
     projection: Projection, regularizers: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return what z², z = Aᵀf, is summed with to v and to `PathResiduals.rounding`: two of (n_λ, p)."""
+    """Factors of z², z = Aᵀf, in the sums v and `PathResiduals.rounding`: two of (n_λ, p)."""
     inverse = 1 / projection.spectrum.denominators(regularizers)
     # ‖H⁻¹f‖² = ‖A z/d‖²: exact where A is orthogonal, else as if its columns were
     return inverse, (

@@ -26,7 +26,7 @@ of its own."""
 
 
 def eigh(A: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return eigenvalues (n,), rising, and eigenvectors (n, n) of a symmetric array, by divide and conquer.
+    """Return rising eigenvalues (n,) and eigenvectors (n, n) of a symmetric array.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def eigh(A: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float6
 
 
 def tridiagonalise(A: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-    """Return the reflectors of Q (n, n), T's diagonal (n,), what is beside it (n − 1,), and τ (n − 1,): A = QTQᵀ.
+    """Return reflectors of Q, diagonal of T, off-diagonal of T, and τ, for A = QTQᵀ.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def tridiagonalise(A: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
 
 
 def _wait(n: int, call: Callable[[], None]) -> None:
-    """Call on another thread: waiting for it, this one answers signals. An abandoned call ends by itself."""
+    """Call on another thread, so this one answers signals. An abandoned call ends by itself."""
     if n <= SMALL:
         call()
         return
@@ -113,7 +113,7 @@ SIGNATURES = {"dsyevd": "void (c, c, i, d, i, d, d, i, i, i, i)", "dsytrd": "voi
 
 @functools.cache
 def _routine(name: str) -> Any:
-    """Return LAPACK's routine, to be called with pointers; ctypes lets go of the interpreter. None if it is another."""
+    """LAPACK's routine, called with pointers, without the interpreter; None if it is another."""
     from scipy.linalg import cython_lapack
 
     capsule = cython_lapack.__pyx_capi__[name]

@@ -53,7 +53,7 @@ def _system_free() -> int | None:
 
 
 def _container_free() -> int | None:
-    """Limit less use of this process's control group and of those around it; the tightest counts."""
+    """Limit less use of this process's control group, or of one around it if that is tighter."""
     free = [_group_free(folder, names) for folder, names in _groups()]
     return min((bytes_ for bytes_ in free if bytes_ is not None), default=None)
 

@@ -43,7 +43,7 @@ class Reduced:
 
 
 def eliminate(pencil: Pencil) -> Reduced:
-    """Eliminate the unpenalised directions. Without any, C is the array of the pencil, not a copy."""
+    """Eliminate the unpenalised directions. Without any, C is the pencil's array itself."""
     from scipy.linalg import LinAlgError, cholesky, solve_triangular
 
     free, m = pencil.free, int(pencil.free.sum())

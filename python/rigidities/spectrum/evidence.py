@@ -1,4 +1,4 @@
-"""Evidence and generalised cross-validation of a λ from sums alone, where rounding leaves them resolved.
+"""Evidence and generalised cross-validation of a λ, from sums alone, where they are resolved.
 
 The log marginal likelihood is
 
@@ -69,7 +69,7 @@ class Projection:
 
     @classmethod
     def tridiagonal(cls, form: Tridiagonal, moments: Moments) -> Projection:
-        """In the basis in which H is tridiagonal: cheaper, and all that a search for the best λ needs."""
+        """In the basis in which H is tridiagonal: cheaper, and enough to search for the best λ."""
         return cls(form.spectrum, moments, form.projected, form.coef, None)
 
     @property
@@ -129,7 +129,7 @@ class Projection:
         return np.where((S > 0).all(axis=1) & (noise < RESOLVED), evidence, np.nan)
 
     def gcv(self, regularizers: NDArray[np.float64]) -> NDArray[np.float64]:
-        """n·Σwr²/(n − tr CH⁻¹)², the mean over the outputs, NaN where it is not resolved: (n_λ,)."""
+        """n·Σwr²/(n − tr CH⁻¹)², averaged over outputs, NaN where it is not resolved: (n_λ,)."""
         self.moments.require_targets("generalised cross-validation")
         n = self.moments.n_rows
         errors, left = self.errors(regularizers), n - self.effective_dimension(regularizers)

@@ -112,7 +112,7 @@ def _grid(low: float, high: float) -> NDArray[np.float64]:
 
 
 def _climb(projection: Projection, low: float, high: float) -> tuple[float, float]:
-    """λ and height of the maximum between two λ, to a relative 1e-5: likelihoods are told apart over wider steps."""
+    """λ and height of the maximum between two λ, to 1e-5: likelihoods differ over wider steps."""
     from scipy.optimize import minimize_scalar
 
     def loss(log: float) -> float:

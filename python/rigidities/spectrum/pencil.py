@@ -29,7 +29,7 @@ in which the data leave no more than that is one that they do not determine."""
 
 @dataclass(frozen=True, eq=False)
 class Pencil:
-    """C in coordinates in which Λ is the identity on the penalised directions and 0 on the others: C' = RᵀCR.
+    """C' = RᵀCR, in coordinates in which Λ is 1 on penalised directions and 0 on the others.
 
     Attributes
     ----------
@@ -106,12 +106,12 @@ def make_pencil(C: NDArray[np.float64], penalty: Penalty, unit: float = UNIT_ROU
 
 
 def _guaranteed(p: int, trace: float, unit: float) -> float:
-    """Twice the bound of Higham, Accuracy and Stability of Numerical Algorithms, theorem 10.7, as in the core."""
+    """Twice the bound of Higham, Accuracy and Stability, theorem 10.7, as in the core."""
     return 2 * (p + 1) * unit * trace
 
 
 def _scaled(C: NDArray[np.float64], penalty: NDArray[np.float64], unit: float) -> Pencil:
-    """R = Λ^-½ on the diagonal, and whatever makes the diagonal of C one on features that are not penalised.
+    """R = Λ^-½; on unpenalised features, what makes the diagonal of C one.
 
     Rounding of C is relative to √(C_ii C_jj), so that scaling features does no harm.
     """
@@ -152,7 +152,7 @@ def _rotated(C: NDArray[np.float64], penalty: Penalty, unit: float) -> Pencil:
 
 
 def _with_jitter(penalty: Penalty, jitter: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Eigenvalues and eigenvectors of Λ with jitter; exact zeros for features whose row of Λ is zero."""
+    """Eigenvalues and vectors of Λ with jitter; exact zeros for features whose row is zero."""
     matrix = penalty.with_jitter(jitter).matrix
     assert matrix is not None
     zero = np.asarray(~matrix.any(axis=0))
@@ -166,7 +166,7 @@ def _with_jitter(penalty: Penalty, jitter: float) -> tuple[NDArray[np.float64], 
 
 
 def _determined(U: NDArray[np.float64], C: NDArray[np.float64], trace: float, unit: float) -> bool:
-    """Whether the data determine all directions U: UᵀCU is positive definite beyond its rounding."""
+    """Whether the data determine all directions U: UᵀCU is positive definite beyond rounding."""
     return bool(np.linalg.eigvalsh(U.T @ C @ U)[0] > max(ROUNDED_SUMS, 2 * len(C)) * unit * trace)
 
 

@@ -1,4 +1,4 @@
-"""C in a basis in which it is tridiagonal: a third of the cost of eigenvectors, and all that the evidence needs."""
+"""C in a basis in which it is tridiagonal: all that the evidence needs, at a third of the cost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Tridiagonal:
-    """T = QᵀC''Q of the penalised block, and b in its coordinates: Qᵀb'' (p − m, k), then L⁻¹b'_free (m, k)."""
+    """T = QᵀC''Q of the penalised part; b there, Qᵀb'' (p − m, k) and L⁻¹b'_free (m, k)."""
 
     spectrum: Spectrum
     diagonal: NDArray[np.float64]
