@@ -9,6 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import rigidities as rg
+from rigidities.reason import Reason
 
 PENALTIES = [None, np.array([0.0, *np.ones(36)]), np.diag(np.arange(1.0, 38.0)) + 0.5]
 
@@ -129,3 +130,21 @@ def test_states_that_do_not_fit_together_are_refused(tmp_path, change, message):
     rg.files.save(tmp_path / "h", "hessian", state)
     with pytest.raises(ValueError, match=f"is not a whole hessian: .*{message}"):
         rg.Hessian.load(tmp_path / "h")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("evidence: the maximum of the marginal likelihood", Reason.EVIDENCE_MAXIMUM),
+        ("evidence: the least at which rounding leaves it resolved, where …", Reason.EVIDENCE_EDGE),
+        ("guaranteed: … fail; the evidence is resolved at no regularizer", Reason.EVIDENCE_UNRESOLVED),
+        ("leave-one-out of the energies: the least of a path", Reason.PATH_LEAVE_ONE_OUT),
+        (None, Reason.GIVEN),
+    ],
+)
+def test_reasons_of_earlier_files_are_read(text, reason):
+    """Until 0.1.0 the reason of λ stood in words beside the core's."""
+    state = accumulated().factorize(1.0).__getstate__() | {"chosen_because": text}
+    hessian = rg.Hessian.__new__(rg.Hessian)
+    hessian.__setstate__(state)
+    assert hessian.reason is reason

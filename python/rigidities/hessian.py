@@ -68,6 +68,8 @@ class Hessian(Factor, files.Stored):
         return {**self._core.snapshot(), "feature_space": self.feature_space}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        if state.get("chosen_because") is not None:
+            state = state | {"reason": Reason.of_text(state["chosen_because"]).value}
         self._core = CoreHessian.from_snapshot(state)
         self.feature_space = state["feature_space"]
 

@@ -26,6 +26,11 @@ class Reason(Enum):
         """Say it, with the jitter that was added to the diagonal of the penalty, if any."""
         return _TEXTS[self] + (f" (jitter {jitter:.3g} on the diagonal of the penalty)" if jitter else "")
 
+    @classmethod
+    def of_text(cls, text: str) -> Reason:
+        """Return the reason that a file says in words, as files did before version 0.1.0."""
+        return next(reason for words, reason in _FORMER.items() if words in text)
+
 
 _TEXTS = {
     Reason.GIVEN: "given",
@@ -45,3 +50,15 @@ _TEXTS = {
     Reason.PATH_GCV: "generalised cross-validation: the least of a path",
     Reason.PATH_LEAVE_ONE_OUT: "leave-one-out of the energies: the least of a path",
 }
+
+_FORMER = {
+    "resolved at no regularizer": Reason.EVIDENCE_UNRESOLVED,
+    "unpenalised feature undetermined": Reason.EVIDENCE_UNDETERMINED,
+    "evidence: the maximum": Reason.EVIDENCE_MAXIMUM,
+    "evidence: the least": Reason.EVIDENCE_EDGE,
+    "evidence: at the upper end": Reason.EVIDENCE_TOP,
+    "evidence: the largest of a path": Reason.PATH_EVIDENCE,
+    "generalised cross-validation": Reason.PATH_GCV,
+    "leave-one-out": Reason.PATH_LEAVE_ONE_OUT,
+}
+"""What stood in the texts of earlier files."""

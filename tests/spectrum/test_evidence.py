@@ -148,8 +148,8 @@ def test_the_edge_is_said():
     with pytest.warns(rg.UnresolvedEvidenceWarning, match="evidence is best at the smallest regularizer") as caught:
         hessian = covariance.factorize()
     assert caught[0].filename == __file__
-    assert hessian.regularizer_reason.startswith("evidence: the least at which rounding leaves it resolved")
-    assert not np.isnan(path._moments.log_evidence(np.array([hessian.regularizer]))[0])
+    assert hessian.regularizer_reason.startswith("evidence: the smallest at which rounding leaves it resolved")
+    assert not np.isnan(path._projection.log_evidence(np.array([hessian.regularizer]))[0])
     with pytest.warns(rg.UnresolvedEvidenceWarning, match="gcv is best at the smallest"):
         path.best("gcv")
     few = rg.regularizer_path(covariance, [best])  # a grid of one has an edge too
