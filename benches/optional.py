@@ -22,8 +22,8 @@ def left_out():
 def onedal_covariance(sizes, n):
     """oneDAL's incremental covariance of uncentred rows: X.T @ X / n, summed from batches as ours is.
 
-    It takes all rows in one batch here, at which it is fastest: of batches of 2,048 rows, as we take them, it
-    makes half to three quarters of that rate at p = 64 to 256.
+    It takes all rows in one batch here, its fastest way at p = 64 to 256: in batches of 2,048 rows, as we
+    take them, it reaches about half of that rate.
     """
     from sklearnex.covariance import IncrementalEmpiricalCovariance
 
