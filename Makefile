@@ -32,16 +32,14 @@ check: .venv/.built
 	$(BIN)/mypy
 	$(BIN)/stubtest rigidities._core
 
-# On a quiet machine: figures into benches/results, and from there into README.md and docs/speed.md.
-bench: .venv/.built
-	output=$$($(BIN)/python benches/machine.py) && $(BIN)/python benches/peers.py --output "$$output" \
-		&& $(BIN)/python benches/pipeline.py --output "$$output"
+# On a quiet machine: figures into benches/results, and from there into docs/speed.md and README.md.
+bench: .venv/.bench
+	$(BIN)/python benches/run.py
 	$(BIN)/python benches/table.py
 
 # That the benchmarks still run, not how fast.
 bench-short: .venv/.built
-	$(BIN)/python benches/peers.py --short
-	$(BIN)/python benches/pipeline.py --short
+	$(BIN)/python benches/run.py --short
 	$(BIN)/python benches/table.py --check
 
 wheel: .venv/.built
@@ -53,6 +51,11 @@ clean:
 # The environment, with the package in place (editable) and the core compiled with optimisation.
 .venv/.built: .venv/.made $(SOURCES)
 	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[dev]'
+	touch $@
+
+# Peers that only the benchmarks need.
+.venv/.bench: .venv/.built
+	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[bench]'
 	touch $@
 
 .venv/.made:

@@ -5,13 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import scipy.linalg
 from featomic import SoapPowerSpectrum
+from pairs import Pair
 
 import rigidities as rg
 from rigidities.datasets import load_silicon
 from rigidities.interop.featomic import LossRows, Soap
 
 
-def gathering(pair, n_atoms, p):
+def gathering(n_atoms, p):
     """Gradient rows of atoms with 28 neighbours each, in structures of 64, summed into force rows; read alone."""
     rng = np.random.default_rng(8)
     rows = rng.normal(size=(29 * n_atoms, 3 * p))
@@ -20,14 +21,14 @@ def gathering(pair, n_atoms, p):
     labels = centres // 64 * 64 + neighbours
     flat, count = rows.ravel(), rg.get_num_threads()
     with ThreadPoolExecutor(count) as pool:
-        yield pair(
+        yield Pair(
             "gathering force rows", p, f"reading as much, {count} threads", 0.6,
             lambda: rg.reduce_rows(rows, labels, "sum"),
-            lambda: list(pool.map(np.sum, np.array_split(flat, count))),
+            lambda: list(pool.map(np.sum, np.array_split(flat, count))), read_bytes=rows.nbytes,
         )  # fmt: skip
 
 
-def force_rows(pair, structures, soap):
+def force_rows(structures, soap):
     """Sums of energies and forces from structures, against featomic's gradients alone, called in the same portions."""
     loss = rg.Loss(energy=rg.Term(per_atom=True), forces=rg.Term(weight=0.1))
     at_once = 64 * rg.get_num_threads()
@@ -43,13 +44,13 @@ def force_rows(pair, structures, soap):
         for portion in portions:
             calculator.compute(portion, gradients=["positions"])
 
-    yield pair(
+    yield Pair(
         "sums of energies and forces, featomic included", soap.n_features, "featomic's gradients alone", 1 / 1.05,
         lambda: rg.loss_sums(LossRows(structures, soap, loss, progress=False)), gradients,
     )  # fmt: skip
 
 
-def every_regularizer(pair, p, n):
+def every_regularizer(p, n):
     """Leave-one-out of n rows at 200 λ, against 30 Cholesky factorisations and a projection of the rows."""
     rng = np.random.default_rng(9)
     X, y = rng.normal(size=(n, p)), rng.normal(size=n)
@@ -66,13 +67,13 @@ def every_regularizer(pair, p, n):
             scipy.linalg.cholesky(H, lower=True)
         return X @ H
 
-    yield pair("`regularizer_path`, 200 λ, leave-one-out", p, "30 `cholesky`, a projection", 1.0, ours, factorisations)
+    yield Pair("`regularizer_path`, 200 λ, leave-one-out", p, "30 `cholesky`, a projection", 1.0, ours, factorisations)
 
 
-def suite(pair, short):
-    """All of them, or a short form."""
+def all_pairs(short):
+    """All of these pairs, or a short form."""
     structures = load_silicon()
-    yield from gathering(pair, 64 if short else 1024, 64 if short else 448)
+    yield from gathering(64 if short else 1024, 64 if short else 448)
     soap = Soap("Si", cutoff=4.0, max_radial=2, max_angular=2) if short else Soap("Si")
-    yield from force_rows(pair, structures[:4] if short else structures, soap)
-    yield from every_regularizer(pair, 64 if short else 2048, 128 if short else 4096)
+    yield from force_rows(structures[:4] if short else structures, soap)
+    yield from every_regularizer(64 if short else 2048, 128 if short else 4096)

@@ -1,38 +1,29 @@
 """The machine a benchmark runs on: what it is, whether it is quiet, and what it can do at most.
 
-Enters: calls to be timed in turn. Leaves: their durations, seen to be measured alone; the roofline (the rates of
-reading memory and of a matrix product) that no implementation gets past; the file that keeps a machine's figures.
+Calls are timed in turn, each after the process has come to rest, and again if others used the machine
+meanwhile. The roofline (the rates of reading memory and of a matrix product) is what no implementation
+gets past.
 
-    python benches/machine.py     # prints the name of that file for today
-
-Peers run at their best: variables that hold OpenBLAS back are unset before NumPy is loaded, so import this first.
+    python benches/machine.py     # prints the description
 """
 
-import datetime
 import functools
 import gc
-import json
 import os
 import platform
-import re
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 from pathlib import Path
 
-for variable in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
-    os.environ.pop(variable, None)
-
+import environment
 import numpy as np
-import scipy.linalg
-import skmatter
+import scipy.linalg  # noqa: F401 (SciPy brings a BLAS of its own, which the description names)
 import threadpoolctl
+from records import QUIET
 
 import rigidities as rg
-
-RESULTS = Path(__file__).parent / "results"
-
-#: Share of all cores that others may use, above which a figure is marked as not measured alone.
-QUIET = 0.05
 
 #: Seconds between two looks at whether this process has come to rest.
 PAUSE = 0.02
@@ -51,42 +42,50 @@ def cpuinfo(*keys):
     return ""
 
 
+#: Distributions whose versions decide the figures; those that are not installed are left out.
+PACKAGES = ("numpy", "scipy", "skmatter", "featomic", "scikit-learn-intelex", "torch")
+
+
+def blas_libraries():
+    """What NumPy and SciPy multiply with: threadpoolctl's entry of each library."""
+    return [library for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"]
+
+
+def version(package):
+    """Version of an installed distribution, or None."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
 def description():
-    """Processor, cores, vector unit and versions: what the figures depend on."""
+    """Processor, cores, vector unit, BLAS with its kernel, threads and versions: what the figures depend on."""
     flags = cpuinfo("flags", "Features").split()
-    loaded = [library for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"]
-    blas = {f"{x['internal_api']} {x['version']} ({x['architecture']}), {x['num_threads']} threads" for x in loaded}
-    versions = {module.__name__: module.__version__ for module in (rg, np, scipy, skmatter)}
+    blas = {
+        f"{x['internal_api']} {x['version']} ({x.get('architecture', 'unknown kernel')}), {x['num_threads']} threads"
+        for x in blas_libraries()
+    }
+    installed = {package: found for package in PACKAGES if (found := version(package)) is not None}
     return {
         "processor": cpuinfo("model name") or platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "vector": next((unit for unit in VECTOR_UNITS if unit in flags), platform.machine()),
         "threads": rg.get_num_threads(),
         "blas": sorted(blas),
-        "versions": {"python": platform.python_version(), **versions},
+        "versions": {"python": platform.python_version(), "rigidities": rg.__version__, **installed},
     }
 
 
-def short_name(processor, cores, vector):
-    """A machine in a file's name: "AMD EPYC 7763 64-Core Processor" is amd-epyc-7763-2-avx2."""
-    plain = re.sub(r"\((R|TM)\)|@.*|\d+-Core|\b(CPU|Processor)\b", " ", processor)
-    return re.sub(r"[^a-z0-9]+", "-", f"{plain} {cores} {vector}".lower()).strip("-")
-
-
-def results_file():
-    """Where today's figures of this machine belong."""
-    this = description()
-    return RESULTS / f"{datetime.date.today()}-{short_name(this['processor'], this['cores'], this['vector'])}.json"
-
-
-def save(path, **parts):
-    """Write these parts beside those that the same machine and versions have written to the file."""
-    content = {"date": str(datetime.date.today()), "machine": description()}
-    if path.exists():
-        earlier = json.loads(path.read_text())
-        content = earlier if earlier["machine"] == content["machine"] else content
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content | parts, indent=1) + "\n")
+def require_equal_threads():
+    """End the process if a BLAS has another number of threads than we have, which would be no fair comparison."""
+    ours = rg.get_num_threads()
+    for library in blas_libraries():
+        if library["num_threads"] != ours:
+            sys.exit(
+                f"{library['internal_api']} runs {library['num_threads']} threads and rigidities {ours}: "
+                "give both the same cores, for example by `taskset --cpu-list 0-3 make bench`"
+            )
 
 
 def clocks():
@@ -181,10 +180,7 @@ def roofline(short=False):
     return roof | {"busy": max(known, default=None)}
 
 
-def alone(busy):
-    """What to say behind a figure."""
-    return "" if busy is None or busy < QUIET else f"  NOT ALONE ({busy:.0%} busy)"
-
-
 if __name__ == "__main__":
-    print(results_file())
+    environment.refuse()
+    for name, value in description().items():
+        print(f"{name}: {value}")

@@ -1,26 +1,23 @@
 """The whole way from rows to rigidities over grids of n rows and p features: accumulate, factorize, score.
 
-    python benches/pipeline.py [--short] [--output benches/results/NAME.json]
+    python benches/run.py [--short]                       # all suites, in a clean environment
+    python benches/pipeline.py [--short] [--output FILE]  # this one alone; refuses an unclean environment
 
-Leaves how the cost of each stage grows with n and p, fitted on the large sizes, and its rate beside the roofline
-min(peak, bandwidth · intensity) (S. Williams, A. Waterman, D. Patterson, Commun. ACM 52(4), 65 (2009)): a row takes
-p² flop and 8p bytes to accumulate or score, p/8 flop a byte, so that small p is bound by memory. A factorisation of
-p³/3 flop stands beside the peak alone. There is one data set, larger than caches; each (n, p) takes the first n·p
-numbers of it.
+It shows how the cost of each stage grows with n and p, fitted on the large sizes, and its rate beside
+the roofline (`roofline.py`): a row takes p² flop and 8p bytes to accumulate or score, p/8 flop a byte,
+so that small p is bound by memory. A factorisation of p³/3 flop stands beside the peak alone. There is
+one data set, larger than caches; each (n, p) takes the first n·p numbers of it.
 """
 
-import argparse
 from dataclasses import asdict, dataclass
 from itertools import product
-from pathlib import Path
 
 import machine
 import numpy as np
-
-import rigidities as rg
-
-#: Rows in a batch, as one would read them from a file.
-BATCH = 2048
+import suite
+from roofline import bound
+from table import alone
+from workload import accumulate
 
 SIZES = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 
@@ -56,23 +53,9 @@ class Fit:
     residual: float
 
 
-def accumulate(X, precision="float64", **kwargs):
-    """C of rows that come in batches."""
-    covariance = rg.Covariance(X.shape[1], precision=precision)
-    for start in range(0, len(X), BATCH):
-        covariance.update(X[start : start + BATCH], **kwargs)
-    return covariance
-
-
 def flops(stage, n, p):
     """A multiplication and an addition are two; of symmetric and triangular matrices one half is computed."""
     return p**3 / 3 if stage == "factorize" else n * p * p
-
-
-def bound(stage, p, roof):
-    """The roofline in GF/s."""
-    peak = roof["float64_gigaflops"]
-    return peak if stage == "factorize" else min(peak, roof["read_gigabytes"] * p / 8)
 
 
 def measure(X, roof, tries):
@@ -88,7 +71,7 @@ def measure(X, roof, tries):
         yield Point(stage, n, p, 1e3 * duration, rate, bound(stage, p, roof), read, busy)
 
 
-def run(sizes, data, roof, tries):
+def grid(sizes, data, roof, tries):
     """All points, printed as they come."""
     numbers = np.random.default_rng(0).standard_normal(max(data))
     for p, length in product(sizes, data):
@@ -104,7 +87,7 @@ def line(point):
     read = "" if point.read is None else f"{point.read:7.2f} GB/s"
     return (
         f"{point.stage:11}n = {point.n:<9}p = {point.p:<6}{point.ms:9.2f} ms {point.gigaflops:7.2f} GF/s, {share}{read}"
-        + machine.alone(point.busy)
+        + alone(point.busy)
     )
 
 
@@ -127,21 +110,13 @@ def fits(points, large):
         yield result
 
 
-def main():
-    """Run, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--short", action="store_true", help="small sizes: shows that it works, not how fast")
-    parser.add_argument("--output", type=Path, help="JSON file to write or to add to")
-    arguments = parser.parse_args()
-    short = arguments.short
-    roof = machine.roofline(short)
-    print(", ".join(f"{name} {value:.3g}" for name, value in roof.items() if value is not None))
+def run(short, roof):
+    """Measure and print all points, then the fits."""
     sizes, data, large = ((16, 64, 128), (1 << 15, 1 << 16), 64) if short else (SIZES, DATA, LARGE)
-    points = list(run(sizes, data, roof, tries=1 if short else 3))
-    pipeline = {"large": large, "fits": [asdict(x) for x in fits(points, large)]}
-    if arguments.output:
-        machine.save(arguments.output, roofline=roof, pipeline=pipeline | {"points": [asdict(x) for x in points]})
+    points = list(grid(sizes, data, roof, tries=1 if short else 3))
+    growth = [asdict(x) for x in fits(points, large)]
+    return {"pipeline": {"large": large, "fits": growth, "points": [asdict(x) for x in points]}}
 
 
 if __name__ == "__main__":
-    main()
+    suite.run("pipeline", __doc__, run)
