@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from rigidities import demo
 from rigidities.cli import app
-from rigidities.plot import fit_map
+from rigidities.plot import map_of
 from rigidities.sources.atoms import Structures
 
 pytest.importorskip("ase")
@@ -68,8 +68,8 @@ def test_paths_returned_are_those_of_the_files(tmp_path):
         frame.arrays["defect"] = np.zeros(len(frame), dtype=bool)
     source = Structures("Si", frames, Soap("Si", 4.0, max_radial=2, max_angular=1))
     rows = np.concatenate([batch.values for batch in source.batches()])
-    part, atom_map = demo.Part(source, rows, np.ones(len(rows))), fit_map(source, source)
-    written = demo.write_demo(demo.compare([part, part], part, 1e-3, atom_map), atom_map, tmp_path)
+    part, atom_map = demo.Part(source, rows, np.ones(len(rows))), map_of(source, source)
+    written = demo.write_demo(demo.compare([part, part], part, 1e-3, atom_map), part, atom_map, tmp_path)
     assert sorted(written) == sorted(path for path in tmp_path.rglob("*") if path.is_file())
 
 

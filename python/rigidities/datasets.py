@@ -1,7 +1,6 @@
-"""Data sets small enough to ship: real physics to try rigidities on, without a download.
+"""Data sets that come with the package: labelled structures, without a download.
 
-What enters: which kinds of structures are wanted. What leaves: a list of `ase.Atoms` with energies, forces
-and stresses. The file behind it is made by ``scripts/make_silicon.py``.
+The script ``scripts/make_silicon.py`` makes the data file.
 """
 
 from __future__ import annotations
@@ -21,25 +20,27 @@ if TYPE_CHECKING:
 def load_silicon(*, groups: Sequence[str] | None = None) -> list[Atoms]:
     """Load silicon from perfect crystals to the melt, labelled by an empirical potential.
 
-    Energies, forces and stresses are those of Tersoff's potential [1]_, as ASE computes it, at exactly the
-    stored positions: they are free of noise. The potential ends at 3.0 Å.
+    ASE computed energies, forces and stresses with Tersoff's potential [1]_ at exactly the stored
+    positions: the labels are free of noise. The potential ends at 3.0 Å.
 
-    ============  ==========  =====  =========================================================================
-    group         structures  atoms  what it holds
-    ============  ==========  =====  =========================================================================
+    ============  ==========  =====  ==============================================================
+    group         structures  atoms  content
+    ============  ==========  =====  ==============================================================
     crystal               24    864  8 and 64 atoms, Gaussian displacements of 0 to 0.05 Å
-    strained              30   1080  8 and 64 atoms, random strains up to 4 %, displacements of 0.02 Å
+    strained              30   1080  8 and 64 atoms, random strains up to 4 %, displaced by 0.02 Å
     rattled               24   1536  64 atoms, displacements of 0.06 to 0.15 Å
-    liquid                32   2048  64 atoms, molecular dynamics at 4000 and 3000 K, 2.40 to 2.65 g/cm³
+    liquid                32   2048  64 atoms, dynamics at 4000 and 3000 K, 2.40 to 2.65 g/cm³
     vacancy               24   1512  63 atoms, relaxed, displacements of 0 to 0.1 Å
-    interstitial          24   1560  65 atoms: tetrahedral, hexagonal, split <110>; displaced like the vacancy
-    surface               24   1104  slabs: (100), (100) 2x1, (110), (111); displaced like the vacancy
-    ============  ==========  =====  =========================================================================
+    interstitial          24   1560  65 atoms: tetrahedral, hexagonal, split <110>
+    surface               24   1104  slabs: (100), (100) 2x1, (110), (111)
+    ============  ==========  =====  ==============================================================
+
+    Interstitials and surfaces are displaced like vacancies.
 
     Parameters
     ----------
     groups : sequence of str, or str, optional
-        The kinds wanted, or the one wanted. All, if not given. Structures come in the order of the table,
+        Groups to load, or one group. By default all. Structures come in the order of the table,
         whatever the order here.
 
     Returns
@@ -47,28 +48,29 @@ def load_silicon(*, groups: Sequence[str] | None = None) -> list[Atoms]:
     list of ase.Atoms
         New objects at every call. Each has
 
-        - a calculator that holds ``energy`` (eV, of the whole structure), ``forces`` (eV/Å) and ``stress``
-          (eV/Å³, six components in Voigt order, positive under tension; for a slab, per volume of the cell
-          with its vacuum);
-        - ``info["group"]``, its kind;
-        - ``arrays["defect"]``, True for atoms at the defect, False elsewhere and everywhere in the first four
-          kinds. Vacancy: the four atoms within 3 Å of the empty site. Interstitial: the extra atom (both, if
-          two share a site) and all within 3 Å of it. Surface: atoms with fewer than four neighbours within
-          2.9 Å. Settled before the displacements: all structures of one defect mark the same atoms.
+        - a calculator that holds ``energy`` (eV, of the whole structure), ``forces`` (eV/Å) and
+          ``stress`` (eV/Å³, six components in Voigt order, positive under tension; for a slab, per
+          volume of the cell with its vacuum);
+        - ``info["group"]``, its group;
+        - ``arrays["defect"]``, True for atoms at the defect, False elsewhere. The first four groups
+          have no defects. Vacancy: the four atoms within 3 Å of the empty site. Interstitial: the
+          extra atom (both, if two share a site) and all atoms within 3 Å of it. Surface: atoms with
+          fewer than four neighbours within 2.9 Å. Atoms are marked before they are displaced: the
+          marks are the same in all structures of one defect.
 
-        All are periodic along the three axes; slabs are separated by about 15 Å of vacuum along z.
+        All structures are periodic along the three axes. About 15 Å of vacuum separate slabs.
 
     Raises
     ------
     ValueError
-        If a group is not one of the table's.
+        If a group is not in the table.
     ImportError
         If ASE is not installed.
 
     References
     ----------
-    .. [1] J. Tersoff, "Empirical interatomic potential for silicon with improved elastic properties",
-       Phys. Rev. B 38, 9902 (1988). Lattice constant 5.432 Å, cohesive energy 4.63 eV.
+    .. [1] J. Tersoff, "Empirical interatomic potential for silicon with improved elastic
+       properties", Phys. Rev. B 38, 9902 (1988). Lattice constant 5.432 Å, cohesive energy 4.63 eV.
 
     Examples
     --------
@@ -104,7 +106,6 @@ def load_silicon(*, groups: Sequence[str] | None = None) -> list[Atoms]:
 
 
 def _import_ase() -> tuple[Any, Any]:
-    """Return the two classes needed of ASE, an optional dependency."""
     try:
         from ase import Atoms
         from ase.calculators.singlepoint import SinglePointCalculator
@@ -114,13 +115,13 @@ def _import_ase() -> tuple[Any, Any]:
 
 
 def _read(name: str) -> dict[str, NDArray[Any]]:
-    """Return the arrays of a shipped file, with one row per structure or per atom of one after the other."""
+    """Return the arrays of a data file. Rows are structures, or atoms in their order."""
     with resources.files("rigidities").joinpath("data", name).open("rb") as file, np.load(file) as archive:
         return dict(archive)
 
 
 def _located(columns: dict[str, NDArray[Any]], groups: Sequence[str] | None) -> Iterator[tuple[int, slice]]:
-    """Yield, for each structure of the groups, its index and the rows of its atoms."""
+    """Yield the index of each structure of the groups, and the rows of its atoms."""
     known = list(dict.fromkeys(columns["group"].tolist()))
     wanted = known if groups is None else [groups] if isinstance(groups, str) else list(groups)
     unknown = [group for group in wanted if group not in known]

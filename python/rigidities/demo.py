@@ -1,7 +1,8 @@
-"""The demo: what a rigidity tells about silicon, before and after a model has seen defects.
+"""The demo: rigidities of silicon before and after a model has seen defects.
 
-What enters: the structures shipped with the package. What leaves: rows and energies to fit, a regularizer, the story as
-text, and the paths of the files that were written. Printing is done in `cli`.
+Structures shipped with the package give the rows and energies of two fits. Functions choose the
+regularizer, assess the held-out structures, make the text and write the files. The command line
+prints.
 """
 
 from __future__ import annotations
@@ -18,12 +19,11 @@ from rigidities.covariance import Covariance
 from rigidities.leave_one_out import leave_one_out
 from rigidities.regularizer.path import regularizer_path
 from rigidities.report.atom_map import MAP_ATOMS, AtomMap
-from rigidities.report.content import Report, score
+from rigidities.report.content import Report, assess
 from rigidities.report.files import make_directory, write
 from rigidities.report.maps import log_limits, log_rigidity, lpr_maps
 from rigidities.rows import reduce_rows
 from rigidities.sources.atoms import Structures
-from rigidities.sources.read import Source
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,38 +34,55 @@ PRISTINE = ("crystal", "strained", "rattled")
 DEFECTIVE = ("vacancy", "interstitial", "surface")
 
 DEMO_CUTOFF = 3.5
-"""Å. The potential behind the demo's energies ends at 3.0: a longer reach adds features that no energy depends on."""
+"""Å. The potential behind the energies ends at 3.0 Å: no energy depends on atoms farther away."""
 
 DEMO_GRID = np.logspace(-13, -2, 23)
-"""λ that the demo tries, in units of the trace of C: from rounding's reach to a model that hardly fits."""
+"""λ that the demo tries, in units of the trace of C: from rounding to underfitting."""
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Structures of the demo, their rows, and the energies to fit: eV per atom, from the mean of the pristine ones."""
+    """One of the demo's data sets: structures, their rows, and the energies to fit.
+
+    Attributes
+    ----------
+    source : Structures
+    rows : ndarray of shape (n_structures, n_features)
+        Mean SOAP rows of the structures.
+    energies : ndarray of shape (n_structures,)
+        In eV per atom, from the mean energy of the pristine training set.
+    """
 
     source: Structures
     rows: NDArray[np.float64]
     energies: NDArray[np.float64]
 
     def covariance(self) -> Covariance:
-        """Return the sums of a fit to these energies."""
+        """Return the sums for a fit to these energies."""
         covariance = Covariance(self.source.n_features, feature_space=self.source.soap.feature_space)
         covariance.update(self.rows, targets=self.energies)
         return covariance
 
     def error(self, hessian: Hessian, kinds: Sequence[str]) -> float:
-        """Return the root mean squared error, in meV per atom, of a fit on the structures of these kinds."""
-        chosen = [frame.info["group"] in kinds for frame in self.source.frames]
-        return 1000 * _rms((self.energies - self.rows @ hessian.coef)[chosen])
+        """Return the RMSE of a fit for structures of these kinds, in meV per atom."""
+        return 1000 * _rms((self.energies - self.rows @ hessian.coef)[self.of_kinds(kinds)])
+
+    def of_kinds(self, kinds: Sequence[str]) -> NDArray[np.bool_]:
+        """Return which structures are of these kinds."""
+        return np.array([frame.info["group"] in kinds for frame in self.source.frames], dtype=bool)
+
+    def at_defect(self) -> NDArray[np.bool_]:
+        """Return which atoms are at a defect."""
+        return np.concatenate([frame.arrays["defect"] for frame in self.source.frames])
 
 
 def load_parts() -> tuple[Part, Part, Part]:
-    """Return pristine structures, these and such with defects, and other ones of both to test on."""
+    """Return three parts: pristine training set, training set with defects, held-out test set."""
     from rigidities.datasets import load_silicon
     from rigidities.interop.featomic import Soap, soap_rows
 
-    # An even number of each kind, disorder rising with the index: every other one makes halves that are alike.
+    # Each kind has an even number of structures, and disorder rises with the index. Every other
+    # structure makes two similar halves.
     frames: list[Any] = load_silicon(groups=[*PRISTINE, *DEFECTIVE])
     train, test = frames[::2], frames[1::2]
     pristine = [frame for frame in train if frame.info["group"] in PRISTINE]
@@ -80,7 +97,7 @@ def load_parts() -> tuple[Part, Part, Part]:
 
 
 def choose_regularizer(part: Part) -> tuple[float, float]:
-    """Return the λ of the least leave-one-out error, and that error in meV per atom."""
+    """Return the λ of the smallest leave-one-out error, and that error in meV per atom."""
     covariance = part.covariance()
     path = regularizer_path(covariance, DEMO_GRID * covariance.trace)
     best = path.best("loo", part.rows, part.energies)
@@ -93,14 +110,14 @@ def _rms(values: NDArray[np.float64]) -> float:
 
 
 def compare(parts: Sequence[Part], test: Part, regularizer: float, atom_map: AtomMap) -> list[Report]:
-    """Score the test structures by a fit to each of the parts."""
-    return [
-        score(part.covariance().factorize(regularizer), part.source, test.source, atom_map=atom_map) for part in parts
-    ]
+    """Assess the test structures by a fit to each of the parts."""
+    hessians = [part.covariance().factorize(regularizer) for part in parts]
+    pairs = zip(hessians, parts, strict=True)
+    return [assess(hessian, part.source, test.source, atom_map=atom_map) for hessian, part in pairs]
 
 
 def premise(before: Part, after: Part, regularizer: float, error: float) -> str:
-    """Return what is compared, and at which regularizer."""
+    """Return the first paragraph: what is compared, and at which regularizer."""
     n, more = len(before.energies), len(after.energies) - len(before.energies)
     text = (
         f"A linear model of SOAP features (cutoff {DEMO_CUTOFF} Å) is fitted to the energies of {n} structures of "
@@ -114,56 +131,68 @@ def premise(before: Part, after: Part, regularizer: float, error: float) -> str:
 
 
 def comparison(reports: Sequence[Report], test: Part) -> str:
-    """Return median LPR of the test atoms before and after, and what it has to do with the errors."""
-    kinds, defect = reports[0].classes["group"], _at_defect(reports[0].test)
-    lines = ["", f"{'median LPR of test atoms':38}{'atoms':>7}{'before':>11}{'after':>11}{'after/before':>15}"]
+    """Return tables of the median LPR and of the errors before and after, and what they show."""
+    kinds, defect = reports[0].classes["group"], test.at_defect()
     rows = {kind: kinds == kind for kind in PRISTINE}
     rows |= {f"{kind}, elsewhere in the cell": (kinds == kind) & ~defect for kind in DEFECTIVE}
     rows |= {f"{kind}, at the defect": (kinds == kind) & defect for kind in DEFECTIVE}
-    medians = {name: [float(np.median(r.scores.lpr[chosen])) for r in reports] for name, chosen in rows.items()}
-    for name, (low, high) in medians.items():
-        lines.append(f"{name:38}{rows[name].sum():>7}{low:>11.2g}{high:>11.2g}{high / low:>15,.1f}")
-    lines += ["", f"{'error of test energies, meV per atom':38}{'number':>7}{'before':>11}{'after':>11}"]
-    for name, group in (("pristine", PRISTINE), ("with defects", DEFECTIVE)):
-        n = sum(frame.info["group"] in group for frame in test.source.frames)
-        low, high = (test.error(report.hessian, group) for report in reports)
-        lines.append(f"{name:38}{n:>7}{low:>11.1f}{high:>11.1f}")
+    counts = {name: int(chosen.sum()) for name, chosen in rows.items()}
+    medians = {name: [float(np.median(r.rigidities.lpr[chosen])) for r in reports] for name, chosen in rows.items()}
+    lines = ["", *_median_table(counts, medians), "", *_error_table(reports, test), ""]
+    return "\n".join([*lines, textwrap.fill(_conclusion(reports, medians), 100)])
+
+
+def _median_table(counts: dict[str, int], medians: dict[str, list[float]]) -> list[str]:
+    lines = [f"{'median LPR of test atoms':38}{'atoms':>7}{'before':>11}{'after':>11}{'after/before':>15}"]
+    for name, (before, after) in medians.items():
+        lines.append(f"{name:38}{counts[name]:>7}{before:>11.2g}{after:>11.2g}{after / before:>15,.1f}")
+    return lines
+
+
+def _error_table(reports: Sequence[Report], test: Part) -> list[str]:
+    lines = [f"{'error of test energies, meV per atom':38}{'number':>7}{'before':>11}{'after':>11}"]
+    for name, kinds in (("pristine", PRISTINE), ("with defects", DEFECTIVE)):
+        before, after = (test.error(report.hessian, kinds) for report in reports)
+        lines.append(f"{name:38}{test.of_kinds(kinds).sum():>7}{before:>11.1f}{after:>11.1f}")
+    return lines
+
+
+def _conclusion(reports: Sequence[Report], medians: dict[str, list[float]]) -> str:
     growth = reports[1].hessian.n_rows / reports[0].hessian.n_rows
-    gains = [high / low for low, high in medians.values()]
+    gains = [after / before for before, after in medians.values()]
     known, new = gains[: -len(DEFECTIVE)], gains[-len(DEFECTIVE) :]
-    text = (
+    return (
         f"The second training set is {growth:.1f} times as large, and C is a sum over it: what the first one pinned "
         f"down gains about as much ({min(known):.1f} to {max(known):.1f} times). Atoms at defects, which it had never "
         f"seen, gain {min(new):,.0f} to {max(new):,.0f} times. Nothing loses. "
         f"Least rigid now: {min(medians, key=lambda name: medians[name][1])}. That is where to add data next."
     )
-    return "\n".join([*lines, "", textwrap.fill(text, 100)])
 
 
-def _at_defect(source: Source) -> NDArray[np.bool_]:
-    assert isinstance(source, Structures)
-    return np.concatenate([frame.arrays["defect"] for frame in source.frames])
+def write_demo(reports: Sequence[Report], test: Part, atom_map: AtomMap, directory: Path) -> list[Path]:
+    """Write the report and the map of each model, and both maps side by side, on one colour scale.
 
-
-def write_demo(reports: Sequence[Report], atom_map: AtomMap, directory: Path) -> list[Path]:
-    """Write each model's report, its map on the common scale, and both maps side by side; return the files' paths."""
+    Returns
+    -------
+    list of Path
+        The files.
+    """
     names = ("pristine", "with_defects")
     titles = [f"trained on {report.train.name} ({report.hessian.n_rows} structures)" for report in reports]
-    panels = {title: report.scores.lpr for title, report in zip(titles, reports, strict=True)}
+    panels = {title: report.rigidities.lpr for title, report in zip(titles, reports, strict=True)}
     grounds = [atom_map.project(report.train.sample(MAP_ATOMS)) for report in reports]
     options: dict[str, Any] = {
         "explained": atom_map.explained,
         "backgrounds": dict(zip(titles, grounds, strict=True)),
-        "marks": np.where(_at_defect(reports[0].test), reports[0].classes["group"], ""),
+        "marks": np.where(test.at_defect(), reports[0].classes["group"], ""),
         "limits": log_limits(*map(log_rigidity, panels.values())),
     }
-    places = reports[0].scores.coordinates
+    places = reports[0].rigidities.coordinates
     written = [directory / "lpr_maps.png"]
     lpr_maps(places, panels, **options).savefig(written[0])
     for name, title, report, ground in zip(names, titles, reports, grounds, strict=True):
-        figure = lpr_maps(places, {title: report.scores.lpr}, **options)
         written.append(directory / f"lpr_map_{name}.png")
-        figure.savefig(written[-1])
+        lpr_maps(places, {title: panels[title]}, **options).savefig(written[-1])
         folder = make_directory(directory / name)
         written += [folder / file for file in write(report, replace(atom_map, background=ground), folder)]
     return written

@@ -1,13 +1,17 @@
-"""Pictures: maps of atoms coloured by their rigidity, criteria for λ over λ, and a file for the chemiscope viewer.
+"""Pictures: maps of atoms coloured by rigidity, curves of the criteria for λ, the viewer's file.
 
 Figures are made without pyplot's global state, so that scripts and threads can use them.
+`fit_map` is another name of `map_of`.
 """
 
-from rigidities.report.atom_map import MAP_ATOMS, AtomMap, fit_map, principal_axes
+from rigidities.report.atom_map import MAP_ATOMS, AtomMap, map_of, principal_axes
 from rigidities.report.curves import regularizer_curves
 from rigidities.report.files import write
 from rigidities.report.maps import COLOUR_MAP, log_limits, log_rigidity, lpr_map, lpr_maps
 from rigidities.report.viewer import write_viewer
+
+fit_map = map_of
+"""Another name of `map_of`, kept for programs that use it."""
 
 __all__ = [
     "COLOUR_MAP",
@@ -18,6 +22,7 @@ __all__ = [
     "log_rigidity",
     "lpr_map",
     "lpr_maps",
+    "map_of",
     "principal_axes",
     "regularizer_curves",
     "write",

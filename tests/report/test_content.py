@@ -83,10 +83,10 @@ def features(values, groups=None, name="rows.npz", species=None):
 def test_rigidities_are_those_of_the_textbook(sets, reduction):
     report = make_report(*sets, regularizer=REGULARIZER, reduction=reduction)
     lpr, pr = oracle(*sets, reduction)
-    np.testing.assert_allclose(report.scores.lpr, lpr, **CLOSE)
-    np.testing.assert_allclose(report.scores.pr, pr, **CLOSE)
+    np.testing.assert_allclose(report.rigidities.lpr, lpr, **CLOSE)
+    np.testing.assert_allclose(report.rigidities.pr, pr, **CLOSE)
     assert report.components == report.body_orders == []
-    assert report.scores.lcpr.shape == (len(lpr), 0)
+    assert report.rigidities.lcpr.shape == (len(lpr), 0)
 
 
 def test_components_are_body_orders_and_species():
@@ -99,19 +99,19 @@ def test_components_are_body_orders_and_species():
     columns = soap.components("body_order") | soap.components("species")
     for i, name in enumerate(report.components):
         lpr, pr = oracle(train, test, "mean", columns[name])
-        np.testing.assert_allclose(report.scores.cpr[:, i], pr, **CLOSE)
+        np.testing.assert_allclose(report.rigidities.cpr[:, i], pr, **CLOSE)
         if i < 2:
-            np.testing.assert_allclose(report.scores.lcpr[:, i], lpr, **CLOSE)
+            np.testing.assert_allclose(report.rigidities.lcpr[:, i], lpr, **CLOSE)
 
 
 def test_batches_leave_the_results_alone(sets, monkeypatch):
     whole = make_report(*sets, regularizer=REGULARIZER)
-    import rigidities.interop.featomic.atom_rows as interop
+    import rigidities.interop.featomic as interop
 
     original = interop.iter_soap_rows
     monkeypatch.setattr(interop, "iter_soap_rows", lambda *a, **k: original(*a, **(k | {"batch_size": 1})))
     assert len(list(sets[0].batches())) == 5
-    np.testing.assert_array_equal(make_report(*sets, regularizer=REGULARIZER).scores.lpr, whole.scores.lpr)
+    np.testing.assert_array_equal(make_report(*sets, regularizer=REGULARIZER).rigidities.lpr, whole.rigidities.lpr)
 
 
 def test_features_are_grouped_by_their_labels():
@@ -120,7 +120,7 @@ def test_features_are_grouped_by_their_labels():
     report = make_report(features(X), features(G, np.array([7, -2, 7, 7, -2])), regularizer=1.0)
     H = X.T @ X + np.eye(4)
     means = np.array([G[[1, 4]].mean(axis=0), G[[0, 2, 3]].mean(axis=0)])
-    np.testing.assert_allclose(report.scores.pr, 1 / np.diag(means @ np.linalg.inv(H) @ means.T), **CLOSE)
+    np.testing.assert_allclose(report.rigidities.pr, 1 / np.diag(means @ np.linalg.inv(H) @ means.T), **CLOSE)
     np.testing.assert_array_equal(report.labels, [-2, 7])
     np.testing.assert_array_equal(report.structures, [7, -2, 7, 7, -2])
     np.testing.assert_array_equal(report.atoms, [0, 0, 1, 2, 1])
@@ -128,8 +128,8 @@ def test_features_are_grouped_by_their_labels():
 
 def test_rows_without_groups_are_structures():
     report = make_report(features(np.eye(3)), features(2 * np.eye(3)), regularizer=1.0)
-    np.testing.assert_allclose(report.scores.pr, [0.5, 0.5, 0.5], **CLOSE)  # 4 / (1 + 1) is the variance's inverse
-    np.testing.assert_array_equal(report.scores.pr, report.scores.lpr)
+    np.testing.assert_allclose(report.rigidities.pr, [0.5, 0.5, 0.5], **CLOSE)  # 4 / (1 + 1) is the variance's inverse
+    np.testing.assert_array_equal(report.rigidities.pr, report.rigidities.lpr)
 
 
 # ---- labels
@@ -191,9 +191,9 @@ def test_summary_is_plain_json(sets, tmp_path):
     assert read["regularizer_reason"].startswith("guaranteed")
     for name in ("rcond", "effective_dimension", "log_determinant"):
         assert read[name] == getattr(report.hessian, name)
-    liquid = report.scores.lpr[report.classes["group"] == "liquid"]
+    liquid = report.rigidities.lpr[report.classes["group"] == "liquid"]
     assert read["lpr"]["group"]["liquid"] == describe(liquid)
-    assert read["lpr"]["species"]["Si"] == read["lpr"]["all"] == describe(report.scores.lpr)
+    assert read["lpr"]["species"]["Si"] == read["lpr"]["all"] == describe(report.rigidities.lpr)
     assert sum(part["n"] for part in read["lpr"]["coordination"].values()) == 30
     assert read["pr"]["group"]["crystal"]["n"] == 2
 
@@ -201,11 +201,11 @@ def test_summary_is_plain_json(sets, tmp_path):
 def test_least_rigid_atoms_and_where_they_are(sets):
     report = make_report(*sets, regularizer=REGULARIZER)
     listed = summary(report)["least_rigid_atoms"]
-    np.testing.assert_array_equal([atom["lpr"] for atom in listed], np.sort(report.scores.lpr)[:10])
+    np.testing.assert_array_equal([atom["lpr"] for atom in listed], np.sort(report.rigidities.lpr)[:10])
     for atom in listed:
         frame = sets[1].frames[atom["structure"]]
         index = sum(map(len, sets[1].frames[: atom["structure"]])) + atom["atom"]
-        assert atom["lpr"] == report.scores.lpr[index]
+        assert atom["lpr"] == report.rigidities.lpr[index]
         assert atom["group"] == frame.info["group"]
         assert atom["coordination"] == coordination(frame)[atom["atom"]]
         np.testing.assert_array_equal(atom["position"], frame.positions[atom["atom"]])
@@ -213,7 +213,7 @@ def test_least_rigid_atoms_and_where_they_are(sets):
 
 def test_infinite_rigidities_are_null_in_json(tmp_path):
     report = make_report(features(np.eye(2)), features([[1, 0], [0, 0]], species=np.array(["a", "b"])))
-    np.testing.assert_array_equal(np.isinf(report.scores.lpr), [False, True])
+    np.testing.assert_array_equal(np.isinf(report.rigidities.lpr), [False, True])
     write_summary(report, tmp_path / "summary.json")
     read = strict(tmp_path / "summary.json")
     assert read["lpr"]["species"]["b"] == {"n": 1, "n_infinite": 1} | dict.fromkeys(QUANTILES)
@@ -240,14 +240,14 @@ def test_xyz_comes_back_whole(tmp_path):
         frame.calc = SinglePointCalculator(frame, energy=-4.5 - i, forces=np.full((len(frame), 3), 0.25))
     frames[0].arrays["lpr"] = np.zeros(8)  # of an earlier report: replaced
     report = make_report(Structures("train", silicon(4), soap), Structures("test", frames, soap), regularizer=1e-12)
-    assert report.scores.lpr.min() < 1e-6  # of which eight decimals would leave nothing
+    assert report.rigidities.lpr.min() < 1e-6  # of which eight decimals would leave nothing
     write_xyz(report, tmp_path / "out.xyz")
     read = ase.io.read(tmp_path / "out.xyz", ":")
-    np.testing.assert_array_equal(np.concatenate([frame.arrays["lpr"] for frame in read]), report.scores.lpr)
-    np.testing.assert_array_equal([frame.info["pr"] for frame in read], report.scores.pr)
-    for i, (name, column) in enumerate(zip(report.body_orders, report.scores.lcpr.T, strict=True)):
+    np.testing.assert_array_equal(np.concatenate([frame.arrays["lpr"] for frame in read]), report.rigidities.lpr)
+    np.testing.assert_array_equal([frame.info["pr"] for frame in read], report.rigidities.pr)
+    for i, (name, column) in enumerate(zip(report.body_orders, report.rigidities.lcpr.T, strict=True)):
         np.testing.assert_array_equal(np.concatenate([frame.arrays[f"lcpr_{name}"] for frame in read]), column)
-        np.testing.assert_array_equal([frame.info[f"cpr_{name}"] for frame in read], report.scores.cpr[:, i])
+        np.testing.assert_array_equal([frame.info[f"cpr_{name}"] for frame in read], report.rigidities.cpr[:, i])
     for before, after in zip(frames, read, strict=True):
         assert after.info["note"] == before.info["note"]
         assert after.info["group"] == before.info["group"]
@@ -282,8 +282,8 @@ def test_npz_comes_back(tmp_path):
     with np.load(tmp_path / "out.npz") as read:
         assert sorted(read) == ["labels", "lpr", "pr"]
         np.testing.assert_array_equal(read["labels"], [1, 5])
-        np.testing.assert_array_equal(read["lpr"], report.scores.lpr)
-        np.testing.assert_array_equal(read["pr"], report.scores.pr)
+        np.testing.assert_array_equal(read["lpr"], report.rigidities.lpr)
+        np.testing.assert_array_equal(read["pr"], report.rigidities.pr)
 
 
 # ---- refusals

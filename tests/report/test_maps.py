@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import rigidities as rg
-from rigidities.plot import fit_map, log_limits, lpr_map, lpr_maps, principal_axes, regularizer_curves, write_viewer
+from rigidities import plot
+from rigidities.plot import log_limits, lpr_map, lpr_maps, map_of, principal_axes, regularizer_curves, write_viewer
 from rigidities.report.content import make_report
 from rigidities.sources.atoms import Structures
 from rigidities.sources.features import Features
@@ -59,14 +60,18 @@ def test_what_spans_no_plane_has_no_second_axis(rows, rank):
     np.testing.assert_allclose(np.linalg.norm(axes, axis=0), shares)
 
 
-def test_a_map_is_fitted_to_both_sets():
+def test_a_map_is_made_of_both_sets():
     train, test = np.random.default_rng(2).normal(size=(2, 30, 4))
-    atom_map = fit_map(features(train), features(test))
+    atom_map = map_of(features(train), features(test))
     both = np.concatenate([train, test])
     np.testing.assert_allclose(atom_map.centre, both.mean(axis=0), atol=1e-14)
     np.testing.assert_allclose(atom_map.background, atom_map.project(train), atol=1e-12)
     spread = atom_map.project(both).var(axis=0) / both.var(axis=0).sum()
     np.testing.assert_allclose(spread, atom_map.explained, rtol=1e-12)
+
+
+def test_fit_map_is_still_a_name_of_map_of():
+    assert plot.fit_map is map_of
 
 
 # ---- figures
@@ -176,21 +181,21 @@ def test_viewer_holds_every_atom(tmp_path):
         frame.rattle(0.1, seed=i)
         frame.info["group"] = "bulk"
     source = Structures("Si", frames, interop.Soap("Si", 4.0, max_radial=2, max_angular=1))
-    report = make_report(source, source, regularizer=1e-3, atom_map=fit_map(source, source))
-    report.scores.lpr[3] = np.inf
+    report = make_report(source, source, regularizer=1e-3, atom_map=map_of(source, source))
+    report.rigidities.lpr[3] = np.inf
     write_viewer(report, tmp_path / "viewer.json.gz")
     text = gzip.decompress((tmp_path / "viewer.json.gz").read_bytes()).decode()
     read = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in JSON"))
     properties = read["properties"]
     assert set(properties) == {"PC1", "PC2", "log10 LPR", "group", "species", "coordination", "log10 PR"}
-    np.testing.assert_array_equal(properties["PC1"]["values"], report.scores.coordinates[:, 0])
+    np.testing.assert_array_equal(properties["PC1"]["values"], report.rigidities.coordinates[:, 0])
     shown = np.array(properties["log10 LPR"]["values"])
-    finite = np.isfinite(report.scores.lpr)
-    np.testing.assert_array_equal(shown[finite], np.log10(report.scores.lpr[finite]))
+    finite = np.isfinite(report.rigidities.lpr)
+    np.testing.assert_array_equal(shown[finite], np.log10(report.rigidities.lpr[finite]))
     assert shown[3] == shown[finite].max()
     assert "infinite" in properties["log10 LPR"]["description"]
     assert properties["species"]["values"] == ["Si"] * 10
-    np.testing.assert_array_equal(properties["log10 PR"]["values"], np.log10(report.scores.pr))
+    np.testing.assert_array_equal(properties["log10 PR"]["values"], np.log10(report.rigidities.pr))
     assert properties["log10 PR"]["target"] == "structure"
     assert "of the energy per atom" in properties["log10 PR"]["description"]
     assert [(e["structure"], e["center"], e["cutoff"]) for e in read["environments"]][-1] == (1, 1, 4.0)

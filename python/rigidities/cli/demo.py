@@ -10,7 +10,7 @@ import typer
 from rigidities.cli.messages import one_line_errors
 from rigidities.cli.options import Threads, require, set_threads
 from rigidities.demo import choose_regularizer, compare, comparison, load_parts, premise, write_demo
-from rigidities.report.atom_map import fit_map
+from rigidities.report.atom_map import map_of
 from rigidities.report.files import make_directory
 
 
@@ -18,10 +18,10 @@ def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write into.")] = Path("rigidities-demo"),
     threads: Threads = None,
 ) -> None:
-    """Show on silicon what a rigidity tells: which atoms a model knows, before and after it has seen defects.
+    """Show rigidities on silicon: which atoms a model knows, before and after it has seen defects.
 
-    The structures come with the package: half of each kind for training, half for testing.
-    Writes the reports of both models, and maps.
+    The structures come with the package. Half of each kind are for training, half for testing.
+    Writes a report and a map for each of the two models.
     """
     with one_line_errors():
         require("ase", "featomic", "matplotlib", "chemiscope")
@@ -30,8 +30,8 @@ def demo(
         before, after, test = load_parts()
         regularizer, error = choose_regularizer(before)
         typer.echo(premise(before, after, regularizer, error))
-        atom_map = fit_map(after.source, test.source)
+        atom_map = map_of(after.source, test.source)
         reports = compare((before, after), test, regularizer, atom_map)
         typer.echo(comparison(reports, test))
-        write_demo(reports, atom_map, directory)
+        write_demo(reports, test, atom_map, directory)
         typer.echo(f"\nMaps and both reports are in {directory}; open a viewer.json.gz on https://chemiscope.org")

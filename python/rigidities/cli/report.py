@@ -1,8 +1,7 @@
-"""`rigidities report`: rigidities of a test set by what a training set determines."""
+"""`rigidities report`: how rigidly a training set pins down the predictions for a test set."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,11 +15,12 @@ from rigidities.cli.options import (
     Progress,
     Threads,
     descriptor,
+    progress_shown,
     require,
     set_threads,
 )
 from rigidities.cli.options import regularizer as as_regularizer
-from rigidities.report.atom_map import fit_map
+from rigidities.report.atom_map import map_of
 from rigidities.report.content import make_report
 from rigidities.report.files import make_directory, write
 from rigidities.report.text import table
@@ -30,31 +30,33 @@ from rigidities.sources.read import read_sources
 def report(
     train: Annotated[str, typer.Argument(help="Training structures, or features as .npz.", metavar="TRAIN")],
     test: Annotated[str, typer.Argument(help="Test structures, or features as .npz.", metavar="TEST")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write into; made if absent.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write into; made if it does not exist.")],
     regularizer: Annotated[
-        str, typer.Option(help="λ ≥ 0 in H = C + λ, or auto: the least λ that rounding allows.")
+        str, typer.Option(help="λ ≥ 0 in H = C + λ, or auto: the smallest λ that rounding allows.")
     ] = "auto",
     reduction: Annotated[
-        Literal["mean", "sum"], typer.Option(help="Targets are energies per atom (mean) or total (sum).")
+        Literal["mean", "sum"], typer.Option(help="Targets are energies per atom (mean) or total energies (sum).")
     ] = "mean",
     cutoff: Cutoff = None,
     body_orders: BodyOrders = "3",
     hyperparameters: Hyperparameters = None,
     group_key: Annotated[
-        str | None, typer.Option(help="Name in info of a structure's kind; by default group, or config_type.")
+        str | None, typer.Option(help="Entry in info that names a structure's kind; by default group, or config_type.")
     ] = None,
     threads: Threads = None,
     progress: Progress = None,
 ) -> None:
     """Report how far a training set pins down each test structure (PR) and each of its atoms (LPR).
 
-    TRAIN and TEST are files that ASE reads ("file.xyz@:100" takes a part), from which SOAP features are made; or .npz
-    files of any model's features: "features" (n_rows, n_features), and if you like "groups" (n_rows,), the integer
-    label of each row's structure (without it, each row is one), and "species" (n_rows,).
+    TRAIN and TEST are files that ASE reads ("file.xyz@:100" takes a part); SOAP features are
+    computed from them. Or both are .npz files with features of any model: the array "features"
+    (n_rows, n_features), and two optional arrays, "groups" (n_rows,) with the integer label of each
+    row's structure (without it, each row is a structure) and "species" (n_rows,).
 
-    Writes rigidities.xyz (array lpr, info pr; from features: rigidities.npz with lpr, pr, labels), summary.json,
-    lpr_map.png and viewer.json.gz (for https://chemiscope.org; not from features). Files that exist are replaced.
-    The map shows the principal components of training and test atoms together, at most 3000 of each.
+    Writes rigidities.xyz (array lpr, info pr), summary.json, lpr_map.png and viewer.json.gz (for
+    https://chemiscope.org). From features, it writes rigidities.npz (arrays lpr, pr, labels) in
+    place of rigidities.xyz, and no viewer. Existing files are replaced. The map shows the principal
+    components of training and test atoms together, at most 3000 of each.
     """
     with one_line_errors():
         from_features = train.endswith(".npz") and test.endswith(".npz")
@@ -63,8 +65,8 @@ def report(
         value = as_regularizer(regularizer, "auto")
         settings = descriptor(cutoff, body_orders, hyperparameters)
         directory = make_directory(output)
-        sources = read_sources(train, test, settings, sys.stderr.isatty() if progress is None else progress)
-        atom_map = fit_map(*sources)
+        sources = read_sources(train, test, settings, progress_shown(progress))
+        atom_map = map_of(*sources)
         made = make_report(*sources, regularizer=value, reduction=reduction, group_key=group_key, atom_map=atom_map)
         for warning in made.warnings:
             typer.echo(f"rigidities: warning: {warning}", err=True)

@@ -1,1 +1,1 @@
-"""What people read of rigidities and of fitted models: text, figures and files. Nothing here prints."""
+"""Text, figures and files that show rigidities and fitted models to people. Nothing here prints."""

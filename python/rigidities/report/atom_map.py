@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rigidities.sources.read import Source
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from rigidities.sources.source import Source
+
 
 MAP_ATOMS = 3000
-"""Atoms of each set that the axes are fitted to, evenly spread: 11 MB of power spectrum for one species."""
+"""Most atoms of each set that determine the axes: 11 MB of power spectrum for one species."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class AtomMap:
     explained : ndarray of shape (2,)
         Share of the variance along each axis.
     background : ndarray of shape (n_points, 2)
-        Where (some of) the training atoms are.
+        Places of training atoms, `MAP_ATOMS` at most.
     """
 
     centre: NDArray[np.float64]
@@ -41,17 +41,18 @@ class AtomMap:
         return np.asarray((values - self.centre) @ self.axes)
 
 
-def fit_map(train: Source, test: Source) -> AtomMap:
-    """Fit a map to the atoms of a training and a test set together, `MAP_ATOMS` of each at most.
+def map_of(train: Source, test: Source) -> AtomMap:
+    """Return the map of a training and a test set together, from `MAP_ATOMS` atoms of each at most.
 
     Parameters
     ----------
-    train, test : Structures or Features
+    train, test : Source
+        Both with the same columns.
 
     Returns
     -------
     AtomMap
-        With the training atoms it was fitted to as its background.
+        Its background is the sample of the training atoms.
     """
     known = train.sample(MAP_ATOMS)
     rows = np.concatenate([known, test.sample(MAP_ATOMS)])
@@ -62,9 +63,19 @@ def fit_map(train: Source, test: Source) -> AtomMap:
 
 
 def principal_axes(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the first two principal axes of centred rows, (p, 2), and their shares of the variance, (2,).
+    """Return the first two principal axes of centred rows and their shares of the variance.
 
-    The cost is that of the smaller of the matrices RᵀR and RRᵀ. Where the rows span less than a plane, axes are zero.
+    They come from the smaller of the matrices RᵀR and RRᵀ. An axis is zero where the rows span less
+    than a plane.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, p)
+
+    Returns
+    -------
+    axes : ndarray of shape (p, 2)
+    shares : ndarray of shape (2,)
     """
     n, p = rows.shape
     values, vectors = np.linalg.eigh(rows.T @ rows if p <= n else rows @ rows.T)
@@ -73,7 +84,7 @@ def principal_axes(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDAr
     total = float((rows**2).sum())
     for i, axis in enumerate(leading.T):
         if values[-1 - i] > len(values) * np.finfo(np.float64).eps * total:
-            # An eigenvector's sign is arbitrary: the largest entry is made positive, so that reruns look alike.
+            # An eigenvector has no sign of its own: a positive largest entry makes reruns alike.
             axes[:, i] = axis / np.linalg.norm(axis) * np.sign(axis[np.abs(axis).argmax()])
             shares[i] = values[-1 - i] / total
     return axes, shares

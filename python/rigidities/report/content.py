@@ -1,8 +1,7 @@
-"""What a report holds: how rigidly a training set pins down each test structure (PR) and each of its atoms (LPR).
+"""What a report holds: rigidities of test structures (PR) and of their atoms (LPR).
 
-What enters: a training and a test set, of structures or of any model's feature rows. What leaves: a `Report` of plain
-arrays, its summary, and the files that hold them. Rows are summed and scored batch by batch: memory holds the
-structures, C, and one batch. Reading is done in `sources`, drawing in `plot`, printing in `cli`.
+Two sources go in, a training and a test set. A `Report` of plain arrays comes out. Rows are summed
+and assessed batch by batch: memory holds the sources, C, and one batch.
 
 LPR: J. Chem. Theory Comput. 19 (2023) 8020. PR and CPR: Faraday Discuss. 256 (2025) 322.
 """
@@ -18,15 +17,15 @@ import numpy as np
 
 from rigidities.covariance import Covariance
 from rigidities.exceptions import IllConditionedWarning, blame
-from rigidities.sources.features import Features
-from rigidities.sources.read import Source, classes_of, kinds_of, labels_of
 
 if TYPE_CHECKING:
+    from ase import Atoms
     from numpy.typing import NDArray
 
     from rigidities.hessian import Hessian
     from rigidities.report.atom_map import AtomMap
     from rigidities.rows import Rows
+    from rigidities.sources.source import Components, Source
     from rigidities.validation import Reduction
 
 
@@ -35,22 +34,24 @@ PR_IS = {"mean": "of the energy per atom", "sum": "of the total energy"}
 
 
 @dataclass(frozen=True, eq=False)
-class Scores:
-    """Rigidities as they come, batch by batch.
+class Rigidities:
+    """Rigidities of the atoms and structures of a test set.
 
     Attributes
     ----------
     lpr : ndarray of shape (n_atoms,)
         Local prediction rigidity of each atom; inf where a feature row is zero.
     pr : ndarray of shape (n_structures,)
-        Prediction rigidity of each structure: of its energy per atom with reduction "mean", of its total energy with
-        "sum".
+        Prediction rigidity of each structure: of its energy per atom with reduction "mean", of its
+        total energy with "sum".
     lcpr : ndarray of shape (n_atoms, n_body_orders)
-        Rigidity of each body order's part in an atom's prediction; no columns where there is but one.
+        Rigidity of each body order's contribution to an atom's prediction. No columns if there is
+        only one body order.
     cpr : ndarray of shape (n_structures, n_components)
-        The same for structures, with the species of the central atoms after the body orders.
+        The same for structures. Contributions by the species of the central atom follow the body
+        orders.
     coordinates : ndarray of shape (n_atoms, 2)
-        Place of each atom on the map; no columns without one.
+        Place of each atom on the map. No columns without a map.
     """
 
     lpr: NDArray[np.float64]
@@ -62,29 +63,36 @@ class Scores:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """Rigidities of a test set, and the labels that say what they belong to.
+    """Rigidities of a test set, and the atoms and structures they belong to.
 
     Attributes
     ----------
+    train, test : Source
+    hessian : Hessian
+        Of the training set.
+    reduction : {"mean", "sum"}
+        A target is the energy per atom or the total energy of a structure.
+    rigidities : Rigidities
     structures, atoms : ndarray of shape (n_atoms,)
-        Label of each atom's structure (its index from 0, or its label in an .npz file), and the atom's index there.
+        Label of each atom's structure, and the atom's index in that structure.
     labels : ndarray of shape (n_structures,)
         Label of each structure.
     kinds : ndarray of str of shape (n_structures,), or None
-        Kind of each structure, as far as it is known.
+        Kind of each structure, if it is known.
     classes : dict of str to ndarray of shape (n_atoms,)
-        What statistics are told apart by: "group", "species" and "coordination", as far as they are known.
+        Classes of atoms that statistics are made for, if they are known: "group", "species" and
+        "coordination".
     body_orders, components : list of str
-        Names of the columns of ``scores.lcpr`` and ``scores.cpr``.
+        Names of the columns of ``rigidities.lcpr`` and ``rigidities.cpr``.
     warnings : list of str
-        What the factorisation warned of.
+        Warnings of the factorisation.
     """
 
     train: Source
     test: Source
     hessian: Hessian
     reduction: Reduction
-    scores: Scores
+    rigidities: Rigidities
     structures: NDArray[np.int64]
     atoms: NDArray[np.int64]
     labels: NDArray[np.int64]
@@ -96,7 +104,38 @@ class Report:
 
     def least_rigid(self, n: int = 10) -> NDArray[np.int64]:
         """Return the positions, among all atoms, of the `n` of lowest LPR, the lowest first."""
-        return np.argsort(self.scores.lpr, kind="stable")[:n]
+        return np.argsort(self.rigidities.lpr, kind="stable")[:n]
+
+    def frames(self) -> Sequence[Atoms]:
+        """Return the test structures.
+
+        Raises
+        ------
+        ValueError
+            If only rows are known of the test set.
+        """
+        if self.test.frames is None:
+            raise ValueError(f"{self.test.name}: only feature rows are known: write arrays, not structures")
+        return self.test.frames
+
+    def positions(self, atoms: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """Return where atoms are in space.
+
+        Parameters
+        ----------
+        atoms : ndarray of int of shape (n,)
+            Their positions among all atoms.
+
+        Returns
+        -------
+        ndarray of shape (n, 3), or None
+            In Å. None if the test set has no structures in space.
+        """
+        frames = self.test.frames
+        if frames is None:
+            return None
+        places = zip(self.structures[atoms], self.atoms[atoms], strict=True)
+        return np.array([frames[structure].positions[atom] for structure, atom in places])
 
 
 def make_report(
@@ -108,20 +147,20 @@ def make_report(
     group_key: str | None = None,
     atom_map: AtomMap | None = None,
 ) -> Report:
-    """Score a test set by what a training set pins down.
+    """Assess the predictions for a test set: how far a training set pins them down.
 
     Parameters
     ----------
-    train, test : Structures or Features
-        Both of a kind, with the same columns.
+    train, test : Source
+        Both with the same columns.
     regularizer : float or "auto"
         λ, as in `Covariance.factorize`.
     reduction : {"mean", "sum"}
-        A training target is the energy per atom or the total energy of a structure; `pr` is of the same.
+        A target is the energy per atom or the total energy of a structure.
     group_key : str, optional
         Name in ``info`` of a structure's kind; by default "group", or else "config_type".
     atom_map : AtomMap, optional
-        Where to place the test atoms.
+        Map on which the test atoms are placed.
 
     Returns
     -------
@@ -133,10 +172,10 @@ def make_report(
         If rows or the regularizer cannot be used.
     """
     hessian, warned = factorize(accumulate(train, reduction), regularizer)
-    return score(hessian, train, test, reduction=reduction, group_key=group_key, atom_map=atom_map, warned=warned)
+    return assess(hessian, train, test, reduction=reduction, group_key=group_key, atom_map=atom_map, warned=warned)
 
 
-def score(
+def assess(
     hessian: Hessian,
     train: Source,
     test: Source,
@@ -146,18 +185,18 @@ def score(
     atom_map: AtomMap | None = None,
     warned: Sequence[str] = (),
 ) -> Report:
-    """Score a test set by a Hessian that is there already; else as `make_report`."""
-    kinds = kinds_of(test, group_key)
-    orders, components = _components(test)
+    """Assess a test set as `make_report`, with a Hessian that exists already."""
+    kinds, components = test.kinds(group_key), test.components()
     with blame(test.name):
-        parts = [_score(hessian, rows, reduction, orders, components, atom_map) for rows in test.batches()]
-    scores = Scores(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-    labels = *labels_of(test), kinds, classes_of(test, kinds)
-    return Report(train, test, hessian, reduction, scores, *labels, list(orders), list(components), list(warned))
+        parts = [_assess(hessian, rows, reduction, components, atom_map) for rows in test.batches()]
+    rigidities = Rigidities(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    labels = *test.labels(), kinds, test.classes(kinds)
+    names = list(components.body_orders), list(components.structure)
+    return Report(train, test, hessian, reduction, rigidities, *labels, *names, list(warned))
 
 
 def accumulate(source: Source, reduction: Reduction = "mean") -> Covariance:
-    """Return C of a training set, each structure one target of weight 1."""
+    """Return C of a training set. Each structure is one target of weight 1."""
     with blame(source.name):
         covariance = Covariance(source.n_features)
         for rows in source.batches():
@@ -166,7 +205,7 @@ def accumulate(source: Source, reduction: Reduction = "mean") -> Covariance:
 
 
 def factorize(covariance: Covariance, regularizer: float | Literal["auto"]) -> tuple[Hessian, list[str]]:
-    """Factorise C + λ in place of C; return its warnings as texts."""
+    """Factorise C + λ in place of C; return the Hessian and the texts of the warnings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", IllConditionedWarning)
         with blame(f"regularizer {regularizer}"):
@@ -174,35 +213,15 @@ def factorize(covariance: Covariance, regularizer: float | Literal["auto"]) -> t
     return hessian, [str(warning.message) for warning in caught]
 
 
-def _score(
-    hessian: Hessian,
-    rows: Rows,
-    reduction: Reduction,
-    orders: dict[str, NDArray[np.int64]],
-    components: dict[str, NDArray[np.int64]],
-    atom_map: AtomMap | None,
+def _assess(
+    hessian: Hessian, rows: Rows, reduction: Reduction, components: Components, atom_map: AtomMap | None
 ) -> tuple[NDArray[np.float64], ...]:
-    """Return the fields of `Scores` for one batch."""
-    alone = rows.without_groups()
-    lpr, pr = hessian.rigidity(alone), hessian.rigidity(rows, reduction=reduction)
+    """Return the fields of `Rigidities` for one batch."""
+    atoms = rows.without_groups()
+    lpr, pr = hessian.rigidity(atoms), hessian.rigidity(rows, reduction=reduction)
     lcpr, cpr = np.empty((len(lpr), 0)), np.empty((len(pr), 0))
-    if orders:
-        lcpr = hessian.component_rigidity(alone, list(orders.values()))
-    if components:
-        cpr = hessian.component_rigidity(rows, list(components.values()), reduction=reduction)
+    if components.body_orders:
+        lcpr = hessian.component_rigidity(atoms, list(components.body_orders.values()))
+    if components.structure:
+        cpr = hessian.component_rigidity(rows, list(components.structure.values()), reduction=reduction)
     return lpr, pr, lcpr, cpr, np.empty((len(lpr), 0)) if atom_map is None else atom_map.project(rows.values)
-
-
-def _components(source: Source) -> tuple[dict[str, NDArray[np.int64]], dict[str, NDArray[np.int64]]]:
-    """Return columns of what an atom's and what a structure's prediction is made of, where it has several parts.
-
-    An atom's row is zero in the columns of other central species: parts by species would repeat its LPR.
-    """
-    if isinstance(source, Features):
-        return {}, {}
-    orders, species = source.soap.components("body_order"), source.soap.components("species")
-    orders = orders if len(orders) > 1 else {}
-    return orders, orders | (species if len(species) > 1 else {})
-
-
-# Summary and files ------------------------------------------------------------------------------------------

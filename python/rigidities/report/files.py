@@ -1,4 +1,4 @@
-"""The files of a report: summary as JSON, structures as extended XYZ, arrays as .npz, map and viewer."""
+"""Files of a report: summary (JSON), structures (extended XYZ) or arrays (.npz), map, viewer."""
 
 from __future__ import annotations
 
@@ -16,9 +16,6 @@ from rigidities.report.content import PR_IS, Report
 from rigidities.report.maps import lpr_map
 from rigidities.report.statistics import by_class, describe
 from rigidities.report.viewer import write_viewer
-from rigidities.sources.atoms import Structures
-from rigidities.sources.features import Features
-from rigidities.sources.read import Source
 from rigidities.structures.extxyz import write_annotated
 from rigidities.structures.read import BOND_STRETCH
 
@@ -26,20 +23,23 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rigidities.report.atom_map import AtomMap
+    from rigidities.sources.source import Source
 
 
 def summary(report: Report) -> dict[str, Any]:
-    """Return all but the arrays, ready for JSON, in which null stands for an infinite rigidity."""
-    scores, hessian = report.scores, report.hessian
-    pr = {"is": PR_IS[report.reduction], "all": describe(scores.pr)}
+    """Return everything but the arrays, ready for JSON, where null means an infinite rigidity."""
+    rigidities, hessian = report.rigidities, report.hessian
+    packages = "rigidities", "numpy", *report.test.packages
+    pr = {"is": PR_IS[report.reduction], "all": describe(rigidities.pr)}
     if report.kinds is not None:
-        pr["group"] = by_class(scores.pr, report.kinds)
-    lpr = {"all": describe(scores.lpr)} | {n: by_class(scores.lpr, c) for n, c in report.classes.items()}
+        pr["group"] = by_class(rigidities.pr, report.kinds)
+    lpr: dict[str, Any] = {"all": describe(rigidities.lpr)}
+    lpr |= {name: by_class(rigidities.lpr, labels) for name, labels in report.classes.items()}
     content = {
-        "versions": {name: version(name) for name in _packages(report)} | {"python": platform.python_version()},
+        "versions": {name: version(name) for name in packages} | {"python": platform.python_version()},
         "train": _inputs(report.train),
         "test": _inputs(report.test),
-        "descriptor": _descriptor(report.test),
+        "descriptor": report.test.describe().settings,
         "reduction": report.reduction,
         "regularizer": hessian.regularizer,
         "regularizer_reason": hessian.regularizer_reason,
@@ -49,17 +49,17 @@ def summary(report: Report) -> dict[str, Any]:
         "warnings": report.warnings,
         "pr": pr,
         "lpr": lpr,
-        "cpr": {name: describe(column) for name, column in zip(report.components, scores.cpr.T, strict=True)},
-        "lcpr": {name: describe(column) for name, column in zip(report.body_orders, scores.lcpr.T, strict=True)},
+        "cpr": {name: describe(column) for name, column in zip(report.components, rigidities.cpr.T, strict=True)},
+        "lcpr": {name: describe(column) for name, column in zip(report.body_orders, rigidities.lcpr.T, strict=True)},
         "coordination": f"neighbours within {BOND_STRETCH} times the sum of the covalent radii",
-        "least_rigid_atoms": [_atom(report, index) for index in report.least_rigid().tolist()],
+        "least_rigid_atoms": _least_rigid(report),
         "null": "an infinite rigidity: the row of features is zero, and so is its prediction, whatever the data",
     }
     return dict(_finite(content))
 
 
 def make_directory(path: Path) -> Path:
-    """Make a directory to write into, unless it is there; return it."""
+    """Make a directory unless it exists; return it."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -73,58 +73,47 @@ def write_summary(report: Report, path: Path) -> None:
 
 
 def write_npz(report: Report, path: Path) -> None:
-    """Write ``lpr`` of each row, ``pr`` of each structure and the structures' ``labels``."""
-    np.savez(path, lpr=report.scores.lpr, pr=report.scores.pr, labels=report.labels)
+    """Write ``lpr`` of each row, ``pr`` and ``labels`` of each structure."""
+    np.savez(path, lpr=report.rigidities.lpr, pr=report.rigidities.pr, labels=report.labels)
 
 
 def write_xyz(report: Report, path: Path) -> None:
-    """Write the test structures as extended XYZ, with array ``lpr`` and info ``pr``, and what they brought.
+    """Write the test structures as extended XYZ, with array ``lpr`` and info ``pr``.
 
-    Components stand in arrays ``lcpr_<name>`` and info ``cpr_<name>``.
+    Components go to arrays ``lcpr_<name>`` and info ``cpr_<name>``. All other arrays, info and
+    calculated values of the structures are kept.
+
+    Raises
+    ------
+    ValueError
+        If only rows are known of the test set.
     """
-    assert isinstance(report.test, Structures)
-    scores = report.scores
-    info = {"pr": scores.pr}
-    info |= {f"cpr_{name}": column for name, column in zip(report.components, scores.cpr.T, strict=True)}
-    arrays = {"lpr": scores.lpr}
-    arrays |= {f"lcpr_{name}": column for name, column in zip(report.body_orders, scores.lcpr.T, strict=True)}
-    write_annotated(report.test.frames, path, info, arrays)
-
-
-def _packages(report: Report) -> list[str]:
-    return ["rigidities", "numpy"] + ["ase", "featomic"] * isinstance(report.test, Structures)
+    rigidities = report.rigidities
+    info = {"pr": rigidities.pr}
+    info |= {f"cpr_{name}": column for name, column in zip(report.components, rigidities.cpr.T, strict=True)}
+    arrays = {"lpr": rigidities.lpr}
+    arrays |= {f"lcpr_{name}": column for name, column in zip(report.body_orders, rigidities.lcpr.T, strict=True)}
+    write_annotated(report.frames(), path, info, arrays)
 
 
 def _inputs(source: Source) -> dict[str, Any]:
     return {"source": source.name, "n_structures": len(source.sizes), "n_atoms": int(source.sizes.sum())}
 
 
-def _descriptor(source: Source) -> dict[str, Any]:
-    if isinstance(source, Features):
-        return {"kind": "features as given", "n_features": source.n_features}
-    soap = source.soap
-    return {
-        "kind": "SOAP, computed by featomic",
-        "n_features": soap.n_features,
-        "feature_space": soap.feature_space,
-        "species": list(soap.species),
-        "body_orders": list(soap.body_orders),
-        "hyperparameters": soap.hyperparameters,
-    }
-
-
-def _atom(report: Report, index: int) -> dict[str, Any]:
-    """Return where an atom is, and what."""
-    structure, atom = int(report.structures[index]), int(report.atoms[index])
-    place = {"structure": structure, "atom": atom, "lpr": float(report.scores.lpr[index])}
-    place |= {name: labels[index].item() for name, labels in report.classes.items()}
-    if isinstance(report.test, Structures):
-        place["position"] = report.test.frames[structure].positions[atom].tolist()
-    return place
+def _least_rigid(report: Report) -> list[dict[str, Any]]:
+    chosen = report.least_rigid()
+    positions = report.positions(chosen)
+    atoms = []
+    for i, index in enumerate(chosen.tolist()):
+        place: dict[str, Any] = {"structure": int(report.structures[index]), "atom": int(report.atoms[index])}
+        place["lpr"] = float(report.rigidities.lpr[index])
+        place |= {name: labels[index].item() for name, labels in report.classes.items()}
+        atoms.append(place if positions is None else place | {"position": positions[i].tolist()})
+    return atoms
 
 
 def _finite(value: Any) -> Any:
-    """Return the same with None for what JSON has no number for."""
+    """Return the same with None for infinity and NaN, which JSON lacks."""
     if isinstance(value, Mapping):
         return {key: _finite(entry) for key, entry in value.items()}
     if isinstance(value, list):
@@ -133,16 +122,18 @@ def _finite(value: Any) -> Any:
 
 
 def write(report: Report, atom_map: AtomMap, directory: Path) -> list[str]:
-    """Write the files of a report; return their names."""
-    figure = lpr_map(
-        report.scores.coordinates, report.scores.lpr, explained=atom_map.explained, background=atom_map.background
-    )
-    names = ["summary.json", "lpr_map.png"]
+    """Write the files of a report; return their names.
+
+    They are the summary and the map, and with structures extended XYZ and a viewer. Where only rows
+    are known, rigidities go to an .npz file.
+    """
+    places, lpr = report.rigidities.coordinates, report.rigidities.lpr
+    figure = lpr_map(places, lpr, explained=atom_map.explained, background=atom_map.background)
     write_summary(report, directory / "summary.json")
     figure.savefig(directory / "lpr_map.png")
-    if isinstance(report.test, Features):
+    if report.test.frames is None:
         write_npz(report, directory / "rigidities.npz")
-        return ["rigidities.npz", *names]
+        return ["rigidities.npz", "summary.json", "lpr_map.png"]
     write_xyz(report, directory / "rigidities.xyz")
     write_viewer(report, directory / "viewer.json.gz")
-    return ["rigidities.xyz", *names, "viewer.json.gz"]
+    return ["rigidities.xyz", "summary.json", "lpr_map.png", "viewer.json.gz"]

@@ -1,7 +1,7 @@
 """Maps of atoms in a plane of feature space, coloured by their local prediction rigidity (LPR).
 
-Figures are made without pyplot's global state, so that scripts and threads can use them. Such a map is figure 2 of the
-LPR paper, J. Chem. Theory Comput. 19 (2023) 8020.
+Figures are made without pyplot's global state, so that scripts and threads can use them. An example
+is figure 2 of the LPR paper, J. Chem. Theory Comput. 19 (2023) 8020.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 COLOUR_MAP = "plasma"
-"""Dark: not rigid. Even in lightness from end to end, also in print and to colour-blind eyes."""
+"""Dark is not rigid. Lightness rises evenly, for grey prints and colour-blind readers."""
 
 
 def lpr_map(
@@ -36,15 +36,15 @@ def lpr_map(
     Parameters
     ----------
     coordinates : array_like of shape (n_atoms, 2)
-        `Scores.coordinates`, or of any other map.
+        Places of the atoms: `Rigidities.coordinates`, or those of any other map.
     lpr : array_like of shape (n_atoms,)
-        Infinite ones (rows of zeros) are drawn hollow.
+        LPR of the atoms. Infinite ones (rows of zeros) are drawn hollow.
     explained : iterable of two floats, optional
-        Share of the variance along each axis, for their labels.
+        Share of the variance along each axis, shown in its label.
     background : array_like of shape (n_points, 2), optional
-        Where the training atoms are: drawn in grey.
+        Places of the training atoms, drawn in grey.
     marks : array_like of str of shape (n_atoms,), optional
-        Kinds of atoms to tell apart by shape, at most five; those of an empty string are dots.
+        Kind of each atom, shown by its shape. At most five kinds; an empty string gives a dot.
     title : str
 
     Returns
@@ -64,19 +64,19 @@ def lpr_maps(
     marks: ArrayLike | None = None,
     limits: tuple[float, float] | None = None,
 ) -> Figure:
-    """Draw one `lpr_map` beside the other, of the same atoms, on one colour scale.
+    """Draw several maps of the same atoms side by side, on one colour scale.
 
     Parameters
     ----------
     coordinates : array_like of shape (n_atoms, 2)
     panels : mapping of str to array_like of shape (n_atoms,)
-        LPR by the title of its panel.
+        LPR of the atoms, by the title of the panel.
     explained, marks
         As for `lpr_map`.
     backgrounds : mapping of str to array_like of shape (n_points, 2), optional
-        Where the training atoms are, by title.
+        Places of the training atoms, by the title of the panel.
     limits : tuple of two floats, optional
-        Ends of the colour scale, in log₁₀ LPR; those of all panels by default.
+        Ends of the colour scale in log₁₀ LPR. By default the range of all panels.
 
     Returns
     -------
@@ -107,20 +107,20 @@ def lpr_maps(
 
 
 def log_rigidity(lpr: ArrayLike) -> NDArray[np.float64]:
-    """Return log₁₀ LPR, inf for infinite ones."""
+    """Return log₁₀ LPR; an infinite LPR gives inf."""
     with np.errstate(divide="ignore"):
         return np.log10(np.asarray(lpr, dtype=np.float64))
 
 
 def log_limits(*logs: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the least and the largest finite value, (0, 1) if there is none."""
+    """Return the smallest and the largest finite value, or (0, 1) if there is none."""
     values = np.concatenate(logs)
     values = values[np.isfinite(values)]
     return (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
 
 
 def _shapes(marks: NDArray[Any]) -> dict[str, tuple[str, NDArray[np.bool_]]]:
-    """Return, by its name in the legend, the shape of each kind of atoms and which they are."""
+    """Return the shape of each kind and a mask of its atoms, by the name in the legend."""
     names = [str(name) for name in np.unique(marks) if name]
     unmarked = marks == ""
     shapes = {"other test atoms" if names else "test atoms": ("o", unmarked)} if unmarked.any() else {}
@@ -140,7 +140,7 @@ def _draw(
     shapes: dict[str, tuple[str, NDArray[np.bool_]]],
     scale: dict[str, Any],
 ) -> Any:
-    """Draw the atoms of one panel, the least rigid on top; return what the colour bar needs."""
+    """Draw the atoms of one panel, the least rigid on top; return the artist for the colour bar."""
     size = float(np.clip(12000 / len(log), 8, 30))
     colours = axes.scatter([], [], c=[], cmap=COLOUR_MAP, **scale)
     for name, (shape, chosen) in shapes.items():

@@ -11,16 +11,16 @@ if TYPE_CHECKING:
 
 
 QUANTILES = {"min": 0.0, "q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95, "max": 1.0}
-"""Each is the value of one atom or structure; none is interpolated (which infinite values would not allow)."""
+"""Each quantile is one of the values. Interpolation would fail at infinite ones."""
 
 
 def describe(values: NDArray[np.float64]) -> dict[str, float]:
-    """Return how many values there are, how many of them infinite, and their `QUANTILES`."""
+    """Return the number of values, the number of infinite ones, and their `QUANTILES`."""
     quantiles = np.quantile(values, list(QUANTILES.values()), method="inverted_cdf")
     counts = {"n": len(values), "n_infinite": int(np.isinf(values).sum())}
     return counts | dict(zip(QUANTILES, quantiles.tolist(), strict=True))
 
 
 def by_class(values: NDArray[np.float64], labels: NDArray[Any]) -> dict[str, dict[str, float]]:
-    """Return the description of the values of each label, in the order of the sorted labels."""
+    """Describe the values of each label, in the order of the sorted labels."""
     return {str(label): describe(values[labels == label]) for label in np.unique(labels)}

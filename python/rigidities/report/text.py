@@ -1,21 +1,24 @@
-"""Lines of tables for the terminal, at most 100 columns wide."""
+"""A report as text for the terminal, at most 100 columns wide."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rigidities.report.content import PR_IS, Report
 from rigidities.report.statistics import QUANTILES, by_class, describe
-from rigidities.sources.atoms import Structures
-from rigidities.sources.read import Source
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from rigidities.sources.source import Source
 
 
 def fact_lines(facts: Mapping[str, str]) -> list[str]:
-    """Return a line for each fact after its name, wrapped where it is long."""
+    """Return a line for each fact, after its name; long ones are wrapped."""
     return [
         line
         for name, fact in facts.items()
@@ -24,51 +27,55 @@ def fact_lines(facts: Mapping[str, str]) -> list[str]:
 
 
 def quantile_head(name: str, counted: str) -> str:
-    """Return the head of columns of `QUANTILES`."""
+    """Return the head of a table of `QUANTILES`."""
     return f"{name:26}{counted:>7}" + "".join(f"{quantile:>9}" for quantile in QUANTILES)
 
 
 def quantile_row(name: str, description: Mapping[str, float]) -> str:
-    """Return a row of them, from what `report.describe` gives."""
+    """Return a row of a table of `QUANTILES`, from the result of `statistics.describe`."""
     return f"{name:26.26}{description['n']:>7}" + "".join(f"{description[q]:>9.2g}" for q in QUANTILES)
 
 
 TABLE_ROWS = 30
-"""Labels of a class that the terminal shows; summary.json has them all."""
+"""Rows of a class that the terminal shows. The file summary.json has all."""
+
+
+def size_text(source: Source) -> str:
+    """Return the name of a source and how many structures and atoms it has."""
+    return f"{source.name}: {len(source.sizes):,} structures, {source.sizes.sum():,} atoms"
 
 
 def table(report: Report) -> str:
     """Return the report as text of at most 100 columns."""
-    scores = report.scores
-    lines = [*_heading(report), "", quantile_head("LPR", "atoms"), quantile_row("all", describe(scores.lpr))]
+    lpr, pr = report.rigidities.lpr, report.rigidities.pr
+    lines = [*_heading(report), "", quantile_head("LPR", "atoms"), quantile_row("all", describe(lpr))]
     for name, labels in report.classes.items():
-        lines += [name, *_rows(by_class(scores.lpr, labels))]
-    lines += ["", quantile_head(f"PR {PR_IS[report.reduction]}", "number"), quantile_row("all", describe(scores.pr))]
+        lines += [name, *_rows(by_class(lpr, labels))]
+    lines += ["", quantile_head(f"PR {PR_IS[report.reduction]}", "number"), quantile_row("all", describe(pr))]
     if report.kinds is not None:
-        lines += _rows(by_class(scores.pr, report.kinds))
-    for head, names, columns in (("LCPR", report.body_orders, scores.lcpr), ("CPR", report.components, scores.cpr)):
-        parts = {name: describe(column) for name, column in zip(names, columns.T, strict=True)}
-        lines += ["", quantile_head(head, "number"), *_rows(parts)] if parts else []
+        lines += _rows(by_class(pr, report.kinds))
+    lines += _component_table("LCPR", report.body_orders, report.rigidities.lcpr)
+    lines += _component_table("CPR", report.components, report.rigidities.cpr)
     return "\n".join([*lines, "", *_least_rigid(report)])
 
 
 def _heading(report: Report) -> list[str]:
     hessian, test = report.hessian, report.test
-    facts = {
-        "training set": _size(report.train),
-        "test set": _size(test),
-        "features": f"{test.n_features} as given",
-        "regularizer": f"{hessian.regularizer:.3g} ({hessian.regularizer_reason})",
-        "determined": f"{hessian.effective_dimension:.1f} of {test.n_features} directions; rcond {hessian.rcond:.1e}",
-    }
-    if isinstance(test, Structures):
-        orders = ", ".join(map(str, test.soap.body_orders))
-        facts["features"] = f"{test.n_features} of SOAP: cutoff {test.soap.cutoff:g} Å, body orders {orders}"
-    return fact_lines(facts)
+    return fact_lines(
+        {
+            "training set": size_text(report.train),
+            "test set": size_text(test),
+            "features": test.describe().text,
+            "regularizer": f"{hessian.regularizer:.3g} ({hessian.regularizer_reason})",
+            "determined": f"{hessian.effective_dimension:.1f} of {test.n_features} directions; "
+            f"rcond {hessian.rcond:.1e}",
+        }
+    )
 
 
-def _size(source: Source) -> str:
-    return f"{source.name}: {len(source.sizes):,} structures, {source.sizes.sum():,} atoms"
+def _component_table(head: str, names: list[str], columns: NDArray[np.float64]) -> list[str]:
+    parts = {name: describe(column) for name, column in zip(names, columns.T, strict=True)}
+    return ["", quantile_head(head, "number"), *_rows(parts)] if parts else []
 
 
 def _rows(descriptions: dict[str, dict[str, float]]) -> list[str]:
@@ -78,14 +85,12 @@ def _rows(descriptions: dict[str, dict[str, float]]) -> list[str]:
 
 
 def _least_rigid(report: Report) -> list[str]:
-    """Return where the ten least rigid atoms are."""
     chosen = report.least_rigid()
     columns: dict[str, Any] = {"structure": report.structures[chosen], "atom": report.atoms[chosen]}
-    columns["LPR"] = np.array([f"{lpr:.2g}" for lpr in report.scores.lpr[chosen]])
+    columns["LPR"] = np.array([f"{lpr:.2g}" for lpr in report.rigidities.lpr[chosen]])
     columns |= {name: labels[chosen] for name, labels in report.classes.items()}
-    if isinstance(report.test, Structures):
-        places = zip(columns["structure"], columns["atom"], strict=True)
-        positions = np.array([report.test.frames[structure].positions[atom] for structure, atom in places])
+    positions = report.positions(chosen)
+    if positions is not None:
         columns |= {f"{axis} in Å": np.char.mod("%.2f", x) for axis, x in zip("xyz", positions.T, strict=True)}
     texts = [[name, *map(str, column)] for name, column in columns.items()]
     widths = [min(20, max(map(len, column))) for column in texts]

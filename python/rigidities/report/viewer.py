@@ -8,7 +8,6 @@ import numpy as np
 
 from rigidities.report.content import PR_IS, Report
 from rigidities.report.maps import log_limits, log_rigidity
-from rigidities.sources.atoms import Structures
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,9 +16,10 @@ if TYPE_CHECKING:
 
 
 def write_viewer(report: Report, path: Path) -> None:
-    """Write the test structures for https://chemiscope.org: atoms on the map, in space, coloured by log₁₀ LPR.
+    """Write the test structures for the viewer, atoms on the map and in space.
 
-    JSON has no infinity: an infinite rigidity stands as the largest finite one, and the descriptions say so.
+    JSON has no infinity: an infinite rigidity is written as the largest finite one, and the
+    descriptions say so.
 
     Parameters
     ----------
@@ -27,17 +27,21 @@ def write_viewer(report: Report, path: Path) -> None:
         Of structures, made with a map.
     path : Path
         Ending in ``.json`` or ``.json.gz``.
+
+    Raises
+    ------
+    ValueError
+        If only rows are known of the test set.
     """
     import chemiscope
 
-    test = report.test
-    assert isinstance(test, Structures)
+    frames = report.frames()
     places = zip(report.structures.tolist(), report.atoms.tolist(), strict=True)
     chemiscope.write_input(
         str(path),
-        structures=test.frames,
+        structures=frames,
         properties=_properties(report),
-        environments=[(structure, atom, test.soap.cutoff) for structure, atom in places],
+        environments=[(structure, atom, report.test.cutoff) for structure, atom in places],
         metadata={"name": "rigidities", "description": _description(report)},
         settings=chemiscope.quick_settings(
             x="PC1", y="PC2", map_color="log10 LPR", structure_color="log10 LPR", target="atom",
@@ -47,15 +51,15 @@ def write_viewer(report: Report, path: Path) -> None:
 
 
 def _properties(report: Report) -> dict[str, dict[str, Any]]:
-    scores = report.scores
+    rigidities = report.rigidities
     atoms = {
-        "PC1": (scores.coordinates[:, 0], "first principal component of the features of training and test atoms"),
-        "PC2": (scores.coordinates[:, 1], "second principal component of the features of training and test atoms"),
-        "log10 LPR": (_capped(scores.lpr), "local prediction rigidity; an infinite one as the largest finite one"),
+        "PC1": (rigidities.coordinates[:, 0], "first principal component of the features of training and test atoms"),
+        "PC2": (rigidities.coordinates[:, 1], "second principal component of the features of training and test atoms"),
+        "log10 LPR": (_capped(rigidities.lpr), "local prediction rigidity; an infinite one as the largest finite one"),
     }
     atoms |= {name: (labels, f"{name} of the atom") for name, labels in report.classes.items()}
     text = f"prediction rigidity {PR_IS[report.reduction]}; an infinite one as the largest finite one"
-    structures = {"log10 PR": (_capped(scores.pr), text)}
+    structures = {"log10 PR": (_capped(rigidities.pr), text)}
     targets = ("atom", atoms), ("structure", structures)
     return {
         name: {"target": target, "values": values.tolist(), "description": description}

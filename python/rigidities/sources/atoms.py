@@ -11,6 +11,7 @@ import numpy as np
 
 from rigidities.exceptions import blame
 from rigidities.rows import Rows
+from rigidities.sources.source import Components, Description, Source
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -20,16 +21,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Structures:
-    """Structures whose atoms have SOAP rows.
+class Structures(Source):
+    """Structures whose atoms have SOAP rows, computed anew for each pass.
 
     Parameters
     ----------
     name : str
-        Where they come from: what messages and the summary call them.
+        Where the structures come from. Messages and summaries use it.
     frames : list of ase.Atoms
     soap : Soap
-        What the columns mean; of the species of the training set.
+        The descriptor, with the species of the training set.
     progress : bool
         Show a progress bar on stderr.
     """
@@ -38,6 +39,8 @@ class Structures:
     frames: list[Atoms]
     soap: Soap
     progress: bool = False
+
+    packages = "ase", "featomic"
 
     @property
     def n_features(self) -> int:
@@ -49,18 +52,48 @@ class Structures:
         """Number of atoms of each structure."""
         return np.array([len(frame) for frame in self.frames], dtype=np.int64)
 
+    @property
+    def cutoff(self) -> float:
+        """Radius of an atom's neighbourhood in Å."""
+        return self.soap.cutoff
+
     def batches(self) -> Iterator[Rows]:
-        """Yield the rows of one batch of structures after the other."""
+        """Yield the rows of all atoms, some structures at a time."""
         from rigidities.interop.featomic import iter_soap_rows
 
         with blame(self.name):
             yield from iter_soap_rows(self.frames, self.soap, progress=self.progress)
 
     def sample(self, n_atoms: int) -> NDArray[np.float64]:
-        """Return the rows of about `n_atoms` atoms of evenly spread structures, or of all if there are fewer."""
+        """Return rows of about `n_atoms` atoms, all those of evenly spread structures."""
         from rigidities.interop.featomic import soap_rows
 
         step = max(1, math.ceil(self.sizes.sum() / n_atoms))
-        with blame(self.name if step == 1 else f"{self.name}@::{step}"):  # a refusal counts structures within these
+        # An error names a structure by its index among those computed here. The slice says which.
+        with blame(self.name if step == 1 else f"{self.name}@::{step}"):
             values = soap_rows(self.frames[::step], self.soap, progress=False).values
         return values[:: math.ceil(len(values) / n_atoms)]
+
+    def describe(self) -> Description:
+        """Say what the columns are: the settings of SOAP."""
+        soap = self.soap
+        orders = ", ".join(map(str, soap.body_orders))
+        settings = {
+            "kind": "SOAP, computed by featomic",
+            "n_features": soap.n_features,
+            "feature_space": soap.feature_space,
+            "species": list(soap.species),
+            "body_orders": list(soap.body_orders),
+            "hyperparameters": soap.hyperparameters,
+        }
+        return Description(f"{soap.n_features} of SOAP: cutoff {soap.cutoff:g} Å, body orders {orders}", settings)
+
+    def components(self) -> Components:
+        """Return body orders; for structures also the species of the central atoms.
+
+        An atom's row is zero in the columns of other central species, so that components by species
+        would repeat its LPR.
+        """
+        orders, species = self.soap.components("body_order"), self.soap.components("species")
+        orders = orders if len(orders) > 1 else {}
+        return Components(orders, orders | (species if len(species) > 1 else {}))

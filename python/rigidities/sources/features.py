@@ -1,35 +1,40 @@
-"""Feature rows of any model."""
+"""Feature rows of any model, held in memory."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rigidities.rows import Rows
+from rigidities.sources.source import AtomLabels, Description, Source
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, eq=False)
-class Features:
-    """Feature rows of any model.
+class Features(Source):
+    """Feature rows of any model. Where the atoms are is not known.
 
     Parameters
     ----------
     name : str
+        Where the rows come from. Messages and summaries use it.
     rows : Rows
-        Their groups are the structures; without groups, each row is a structure.
+        Groups are the labels of the structures. Without groups, each row is a structure.
     species : ndarray of str of shape (n_rows,), optional
+        Species of each atom.
     """
 
     name: str
     rows: Rows
     species: NDArray[np.str_] | None = None
+
+    frames = None
 
     @property
     def n_features(self) -> int:
@@ -47,9 +52,26 @@ class Features:
         return np.unique(self.groups, return_counts=True)[1]
 
     def batches(self) -> Iterator[Rows]:
-        """Yield all rows: they are in memory."""
+        """Yield all rows at once."""
         yield self.rows
 
     def sample(self, n_atoms: int) -> NDArray[np.float64]:
-        """Return about `n_atoms` evenly spread rows, or all if there are fewer."""
+        """Return about `n_atoms` evenly spread rows, or all rows if there are fewer."""
         return np.asarray(self.rows.values[:: math.ceil(len(self.rows) / n_atoms)], dtype=np.float64)
+
+    def describe(self) -> Description:
+        """Say how many columns there are. What they mean is not known."""
+        settings = {"kind": "features as given", "n_features": self.n_features}
+        return Description(f"{self.n_features} as given", settings)
+
+    def labels(self) -> AtomLabels:
+        """Return where each row belongs; rows of one structure may be anywhere."""
+        groups = self.groups
+        labels, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)
+        atoms = np.empty(len(groups), dtype=np.int64)
+        atoms[np.argsort(inverse, kind="stable")] = np.concatenate([np.arange(count) for count in counts])
+        return AtomLabels(groups, atoms, labels)
+
+    def classes(self, kinds: NDArray[np.str_] | None = None) -> dict[str, NDArray[Any]]:
+        """Return the species of each atom, if they are known."""
+        return {} if self.species is None else {"species": self.species}

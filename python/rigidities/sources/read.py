@@ -1,7 +1,6 @@
-"""Sources of rows: a set of structures, or of any model's features; reading them, and what their rows belong to.
+"""Read sources from files: structures, or the features of any model as ``.npz``.
 
-What enters: names of files. What leaves: a `Structures` or a `Features`, which hand out `Rows` batch by batch, and the
-labels of their structures and atoms. This is a door: what cannot be used is an `InputError`, which names the file.
+Everything a user can get wrong about these files raises an `InputError`, which names the file.
 """
 
 from __future__ import annotations
@@ -15,7 +14,8 @@ from rigidities.exceptions import InputError, blame
 from rigidities.rows import Rows
 from rigidities.sources.atoms import Structures
 from rigidities.sources.features import Features
-from rigidities.structures.read import GROUP_KEYS, coordination, read_structures, require_file
+from rigidities.sources.source import Source
+from rigidities.structures.read import read_structures, require_file
 from rigidities.validation import as_floats
 
 if TYPE_CHECKING:
@@ -25,13 +25,10 @@ if TYPE_CHECKING:
     from rigidities.interop.featomic import Soap
 
 
-Source = Structures | Features
-
-
 def read_sources(train: str, test: str, descriptor: dict[str, Any], progress: bool = False) -> tuple[Source, Source]:
-    """Read a training and a test set: both of structures, or both of features (``.npz``)."""
+    """Read a training and a test set: both structures, or both features (``.npz``)."""
     if train.endswith(".npz") != test.endswith(".npz"):
-        raise InputError(f"{train}, {test}: one holds features, the other structures; give two of a kind")
+        raise InputError(f"{train}, {test}: one holds features, the other structures; give two files of the same kind")
     if train.endswith(".npz"):
         features = read_features(train), read_features(test)
         _require_columns(*features)
@@ -41,7 +38,7 @@ def read_sources(train: str, test: str, descriptor: dict[str, Any], progress: bo
 
 
 def read_training(path: str, descriptor: dict[str, Any], progress: bool = False) -> Structures:
-    """Read structures, and describe them by SOAP features of their species."""
+    """Read training structures. Their SOAP features are made for the species they contain."""
     frames = read_structures(path)
     species = sorted({number for frame in frames for number in frame.numbers.tolist()})
     if not species:
@@ -50,7 +47,7 @@ def read_training(path: str, descriptor: dict[str, Any], progress: bool = False)
 
 
 def read_test(path: str, train: Structures) -> Structures:
-    """Read structures of no other species than those of a training set, and describe them likewise."""
+    """Read test structures. Descriptor and species are those of the training set."""
     frames = read_structures(path)
     _require_species(path, frames, train.name, train.soap.species)
     return Structures(path, frames, train.soap, train.progress)
@@ -64,27 +61,42 @@ def _soap(species: Sequence[int], descriptor: dict[str, Any]) -> Soap:
 
 
 def read_features(path: str) -> Features:
-    """Read ``features`` (n_rows, n_features), and ``groups`` and ``species`` (n_rows,) if present, of an .npz file."""
-    require_file(path)
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except Exception as error:  # what is no archive, no array or a pickle: five unrelated types
-        raise InputError(f"{path}: NumPy cannot read it as .npz ({' '.join(str(error).split())})") from error
+    """Read features of any model.
+
+    Parameters
+    ----------
+    path : str
+        An .npz file with the array ``features`` (n_rows, n_features). The arrays ``groups`` and
+        ``species``, both (n_rows,), are optional.
+    """
+    arrays = _read_arrays(path)
     if "features" not in arrays:
-        raise InputError(f"{path}: has no array features, but {', '.join(arrays) or 'none at all'}")
-    groups, species = arrays.get("groups"), arrays.get("species")
+        raise InputError(f"{path}: has no array named features; it has {', '.join(arrays) or 'no arrays'}")
     with blame(path):
         features = as_floats(arrays["features"], "features", ndim=2)
     if features.size == 0:
         raise InputError(f"{path}: features have shape {features.shape}, expected at least one row and one column")
     _require_finite(path, features)
-    for name, labels in (("groups", groups), ("species", species)):
-        if labels is not None and labels.shape != features.shape[:1]:
-            raise InputError(f"{path}: {name} have shape {labels.shape}, expected {features.shape[:1]}")
+    groups, species = (_labels(path, arrays, name, len(features)) for name in ("groups", "species"))
     if groups is not None and groups.dtype.kind not in "iu":
         raise InputError(f"{path}: groups have dtype {groups.dtype}, expected integers")
     return Features(path, Rows(features, groups), None if species is None else species.astype(str))
+
+
+def _read_arrays(path: str) -> dict[str, NDArray[Any]]:
+    require_file(path)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except Exception as error:  # no archive, no array, a pickle: NumPy raises five unrelated types
+        raise InputError(f"{path}: NumPy cannot read it as .npz ({' '.join(str(error).split())})") from error
+
+
+def _labels(path: str, arrays: dict[str, NDArray[Any]], name: str, n_rows: int) -> NDArray[Any] | None:
+    labels = arrays.get(name)
+    if labels is not None and labels.shape != (n_rows,):
+        raise InputError(f"{path}: {name} have shape {labels.shape}, expected {(n_rows,)}")
+    return labels
 
 
 def _require_finite(path: str, features: NDArray[Any]) -> None:
@@ -110,39 +122,6 @@ def _require_species(path: str, frames: list[Atoms], train: str, species: Sequen
         unknown = sorted(set(frame.numbers.tolist()).difference(species))
         if unknown:
             names, known = (", ".join(chemical_symbols[number] for number in part) for part in (unknown, species))
-            raise InputError(f"{path}: structure {index} contains {names}, which {train} lacks: it holds {known} only")
-
-
-def labels_of(source: Source) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return each atom's structure and its index there, and the labels of the structures."""
-    if isinstance(source, Structures):
-        sizes = source.sizes
-        atoms = np.concatenate([np.arange(size) for size in sizes])
-        return np.repeat(np.arange(len(sizes)), sizes), atoms, np.arange(len(sizes))
-    groups = source.groups
-    labels, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)
-    atoms = np.empty(len(groups), dtype=np.int64)
-    atoms[np.argsort(inverse, kind="stable")] = np.concatenate([np.arange(count) for count in counts])
-    return groups, atoms, labels
-
-
-def kinds_of(source: Source, key: str | None) -> NDArray[np.str_] | None:
-    """Return the kind of each structure, "-" where it has none; None where none has one."""
-    if isinstance(source, Features):
-        return None
-    for name in GROUP_KEYS if key is None else (key,):
-        if any(name in frame.info for frame in source.frames):
-            return np.array([str(frame.info.get(name, "-")) for frame in source.frames])
-    if key is not None:
-        raise InputError(f"{source.name}: no structure has {key!r} in its info (group key)")
-    return None
-
-
-def classes_of(source: Source, kinds: NDArray[np.str_] | None) -> dict[str, NDArray[Any]]:
-    """Return what is known of each atom: "group", "species" and "coordination"."""
-    if isinstance(source, Features):
-        return {} if source.species is None else {"species": source.species}
-    classes: dict[str, NDArray[Any]] = {} if kinds is None else {"group": np.repeat(kinds, source.sizes)}
-    classes["species"] = np.concatenate([np.array([*frame.symbols]) for frame in source.frames])
-    classes["coordination"] = np.concatenate([coordination(frame) for frame in source.frames])
-    return classes
+            raise InputError(
+                f"{path}: structure {index} contains {names}, which {train} lacks: its species are {known}"
+            )

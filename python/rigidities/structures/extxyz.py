@@ -1,8 +1,7 @@
-"""Structures with numbers of their own, as extended XYZ.
+"""Write structures and numbers computed for them as extended XYZ.
 
-What enters: structures, numbers of each structure and of each atom. What leaves: a file in which every number of an
-atom has 17 digits, and with it what the structures brought. ASE alone writes eight decimals of a float, and a rigidity
-of 1e-9 has none in them.
+Each number of an atom has 17 digits. ASE alone writes eight decimals, and a rigidity of 1e-9 would
+be written as zero.
 """
 
 from __future__ import annotations
@@ -26,18 +25,18 @@ def write_annotated(
     info: Mapping[str, NDArray[np.float64]],
     arrays: Mapping[str, NDArray[np.float64]],
 ) -> None:
-    """Write copies of structures that carry numbers of their own beside what they brought.
+    """Write copies of structures with added numbers; their own info, arrays and results are kept.
 
     Parameters
     ----------
     frames : sequence of ase.Atoms
-        Left as they are.
+        They are not changed.
     path : Path
         Replaced if it exists.
     info : mapping of str to ndarray of shape (n_structures,) or (n_structures, k)
-        Numbers of the structures; what they bring under these names is replaced.
+        Numbers of each structure. An entry of the same name is replaced.
     arrays : mapping of str to ndarray of shape (n_atoms,) or (n_atoms, k)
-        Numbers of the atoms of one structure after the other.
+        Numbers of each atom, in the order of structures. An array of the same name is replaced.
     """
     import ase.io
 
@@ -53,7 +52,7 @@ def write_annotated(
 def _annotated(
     frames: Sequence[Atoms], info: Mapping[str, NDArray[np.float64]], arrays: Mapping[str, NDArray[np.float64]]
 ) -> list[Atoms]:
-    """Return the copies. Atoms' numbers are there as text, which ASE writes as it is."""
+    # ASE writes text as it is: numbers of atoms are turned into text here.
     stops = np.cumsum([len(frame) for frame in frames])
     texts = {name: _texts(values) for name, values in arrays.items()}
     annotated = []

@@ -1,4 +1,4 @@
-"""Structures read from files, and what can be told of their atoms without a descriptor."""
+"""Read structures from files, and count the neighbours of their atoms."""
 
 from __future__ import annotations
 
@@ -15,16 +15,30 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+GROUP_KEYS = ("group", "config_type")
+"""Entries of ``info`` in which data sets keep the kind of a structure."""
+
+BOND_STRETCH = 1.25
+"""Two atoms are neighbours up to this times the sum of their covalent radii. For silicon that is
+2.78 Å, between its bonds (2.35 Å) and its second neighbours (3.84 Å)."""
+
+
 def read_structures(path: str) -> list[Atoms]:
-    """Read all structures of a file in any format of ASE's, or those that ``file@slice`` names."""
+    """Read the structures of a file in any format that ASE reads.
+
+    Parameters
+    ----------
+    path : str
+        Name of the file, for all its structures, or ``file@slice`` for some of them.
+    """
     import ase.io
 
     whole = Path(path).exists() or "@" not in path
     require_file(path if whole else path.rpartition("@")[0])
     try:
-        # With an index beside it, ASE passes over the one in the name.
+        # An explicit index keeps ASE from splitting the name at its last @.
         read = ase.io.read(path, ":", do_not_split_by_at_sign=True) if whole else ase.io.read(path)
-    except Exception as error:  # a reader fails in as many ways as there are formats
+    except Exception as error:  # each of ASE's readers raises errors of its own
         reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
         raise InputError(f"{path}: ASE cannot read it ({reason})") from error
     frames = read if isinstance(read, list) else [read]
@@ -34,7 +48,7 @@ def read_structures(path: str) -> list[Atoms]:
 
 
 def require_file(path: str) -> None:
-    """Refuse what is no file, or an empty one."""
+    """Raise an `InputError` unless `path` is a file with content."""
     if not Path(path).exists():
         raise InputError(f"{path}: no such file")
     if not Path(path).is_file():
@@ -44,16 +58,7 @@ def require_file(path: str) -> None:
 
 
 def coordination(frame: Atoms) -> NDArray[np.int64]:
-    """Count the neighbours of each atom within `BOND_STRETCH` times the sum of the covalent radii."""
+    """Count the neighbours of each atom; two are neighbours as `BOND_STRETCH` says."""
     neighborlist: Any = import_module("ase.neighborlist")
     reach = neighborlist.natural_cutoffs(frame, mult=BOND_STRETCH)
     return np.bincount(neighborlist.neighbor_list("i", frame, reach), minlength=len(frame))
-
-
-GROUP_KEYS = ("group", "config_type")
-"""Names under which data sets keep the kind of a structure in its ``info``."""
-
-
-BOND_STRETCH = 1.25
-"""Two atoms are neighbours up to this times the sum of their covalent radii: 2.78 Å in silicon, between its bond
-(2.35 Å) and its second neighbours (3.84 Å)."""
