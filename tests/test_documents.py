@@ -140,6 +140,15 @@ def test_readmes_commands_run(tmp_path):
         assert (tmp_path / name).stat().st_size > 0, name
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=name_of)
+def test_examples_run(path, tmp_path):
+    for module in ("ase", "featomic", "matplotlib"):
+        pytest.importorskip(module)
+    subprocess.run([sys.executable, path], cwd=tmp_path, check=True)
+    assert list(tmp_path.glob("*.png"))
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_docstrings_run(name):
     results = doctest.testmod(importlib.import_module(name))
