@@ -1,20 +1,31 @@
 """What forces do to a model's rigidities, and to its errors.
 
-Two linear models of the same SOAP features are fitted to the same structures of silicon: one to their energies, one to
-their energies and forces. A structure gives one energy, and three force components for each of its atoms: the second
-model has over a hundred times as many targets. Which predictions do they pin down?
+Two linear models of the same SOAP features are fitted to the same structures of silicon. One is
+fitted to energies, the other to energies and forces. Each structure gives one energy, but three
+force components for each of its atoms, so the second model has over a hundred times as many
+targets. The example shows which predictions these targets hold.
 
-Printed: errors of structures that neither has seen, in meV/atom and meV/Å, and rigidities. Drawn, in forces.png: PR and
-LPR of both, and how large errors are beside the σ that each model gives.
+It prints the errors on structures that neither model has seen, in meV/atom and meV/Å, and the
+rigidities. It draws, in forces.png, the PR and LPR of both models, and their errors beside the σ
+that each model gives.
 
-At one regularizer forces never lower a rigidity. LPR then ends at ceilings, the horizontal bands: forces tell how an
-atom's energy changes from place to place, not how large it is. That rests on the energies (four times their weight
-raises LPR in the bands 3.2 to 3.5 times, four times the weight of the forces 1.1 to 1.3 times), and of the kinds in the
-lower bands, atoms at surfaces and vacancies, few structures tell.
+At one regularizer, forces never lower a rigidity. In the figure, LPR ends at ceilings: the
+horizontal bands. Forces tell how an atom's energy changes from place to place, not how large it
+is. The size of an atom's energy rests on the energies of structures:
+
+==============================  ======================
+weight that is multiplied by 4  LPR in the bands rises
+==============================  ======================
+energies                        3.2 to 3.5 times
+forces                          1.1 to 1.3 times
+==============================  ======================
+
+The lower bands are atoms at surfaces and vacancies, of which the training set has few structures.
 
     python examples/plot_forces.py [forces.png]
 
-Energies and forces are those of Tersoff's potential (`rigidities.datasets.load_silicon`). Less than a minute.
+Energies and forces are those of Tersoff's potential (`rigidities.datasets.load_silicon`). The
+example takes less than a minute.
 """
 
 import sys
@@ -33,21 +44,22 @@ COLOURS = dict(zip(KINDS, ["#0072b2", "#56b4e9", "#009e73", "#e69f00", "#d55e00"
 
 def main(output="forces.png"):
     frames = load_silicon(groups=KINDS)
-    # Disorder rises with the index within a kind: every other one, the most disordered among those to train on.
+    # Within a kind, disorder rises with the index. Every other structure is for training, the
+    # most disordered one included.
     train, test = frames[1::2], frames[::2]
-    soap = Soap("Si", cutoff=3.5)  # the potential ends at 3.0 Å
+    soap = Soap("Si", cutoff=3.5)  # Å; the potential ends at 3.0 Å
     energy = rg.Term(100.0, per_atom=True)  # an error of 10 meV/atom counts as much as one of 100 meV/Å
     both = LinearModel.fit(train, soap, rg.Loss(energy=energy, forces=rg.Term()), regularizer="loo", progress=False)
-    # Rigidities are compared at one regularizer: more data then never lower them.
+    # Compare rigidities at the same regularizer: more data then never lower them.
     options = {"regularizer": both.hessian.regularizer, "progress": False}
     models = {"energies": LinearModel.fit(train, soap, rg.Loss(energy=energy), **options), "energies and forces": both}
     predictions = {name: model.predict(test, progress=False) for name, model in models.items()}
-    tell(models, predictions, train, test)
+    print_table(models, predictions, train, test)
     draw(predictions, test).savefig(output)
     print(f"\nDrawn: {output}")
 
 
-def tell(models, predictions, train, test):
+def print_table(models, predictions, train, test):
     n_atoms = sum(map(len, train))
     print(
         f"trained on {len(train)} structures ({n_atoms} atoms), tested on {len(test)} ({sum(map(len, test))} atoms)\n"
@@ -108,7 +120,7 @@ def draw_rigidities(ax, before, after, kinds, what, size):
 
 
 def draw_errors(ax, misses, std, name, size):
-    shown = (misses > 0) & (std > 1e-3 * np.median(std))  # symmetry holds some forces at 0, which no logarithm shows
+    shown = (misses > 0) & (std > 1e-3 * np.median(std))  # symmetry holds some forces at 0: no logarithm
     colour = {"energies": "#0072b2", "energies and forces": "#d55e00"}[name]
     ax.scatter(std[shown], misses[shown], s=size, color=colour, label=name, linewidths=0, alpha=0.5)
     ax.set(xscale="log", yscale="log")
