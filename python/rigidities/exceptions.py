@@ -34,7 +34,7 @@ class Advice(Enum):
     OTHER_CRITERION = "choose another"
     GIVE_REGULARIZER = "pass a regularizer"
     ERRORS_ON_OTHERS = "choose the weights by errors on other structures"
-    RAISE_ALPHA = "raise alpha"
+    RAISE_PEER_REGULARIZER = "raise alpha"
     # Iterations
     MORE_ITERATIONS = "raise max_iterations, the tolerance or the thresholds"
     # Other versions

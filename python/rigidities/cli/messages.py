@@ -27,7 +27,7 @@ WORDS = {
     Advice.OTHER_CRITERION: "choose another --regularizer",
     Advice.GIVE_REGULARIZER: "pass a number as --regularizer",
     Advice.ERRORS_ON_OTHERS: "choose the weights by errors on other structures",
-    Advice.RAISE_ALPHA: "raise --regularizer",
+    Advice.RAISE_PEER_REGULARIZER: "raise --regularizer",
     Advice.MORE_ITERATIONS: "raise the thresholds, --energy-huber, --forces-huber or --virial-huber",
     Advice.COMPARE_VERSIONS: "compare structures whose predictions are known, install that version, or fit anew",
     Advice.FEWER_FEATURES: _SMALLER_DESCRIPTOR,

@@ -191,7 +191,7 @@ def _doubtful(covariance: Covariance, regularizer: float) -> tuple[Factor, int]:
         IllConditionedWarning,
         f"H lacks {rank_diff} of {len(values)} directions at this alpha; like scikit-matter, the pseudo-inverse is "
         "taken, in which directions without any data count as rigid",
-        Advice.RAISE_ALPHA,
+        Advice.RAISE_PEER_REGULARIZER,
     )
     return pseudo, rank_diff
 

@@ -199,7 +199,7 @@ def most_probable_weights(sums: LossSums, loss: Loss | None = None, *, penalty: 
     force component to the next, yet each counts as a witness, and many thousand forces outvote some
     hundred energies. That is the usual case of linear models of converged DFT data, and energies
     then get far too little weight. There, take the weights from errors on structures that were left
-    out; `scan_term_weights` shows what each term pays. docs/conventions.md has figures.
+    out; `scan_term_weights` shows what each term pays. docs/units-and-weights.md has figures.
 
     The cost is some 35 tridiagonalisations of C for two terms and 85 for three, 9 and 25 of them
     for the first search and for every further one, where the start is off by four decades or more.
