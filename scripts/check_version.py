@@ -1,4 +1,4 @@
-"""Hold that a tag, Cargo.toml, CITATION.cff and the newest dated section of CHANGELOG.md name one version.
+"""Check that a tag, Cargo.toml, CITATION.cff and CHANGELOG.md's newest section name one version.
 
 python scripts/check_version.py v0.1.0
 """

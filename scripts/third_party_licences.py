@@ -1,8 +1,8 @@
 """Collect the licences of the crates that are compiled into the wheel, in THIRD_PARTY_LICENSES.txt.
 
-The crates are the normal dependencies of rust/python, macros included, on the platforms that deny.toml
-names, at the versions of Cargo.lock. Each text is written once, under the crates whose archives carry it.
-A crate whose archive carries no text gets that of its declared licence.
+The crates are the normal dependencies of rust/python, macros included, on the platforms that
+deny.toml names, at the versions of Cargo.lock. Each text is written once, under the crates whose
+archives carry it. A crate whose archive carries no text gets that of its declared licence.
 
     python scripts/third_party_licences.py           # write the file
     python scripts/third_party_licences.py --check   # fail if the file is not what would be written
@@ -24,10 +24,11 @@ RULE = 100 * "-"
 OPENING = """\
 Third-party software in the wheels of rigidities
 
-The compiled module rigidities/_core contains, or was compiled with the help of, the {n} Rust crates below and
-Rust's standard library. Their sources are at the addresses beside them and on https://crates.io. The texts of
-their licences follow; where a crate offers a choice of licences, all of its texts are here. The crate faer is
-under MIT and ports algorithms of Eigen (MPL-2.0), LAPACK and SuiteSparse (BSD-3-Clause); their texts are here too.
+The compiled module rigidities/_core contains, or was compiled with the help of, the {n} Rust crates
+below and Rust's standard library. Their sources are at the addresses beside them and on
+https://crates.io. The texts of their licences follow; where a crate offers a choice of licences,
+all of its texts are here. The crate faer is under MIT and ports algorithms of Eigen (MPL-2.0),
+LAPACK and SuiteSparse (BSD-3-Clause); their texts are here too.
 """
 STANDARD_LIBRARY = ("rust standard library", "MIT OR Apache-2.0", "https://github.com/rust-lang/rust")
 
@@ -36,18 +37,20 @@ MIT License
 
 Copyright (c) {holder}
 
-Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated
-documentation files (the "Software"), to deal in the Software without restriction, including without limitation the
-rights to use, copy, modify, merge, publish, distribute, sublicense, and/or sell copies of the Software, and to permit
-persons to whom the Software is furnished to do so, subject to the following conditions:
+Permission is hereby granted, free of charge, to any person obtaining a copy of this software and
+associated documentation files (the "Software"), to deal in the Software without restriction,
+including without limitation the rights to use, copy, modify, merge, publish, distribute,
+sublicense, and/or sell copies of the Software, and to permit persons to whom the Software is
+furnished to do so, subject to the following conditions:
 
-The above copyright notice and this permission notice shall be included in all copies or substantial portions of the
-Software.
+The above copyright notice and this permission notice shall be included in all copies or substantial
+portions of the Software.
 
-THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT LIMITED TO THE
-WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR
-COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR
-OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
+THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT
+NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND
+NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES
+OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM, OUT OF OR IN
+CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
 """
 
 Crate = dict[str, Any]  # a package as `cargo metadata` describes it
@@ -73,7 +76,7 @@ def crates() -> list[Crate]:
 
 
 def crates_on(platform: str) -> list[Crate]:
-    """Follow the normal dependencies of rust/python on one platform; crates of this repository are left out."""
+    """Follow the normal dependencies of rust/python on one platform, without our own."""
     command = ["cargo", "metadata", "--locked", "--format-version=1", f"--filter-platform={platform}"]
     command.append(f"--manifest-path={ROOT / 'rust' / 'python' / 'Cargo.toml'}")
     metadata = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
@@ -92,7 +95,7 @@ def document(crates: list[Crate]) -> str:
     """Return the whole file: the list of crates, then each text with the crates that it is for."""
     entries = [(f"{crate['name']} {crate['version']}", crate["license"], crate["repository"]) for crate in crates]
     listed = [f"{name} ({licence}): {address}" for name, licence, address in [*entries, STANDARD_LIBRARY]]
-    users: dict[str, list[str]] = {}  # by words: texts that are broken into other lines are the same
+    users: dict[str, list[str]] = {}  # by words, however they are broken into lines
     originals: dict[str, str] = {}
     for (name, _, _), crate in zip(entries, crates, strict=True):
         for text in texts(crate):
@@ -108,7 +111,7 @@ def document(crates: list[Crate]) -> str:
 
 
 def texts(crate: Crate) -> list[str]:
-    """Return the licence texts in a crate's archive; if it has none of its own, also that which it declares."""
+    """Return the licence texts in a crate's archive; if it has none of its own, the declared one."""
     folder = Path(crate["manifest_path"]).parent
     files = sorted(path for path in folder.rglob("*") if path.name.lower().startswith(NAMES) and is_text(path))
     found = [path.read_text(encoding="utf-8") for path in files]
@@ -126,7 +129,7 @@ def is_text(path: Path) -> bool:
 
 
 def tidy(text: str) -> str:
-    """Return the text with Unix line ends, without spaces at the ends of lines, and with one newline at the end."""
+    """Return the text with Unix line ends, no spaces at ends of lines, one newline at its end."""
     return "\n".join(line.rstrip() for line in text.splitlines()).strip("\n") + "\n"
 
 

@@ -1,7 +1,7 @@
-"""Try a built wheel as a user gets it: look at its tags and files, install it afresh, compute with it.
+"""Try a built wheel as a user gets it: check tags and files, install it afresh, compute with it.
 
-The environment is new, holds only what the wheel requires, and is deleted afterwards. Nothing is taken from
-this checkout: the computation below runs in a folder of its own.
+The environment is new, holds only what the wheel requires, and is deleted afterwards. Nothing is
+taken from this checkout: the computation below runs in a folder of its own.
 
     python scripts/try_wheel.py dist/rigidities-*.whl
 """
@@ -15,7 +15,7 @@ import venv
 import zipfile
 from pathlib import Path
 
-NEWEST_GLIBC = (2, 28)  # RHEL 8's: an older system cannot be asked to install a wheel for a newer C library
+NEWEST_GLIBC = (2, 28)  # RHEL 8's: pip refuses a wheel for a newer C library than the system's
 FILES = {
     "rigidities/__init__.py",
     "rigidities/_core.pyi",
