@@ -6,7 +6,7 @@
 //!   digits that the product M_cᵀM_c would lose (its condition is that of H, that of R the root);
 //! - by a solve with the masked row, at (p − s)²/2 a row with s the first feature of c.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use faer::Par;
 use faer::dyn_stack::{MemBuffer, MemStack};
@@ -15,10 +15,11 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::execution::Execution;
-use crate::hessian::{Hessian, by_strips};
+use crate::hessian::Hessian;
 use crate::panel::Panel;
 use crate::real::squared_norm;
 use crate::rows::{Element, RowBlock};
+use crate::strips::by_strips;
 use crate::tiles;
 
 /// Sets of features, checked.
@@ -66,29 +67,6 @@ struct Way<'a> {
     features: &'a [usize],
     /// R of the diagonal block, where that is the way.
     factor: Option<Arc<Panel>>,
-}
-
-/// Factors of diagonal blocks that were used last, with their features: rows of the same components mostly come in many batches.
-#[derive(Default)]
-pub(crate) struct BlockFactors(Mutex<Vec<(Vec<usize>, Arc<Panel>)>>);
-
-impl BlockFactors {
-    fn lock(&self) -> MutexGuard<'_, Vec<(Vec<usize>, Arc<Panel>)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn get(&self, features: &[usize]) -> Option<Arc<Panel>> {
-        self.lock().iter().find(|(kept, _)| kept == features).map(|(_, factor)| Arc::clone(factor))
-    }
-
-    /// Keep a factor, and let the oldest go while all of them have more than `limit` entries.
-    fn keep(&self, features: &[usize], factor: &Arc<Panel>, limit: usize) {
-        let mut kept = self.lock();
-        kept.push((features.to_vec(), Arc::clone(factor)));
-        while kept.iter().map(|(features, _)| features.len().pow(2)).sum::<usize>() > limit {
-            kept.remove(0);
-        }
-    }
 }
 
 /// Memory of one thread: a strip of rows, and the part of them that is a component.

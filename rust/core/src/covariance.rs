@@ -10,11 +10,13 @@ use crate::cholesky;
 use crate::error::{Error, Result};
 use crate::execution::Execution;
 use crate::hessian::Hessian;
-use crate::penalty::{Penalty, Regularizer};
+use crate::moments::Moments;
+use crate::penalty::Penalty;
+use crate::regularizer::Regularizer;
 use crate::rows::{Batch, Element};
 use crate::stage::{Precision, Stage};
 use crate::tiles::{self, mirror};
-use crate::triangle::{Moments, Square};
+use crate::triangle::Square;
 
 /// The accumulator.
 pub struct Covariance {
@@ -334,7 +336,7 @@ impl Covariance {
         } else {
             (self.lower_copy(run)?, None)
         };
-        penalty.add_to(array.as_mut(), &choice);
+        penalty.add_to(array.as_mut(), choice.regularizer, choice.jitter);
         // looked at once more at the end: who interrupts a call does not get its result, so C must not be gone for it
         let outcome = match cholesky::factorize(array.as_mut(), run).and_then(|done| run.check().map(|()| done)) {
             Ok(Ok(())) => return Ok(Hessian::new(array, penalty, choice, moments)),

@@ -8,6 +8,8 @@ use std::sync::Mutex;
 
 use memmap2::MmapMut;
 
+use crate::error::{Error, Result};
+
 /// Size of a huge page: a smaller mapping gets none.
 const HUGE_PAGE: usize = 2 << 20;
 
@@ -19,6 +21,13 @@ const KEPT: usize = 16;
 
 /// What was given back and not yet taken again.
 static SPARE: Mutex<Vec<MmapMut>> = Mutex::new(Vec::new());
+
+/// A vector of zeros, or an error where the allocator refuses (the pages themselves are only touched when written).
+pub fn zeros(len: usize) -> Result<Vec<f64>> {
+    let refused = |_| Error::OutOfMemory { bytes: len.saturating_mul(size_of::<f64>()) };
+    Vec::<f64>::new().try_reserve_exact(len).map_err(refused)?;
+    Ok(vec![0.0; len])
+}
 
 /// A mapping, from its first byte on a page and so on a cache line.
 pub(crate) struct Pages {

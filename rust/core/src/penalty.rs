@@ -1,7 +1,5 @@
 //! The penalty Λ and its strength λ: a number, or the smallest at which a factorisation is guaranteed.
 
-use std::fmt;
-
 use faer::MatMut;
 use ndarray::ArrayView2;
 
@@ -11,10 +9,6 @@ use crate::execution::Execution;
 use crate::real::squared_norm;
 use crate::tiles;
 use crate::triangle::Square;
-
-/// Times the textbook bound on λ. Cholesky succeeds where λ_min(H) exceeds (p + 1) u trace(H) (Higham, Accuracy and Stability of
-/// Numerical Algorithms, theorem 10.7); C itself carries rounding of the same order, so that twice the bound is taken.
-const SAFETY: f64 = 2.0;
 
 /// Entries of a symmetric penalty may differ across the diagonal by so much of the largest: what a product such as K_MM leaves.
 const SYMMETRY_TOLERANCE: f64 = 1e-10;
@@ -75,21 +69,20 @@ impl Penalty {
     }
 
     /// Smallest and largest eigenvalue, the smallest 0 where it is not above rounding.
-    fn spectrum(&self, run: &Execution) -> Result<(f64, f64)> {
+    pub(crate) fn extreme_eigenvalues(&self, run: &Execution) -> Result<(f64, f64)> {
         match self {
             Self::Identity => Ok((1.0, 1.0)),
             Self::Diagonal(values) => {
                 let largest = values.iter().copied().fold(0.0, f64::max);
                 Ok((values.iter().copied().fold(f64::INFINITY, f64::min), largest))
             }
-            Self::Matrix(matrix, eps) => matrix_spectrum(matrix, matrix.n() as f64 * eps, run),
+            Self::Matrix(matrix, eps) => matrix_extremes(matrix, matrix.n() as f64 * eps, run),
         }
     }
 
     /// lower(C) += λ(Λ + jitter·I)
-    pub(crate) fn add_to(&self, mut c: MatMut<'_, f64>, choice: &Choice) {
+    pub(crate) fn add_to(&self, mut c: MatMut<'_, f64>, lambda: f64, jitter: f64) {
         let p = c.nrows();
-        let lambda = choice.regularizer;
         match self {
             Self::Identity => (0..p).for_each(|j| c[(j, j)] += lambda),
             Self::Diagonal(values) => values.iter().enumerate().for_each(|(j, d)| c[(j, j)] += lambda * d),
@@ -100,15 +93,15 @@ impl Penalty {
                 }
             }
         }
-        if choice.jitter > 0.0 {
-            (0..p).for_each(|j| c[(j, j)] += lambda * choice.jitter);
+        if jitter > 0.0 {
+            (0..p).for_each(|j| c[(j, j)] += lambda * jitter);
         }
     }
 }
 
 /// Largest eigenvalue by powers of A, smallest by powers of A⁻¹: both from inside the spectrum, and close enough for a λ that has a
 /// margin of two. A factorisation can be interrupted, and gives the same bits on any number of threads; an eigensolver's neither.
-fn matrix_spectrum(a: &Square, rounding: f64, run: &Execution) -> Result<(f64, f64)> {
+fn matrix_extremes(a: &Square, rounding: f64, run: &Execution) -> Result<(f64, f64)> {
     let largest = power_iteration(a.n(), |x| multiply(a, x));
     if largest == 0.0 {
         return Ok((0.0, 0.0));
@@ -152,94 +145,4 @@ fn power_iteration(n: usize, mut apply: impl FnMut(&mut [f64])) -> f64 {
         norm = squared_norm(&x).sqrt();
     }
     norm
-}
-
-/// What the caller asks for.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Regularizer {
-    /// λ as given, unsquared.
-    Value(f64),
-    /// The smallest λ at which rounding cannot make the factorisation fail.
-    Guaranteed,
-}
-
-/// Why λ has the value it has.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Reason {
-    /// The caller said so.
-    Given,
-    /// λ·λ_min(Λ) = 2 (p + 1) u trace(C).
-    Guaranteed,
-    /// Λ is singular: λ·λ_max(Λ) has that value, and so has the λ·jitter on every diagonal entry.
-    GuaranteedWithJitter,
-}
-
-impl Reason {
-    const ALL: [Self; 3] = [Self::Given, Self::Guaranteed, Self::GuaranteedWithJitter];
-
-    /// A word for it, for files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Given => "given",
-            Self::Guaranteed => "guaranteed",
-            Self::GuaranteedWithJitter => "guaranteed with jitter",
-        }
-    }
-
-    /// Back from the word.
-    pub fn of_name(name: &str) -> Result<Self> {
-        let unknown = || Error::UnknownReason(name.to_owned());
-        Self::ALL.into_iter().find(|reason| reason.name() == name).ok_or_else(unknown)
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Given => "given",
-            Self::Guaranteed => {
-                "guaranteed: the smallest at which rounding cannot make the factorisation fail"
-            }
-            Self::GuaranteedWithJitter => {
-                "guaranteed: the smallest at which rounding cannot make the factorisation fail; the penalty is singular, so \
-                 that as much as its largest eigenvalue adds was also added to every diagonal entry of H"
-            }
-        })
-    }
-}
-
-/// λ, the jitter that goes on Λ (0 unless Λ is singular), and why.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Choice {
-    pub regularizer: f64,
-    pub jitter: f64,
-    pub reason: Reason,
-}
-
-impl Regularizer {
-    /// Settle λ for sums of this trace and unit roundoff. At once, never by trial.
-    pub(crate) fn settle(self, penalty: &Penalty, trace: f64, unit: f64, n: usize, run: &Execution) -> Result<Choice> {
-        let shift = SAFETY * (n as f64 + 1.0) * unit * trace;
-        let value = match self {
-            Self::Value(value) if value.is_finite() && value >= 0.0 => value,
-            Self::Value(value) => return Err(Error::Regularizer(value)),
-            Self::Guaranteed if shift < f64::MIN_POSITIVE => return Err(Error::NothingSummed(trace)),
-            Self::Guaranteed => return guaranteed(penalty, shift, n, run),
-        };
-        Ok(Choice { regularizer: value, jitter: 0.0, reason: Reason::Given })
-    }
-}
-
-/// λ that adds at least `shift` to every eigenvalue of C.
-fn guaranteed(penalty: &Penalty, shift: f64, n_features: usize, run: &Execution) -> Result<Choice> {
-    let (smallest, largest) = penalty.spectrum(run)?;
-    if largest == 0.0 {
-        return Err(Error::PenaltyZero);
-    }
-    // an eigenvalue below rounding would ask for a λ at which rounding of λΛ itself is as large as the shift
-    Ok(if smallest > n_features as f64 * f64::EPSILON * largest {
-        Choice { regularizer: shift / smallest, jitter: 0.0, reason: Reason::Guaranteed }
-    } else {
-        Choice { regularizer: shift / largest, jitter: largest, reason: Reason::GuaranteedWithJitter }
-    })
 }

@@ -8,12 +8,12 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::execution::Execution;
+use crate::pages::zeros;
 use crate::panel::Strip;
 use crate::prefetch::prefetch;
 use crate::real::{Real, squared_norm, squared_norm_by};
 use crate::rows::{Element, RowBlock};
 use crate::slab::Pieces;
-use crate::triangle::zeros;
 
 /// Targets that one task reduces. Rows that are not contiguous are read by columns over so many targets, so that a cache line
 /// of the input serves several of them.

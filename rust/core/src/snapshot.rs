@@ -4,9 +4,12 @@ use crate::covariance::Covariance;
 use crate::error::{Error, Result};
 use crate::execution::Execution;
 use crate::hessian::Hessian;
-use crate::penalty::{Choice, Penalty, Reason};
+use crate::moments::Moments;
+use crate::pages::zeros;
+use crate::penalty::Penalty;
+use crate::regularizer::{Choice, Reason};
 use crate::stage::Precision;
-use crate::triangle::{Moments, Square, zeros};
+use crate::triangle::Square;
 
 /// A `Covariance`.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -1,4 +1,4 @@
-//! The square array of which one triangle is in use, and the sums that go with it.
+//! The square array of which one triangle is in use.
 //!
 //! C and its factor live in the lower triangle of a column-major array. The upper triangle is free: it keeps a copy of the lower
 //! one while something that may fail is under way, so that a refused update or a failed factorisation leaves no trace, and no
@@ -6,20 +6,13 @@
 
 use faer::{MatMut, MatRef};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::execution::Execution;
 use crate::panel::Panel;
 use crate::tiles::mirror;
 
 /// Columns below which it is not worth waking a second thread to go through a triangle.
 const SMALL: usize = 512;
-
-/// A vector of zeros, or an error where the allocator refuses (the pages themselves are only touched when written).
-pub fn zeros(len: usize) -> Result<Vec<f64>> {
-    let refused = |_| Error::OutOfMemory { bytes: len.saturating_mul(size_of::<f64>()) };
-    Vec::<f64>::new().try_reserve_exact(len).map_err(refused)?;
-    Ok(vec![0.0; len])
-}
 
 /// A square array, column-major.
 pub struct Square(Panel);
@@ -92,41 +85,6 @@ impl Square {
     pub(crate) fn restore(&mut self, diagonal: &[f64], run: &Execution) {
         mirror(self.as_mut().transpose_mut(), run);
         self.set_diagonal(diagonal);
-    }
-}
-
-/// What is summed beside C: b = Σ w f yᵀ, Σ w y², n, Σ ln w. Rows of weight 0 count nowhere.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Moments {
-    /// Number of outputs; 0 where no targets were given.
-    pub n_outputs: usize,
-    /// b, shape (p, n_outputs), column-major.
-    pub cross: Vec<f64>,
-    /// Σ w y² of each output.
-    pub squares: Vec<f64>,
-    /// Rows of positive weight.
-    pub n_rows: usize,
-    /// Σ ln w over them.
-    pub log_weight: f64,
-}
-
-impl Moments {
-    /// The sums of another part of the data on top.
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.cross.iter_mut().zip(&other.cross).for_each(|(b, o)| *b += o);
-        self.squares.iter_mut().zip(&other.squares).for_each(|(s, o)| *s += o);
-        self.n_rows += other.n_rows;
-        self.log_weight += other.log_weight;
-    }
-
-    /// All weights times `weight`: Σ ln(k w) = Σ ln w + n ln k; nothing is left at weight 0.
-    pub(crate) fn scale(&mut self, weight: f64) {
-        self.cross.iter_mut().chain(&mut self.squares).for_each(|s| *s *= weight);
-        if weight == 0.0 {
-            (self.n_rows, self.log_weight) = (0, 0.0);
-        } else if weight != 1.0 {
-            self.log_weight += self.n_rows as f64 * weight.ln();
-        }
     }
 }
 

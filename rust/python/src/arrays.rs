@@ -2,12 +2,12 @@
 
 use ndarray::ArrayView2;
 use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2};
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use rigidities_core::{Element, Groups, Reduction, RowBlock};
 
 use crate::raised::Outcome;
 use crate::threads::execute;
+use crate::words::to_reduction;
 
 /// Features: of either precision, any strides.
 #[derive(FromPyObject)]
@@ -41,14 +41,7 @@ pub struct Grouping<'py> {
 
 impl<'py> Grouping<'py> {
     pub fn new(labels: Option<PyReadonlyArray1<'py, i64>>, reduction: &str) -> PyResult<Self> {
-        let reduction = match reduction {
-            "mean" => Reduction::Mean,
-            "sum" => Reduction::Sum,
-            other => {
-                return Err(PyValueError::new_err(format!("reduction is {other:?}: expected \"mean\" or \"sum\"")));
-            }
-        };
-        Ok(Self { labels, reduction })
+        Ok(Self { labels, reduction: to_reduction(reduction)? })
     }
 
     /// The labels as a slice, to be taken along while detached.

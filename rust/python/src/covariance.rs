@@ -2,11 +2,10 @@
 
 use ndarray::ArrayView2;
 use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2};
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use rigidities_core as core;
-use rigidities_core::{Batch, Element, Penalty, Precision, Reduction, Regularizer, Snapshot};
+use rigidities_core::{Batch, Element, Penalty, Reduction, Regularizer, Snapshot};
 
 use crate::arrays::{Features, Grouping, empty_matrix, with_rows, with_view};
 use crate::guarded::Guarded;
@@ -14,6 +13,7 @@ use crate::hessian::Hessian;
 use crate::raised::Outcome;
 use crate::state::{moments_of_dict, moments_to_dict, scalar, vector};
 use crate::threads::execute;
+use crate::words::{precision_name, to_precision};
 
 /// Sums over the data.
 #[pyclass(frozen, module = "rigidities._core")]
@@ -197,22 +197,6 @@ impl Covariance {
             waiting_targets: vector(state, "waiting_targets")?,
         };
         Ok(Self(Guarded::new(core::Covariance::from_snapshot(snapshot)?)))
-    }
-}
-
-/// The precision of a name.
-pub fn to_precision(name: &str) -> PyResult<Precision> {
-    match name {
-        "float64" => Ok(Precision::Double),
-        "float32" => Ok(Precision::Single),
-        other => Err(PyValueError::new_err(format!("precision is {other:?}: expected \"float64\" or \"float32\""))),
-    }
-}
-
-fn precision_name(precision: Precision) -> &'static str {
-    match precision {
-        Precision::Double => "float64",
-        Precision::Single => "float32",
     }
 }
 

@@ -7,10 +7,10 @@ use rigidities_core as core;
 use rigidities_core::{Components, Element, HessianSnapshot, PenaltySnapshot, Precision, Reason, RowBlock, zeros};
 
 use crate::arrays::{Features, Grouping, to_matrix, with_rows, with_view};
-use crate::covariance::to_precision;
 use crate::raised::Outcome;
 use crate::state::{moments_of_dict, moments_to_dict, scalar, vector};
 use crate::threads::execute;
+use crate::words::to_precision;
 
 /// The factorised system H = C + λΛ.
 #[pyclass(frozen, module = "rigidities._core")]

@@ -10,6 +10,7 @@ mod hessian;
 mod raised;
 mod state;
 mod threads;
+mod words;
 
 use pyo3::prelude::*;
 
