@@ -3,13 +3,21 @@ from typing import Any, Literal, final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Covariance", "Hessian", "__version__", "get_num_threads", "reduce_rows", "set_num_threads"]
+__all__ = ["REASONS", "Covariance", "Hessian", "__version__", "get_num_threads", "reduce_rows", "set_num_threads"]
 
 __version__: str
+
+#: Names of the reasons of a regularizer, as files and `Hessian.reason` have them.
+REASONS: tuple[str, ...]
 
 _Floats = NDArray[np.float64]
 _Features = NDArray[Any]
 _Labels = NDArray[np.int64] | None
+
+#: λ, or None for the guaranteed one; the name of the reason, one of REASONS; the jitter that goes on the diagonal of Λ,
+#: but for features whose row of Λ is zero. Without λ the reason is "guaranteed", "evidence unresolved" or "evidence
+#: undetermined", and the jitter is the core's.
+_Choice = tuple[float | None, str, float]
 
 def get_num_threads() -> int: ...
 def set_num_threads(n_threads: int) -> None: ...
@@ -35,14 +43,8 @@ class Covariance:
     def scaled(self, weight: float) -> Covariance: ...
     def copy(self) -> Covariance: ...
     def matrix(self) -> _Floats: ...
-    def factorize(
-        self,
-        regularizer: float | None,
-        diagonal: _Floats | None,
-        matrix: _Floats | None,
-        matrix_eps: float,
-        consume: bool,
-    ) -> Hessian: ...
+    # penalty: None (the identity), its diagonal or a matrix; penalty_eps: machine precision of a matrix's numbers
+    def factorize(self, choice: _Choice, penalty: _Floats | None, penalty_eps: float, consume: bool) -> Hessian: ...
     def moments(self) -> dict[str, Any]: ...
     def snapshot(self) -> dict[str, Any]: ...
     @staticmethod
@@ -58,8 +60,10 @@ class Hessian:
     def n_outputs(self) -> int: ...
     @property
     def regularizer(self) -> float: ...
+    # on the diagonal of Λ, whoever put it there; 0.0 without
     @property
     def jitter(self) -> float: ...
+    # one of REASONS; the text for people is the Python package's
     @property
     def reason(self) -> str: ...
     @property
@@ -76,5 +80,7 @@ class Hessian:
     def component_variance(
         self, features: _Features, components: list[NDArray[np.int64]], groups: _Labels, reduction: str
     ) -> _Floats: ...
+    # L⁻¹g of each target row g, (n_targets, n_features): z @ z.T is the joint covariance
+    def whiten(self, features: _Features, groups: _Labels, reduction: str) -> _Floats: ...
     def prediction_covariance(self, features: _Features, groups: _Labels, reduction: str) -> _Floats: ...
     def prediction_cross_covariance(self, features: _Features, others: _Features) -> _Floats: ...

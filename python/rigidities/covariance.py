@@ -14,7 +14,7 @@ import numpy as np
 from rigidities import _core, files, memory
 from rigidities.exceptions import IllConditionedWarning
 from rigidities.hessian import Hessian
-from rigidities.penalty import as_penalty, jittered
+from rigidities.penalty import as_penalty
 from rigidities.rows import CheckedRows, Precision, Reduction, Rows, as_array, as_floats, check_precision
 
 if TYPE_CHECKING:
@@ -275,13 +275,15 @@ class Covariance(files.Stored):
         """
         value = _as_regularizer(regularizer)
         diagonal, matrix, eps = as_penalty(penalty, self.n_features)
-        reason = None
+        reason, word, jitter = None, "given" if value is not None else "guaranteed", 0.0
         if value is None and self._core.n_outputs > 0 and self.n_rows > 0:
-            value, matrix, reason = self._most_probable(diagonal, matrix, eps)
+            value, jitter, reason, word = self._most_probable(diagonal, matrix, eps)
         # a matrix penalty is kept, and "auto" factorises it
         arrays = (not consume) + (matrix is not None) * (2 if value is None else 1)
         _require_square(self.n_features, "the factor", "pass consume=True to factorise in place of C", arrays)
-        hessian = Hessian._wrap(self._core.factorize(value, diagonal, matrix, eps, consume), self.feature_space)
+        array = matrix if diagonal is None else diagonal
+        core = self._core.factorize((value, word, jitter), array, eps, consume)
+        hessian = Hessian._wrap(core, self.feature_space)
         if reason is not None:
             hessian._reason = reason if value is not None else f"{hessian.regularizer_reason}; {reason}"
         _warn_if_unresolved(hessian)
@@ -289,15 +291,18 @@ class Covariance(files.Stored):
 
     def _most_probable(
         self, diagonal: NDArray[np.float64] | None, matrix: NDArray[np.float64] | None, eps: float
-    ) -> tuple[float | None, NDArray[np.float64] | None, str]:
-        """λ of the largest evidence (None if there is none), a matrix penalty with its jitter, and why."""
-        from rigidities.automatic import most_probable
+    ) -> tuple[float | None, float, str, str]:
+        """λ of the largest evidence (None if there is none), jitter of the penalty, why, and its name in the core."""
+        from rigidities.automatic import EDGE, MAXIMUM, TOP, UNRESOLVED, most_probable
 
+        words = {MAXIMUM: "evidence maximum", EDGE: "evidence edge", TOP: "evidence top"}
+        words[UNRESOLVED] = "evidence unresolved"
         choice = most_probable(self, matrix if diagonal is None else diagonal, eps)
-        if choice.jitter == 0.0 or matrix is None:
-            return choice.regularizer, matrix, choice.reason
+        word = words.get(choice.reason, "evidence undetermined")
+        if choice.jitter == 0.0:
+            return choice.regularizer, 0.0, choice.reason, word
         reason = f"{choice.reason} (jitter {choice.jitter:.3g} on the diagonal of the penalty)"
-        return choice.regularizer, jittered(matrix, choice.jitter), reason
+        return choice.regularizer, choice.jitter, reason, word
 
 
 def _require_square(n: int, what: str, remedy: str, arrays: int = 1) -> None:

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+_GUARANTEED = "guaranteed: the smallest at which rounding cannot make the factorisation fail"
+_SINGULAR = (
+    "; the penalty is singular, so that as much as its largest eigenvalue adds was also added to every diagonal entry "
+    "of H"
+)
+
 #: Relative error of a variance beyond which float32 is refused.
 _SINGLE_ERROR = 1e-3
 
@@ -90,9 +96,12 @@ class Hessian(files.Stored):
         """Why λ has that value: "given", or the rule by which it was chosen, with any jitter on a singular penalty."""
         if self._reason is not None:
             return self._reason
-        reason = self._core.reason
+        if self._core.reason == "given":
+            return "given"
         jitter = self._core.jitter
-        return reason if jitter == 0.0 else f"{reason} (jitter {jitter:.3g} on the diagonal of the penalty)"
+        if jitter == 0.0:
+            return _GUARANTEED
+        return f"{_GUARANTEED}{_SINGULAR} (jitter {jitter:.3g} on the diagonal of the penalty)"
 
     @property
     def log_determinant(self) -> float:

@@ -1,10 +1,11 @@
-//! Factors of diagonal blocks of H⁻¹, kept for the next batch.
+//! Factors of diagonal blocks of H⁻¹, kept from one batch of rows to the next.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::panel::Panel;
 
-/// Factors of diagonal blocks that were used last, with their features: rows of the same components mostly come in many batches.
+/// The factors used last, with their features: rows of the same components mostly come in many
+/// batches.
 #[derive(Default)]
 pub(crate) struct BlockFactors(Mutex<Vec<(Vec<usize>, Arc<Panel>)>>);
 
@@ -17,7 +18,7 @@ impl BlockFactors {
         self.lock().iter().find(|(kept, _)| kept == features).map(|(_, factor)| Arc::clone(factor))
     }
 
-    /// Keep a factor, and let the oldest go while all of them have more than `limit` entries.
+    /// Keep a factor, and drop the oldest while all of them have more than `limit` entries.
     pub fn keep(&self, features: &[usize], factor: &Arc<Panel>, limit: usize) {
         let mut kept = self.lock();
         kept.push((features.to_vec(), Arc::clone(factor)));

@@ -1,6 +1,9 @@
-//! What is summed beside C when targets are given.
+//! Sums beside C: what a fit and its evidence need of the targets.
 
-/// What is summed beside C: b = Σ w f yᵀ, Σ w y², n, Σ ln w. Rows of weight 0 count nowhere.
+use crate::error::Result;
+use crate::pages::{zero_matrix, zeros};
+
+/// b = Σ w f yᵀ, Σ w y², n, Σ ln w. Rows of weight 0 count nowhere.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Moments {
     /// Number of outputs; 0 where no targets were given.
@@ -16,15 +19,35 @@ pub struct Moments {
 }
 
 impl Moments {
-    /// The sums of another part of the data on top.
+    /// Nothing summed yet, of `p` features and so many outputs.
+    pub(crate) fn zeros(p: usize, n_outputs: usize) -> Result<Self> {
+        Ok(Self { n_outputs, cross: zero_matrix(p, n_outputs)?, squares: zeros(n_outputs)?, ..Self::default() })
+    }
+
+    /// A copy, where memory allows.
+    pub(crate) fn try_clone(&self) -> Result<Self> {
+        let mut cross = zeros(self.cross.len())?;
+        cross.copy_from_slice(&self.cross);
+        Ok(Self { cross, squares: self.squares.clone(), ..*self })
+    }
+
+    /// Count a target row of weight `w`.
+    pub(crate) fn count(&mut self, w: f64) {
+        if w > 0.0 {
+            self.n_rows = self.n_rows.saturating_add(1);
+            self.log_weight += w.ln();
+        }
+    }
+
+    /// Add the sums of another part of the data.
     pub(crate) fn add(&mut self, other: &Self) {
         self.cross.iter_mut().zip(&other.cross).for_each(|(b, o)| *b += o);
         self.squares.iter_mut().zip(&other.squares).for_each(|(s, o)| *s += o);
-        self.n_rows += other.n_rows;
+        self.n_rows = self.n_rows.saturating_add(other.n_rows);
         self.log_weight += other.log_weight;
     }
 
-    /// All weights times `weight`: Σ ln(k w) = Σ ln w + n ln k; nothing is left at weight 0.
+    /// Multiply all weights by `weight`: Σ ln(k w) = Σ ln w + n ln k. At weight 0 no row is left.
     pub(crate) fn scale(&mut self, weight: f64) {
         self.cross.iter_mut().chain(&mut self.squares).for_each(|s| *s *= weight);
         if weight == 0.0 {

@@ -101,7 +101,8 @@ impl Stage {
         Ok(())
     }
 
-    fn make(&mut self) -> Result<()> {
+    /// Ask for the memory of the rows, where that was not done yet.
+    pub fn make(&mut self) -> Result<()> {
         if matches!(self.rows, Rows::None) {
             let n = self.precision.block_rows();
             self.rows = match self.precision {

@@ -1,4 +1,4 @@
-//! Work on strips of target rows, side by side.
+//! Strips of target rows, worked on side by side.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,8 +30,9 @@ pub(crate) fn norms_by_strips<T: Element, U: Real>(
     Ok(strips.concat())
 }
 
-/// Call `f` on strips of the targets, side by side, each with memory of its own for a strip; what it gave, in their order. Each thread
-/// goes the whole way from rows to results on what it has in its cache.
+/// Call `f` on strips of the targets, side by side; return the results in the order of the strips.
+/// Each thread has memory for one strip, made by `memory`, and takes it from rows to results while
+/// it is in cache.
 pub(crate) fn by_strips<M: Send, R: Send>(
     n_targets: usize,
     run: &Execution,
@@ -46,7 +47,7 @@ pub(crate) fn by_strips<M: Send, R: Send>(
     let strip = |i: usize| {
         run.check()?;
         if i > failed.load(Ordering::Relaxed) {
-            return Err(Error::Interrupted); // never seen: the earlier failure comes first
+            return Err(Error::Interrupted); // never returned: the earlier failure comes first
         }
         let taken = lock().pop();
         let mut memory = match taken {
@@ -63,7 +64,7 @@ pub(crate) fn by_strips<M: Send, R: Send>(
     };
     let n_strips = n_targets.div_ceil(width);
     if run.is_parallel() && n_strips > 1 {
-        // the first failure in the order of the rows, whichever thread met one first
+        // returns the first failure in the order of the rows, whichever came first in time
         let results: Vec<Result<R>> = (0..n_strips).into_par_iter().map(strip).collect();
         results.into_iter().collect()
     } else {
