@@ -1,6 +1,7 @@
 //! The core alone, in multiplications a second over p: `cargo bench --package rigidities-core`.
 //!
-//! A multiplication and addition of a triangle counts once: n p²/2 of an accumulation or a solve, p³/6 of a factorisation.
+//! A multiplication and addition of a triangle counts once: n p²/2 of an accumulation or a solve,
+//! p³/6 of a factorisation.
 
 use std::sync::atomic::AtomicBool;
 
@@ -30,13 +31,13 @@ fn features(p: usize) -> Array2<f64> {
 
 fn accumulate(x: &Array2<f64>) -> Result<Covariance> {
     let mut covariance = Covariance::new(x.ncols(), Precision::Double)?;
-    let rows = RowBlock::new(x.view(), None, Reduction::Mean, x.ncols())?;
+    let rows = RowBlock::new(x.view(), None, Reduction::Mean)?;
     covariance.update(&Batch::new(rows, None, None)?, &parallel())?;
     Ok(covariance)
 }
 
 fn factorize(covariance: &mut Covariance) -> Result<Hessian> {
-    covariance.factorize(Regularizer::Value(1.0), Penalty::Identity, false, &parallel())
+    covariance.factorize(Regularizer::Value(1.0), Penalty::identity(), false, &parallel())
 }
 
 #[divan::bench(args = SIZES)]
@@ -57,7 +58,7 @@ fn variance(bencher: Bencher<'_, '_>, p: usize) {
     let x = features(p);
     let hessian = accumulate(&x).and_then(|mut c| factorize(&mut c)).ok();
     bencher.counter(ItemsCount::new(ROWS * p * p / 2)).bench_local(|| {
-        let rows = RowBlock::new(x.view(), None, Reduction::Mean, p);
+        let rows = RowBlock::new(x.view(), None, Reduction::Mean);
         rows.and_then(|rows| hessian.as_ref().map_or(Ok(vec![]), |h| h.variance(&rows, &parallel())))
     });
 }

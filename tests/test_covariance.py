@@ -264,7 +264,7 @@ def test_a_damaged_state_is_refused():
     state = accumulated(np.eye(3), targets=np.ones(3)).__getstate__()
     for name in ("lower", "cross", "waiting_rows", "waiting_targets"):
         broken = {**state, name: np.zeros(1)}
-        with pytest.raises(ValueError, match="entries but there are"):
+        with pytest.raises(ValueError, match="in a state of this size"):
             rg.Covariance.__new__(rg.Covariance).__setstate__(broken)
 
 

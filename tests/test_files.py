@@ -119,7 +119,7 @@ def test_files_of_something_else_are_refused(tmp_path):
         (lambda state: state.pop("lower"), "lower"),
         (lambda state: state.update(lower=np.ones(3)), "lower triangle has 3 entries but there are 703"),
         (lambda state: state.update(cross=np.ones(3)), "cross has 3 entries but there are 74"),
-        (lambda state: state.update(reason="whim"), 'the stored reason for the regularizer is "whim"'),
+        (lambda state: state.update(reason="whim"), 'the reason for the regularizer is "whim"'),
         (lambda state: state.update(n_features=0), "n_features is 0"),
         (lambda state: state.update(lower=-state["lower"]), r"the stored factor has -.* on its diagonal at 0"),
     ],

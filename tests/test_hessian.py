@@ -9,6 +9,7 @@ import pytest
 import reference
 from layouts import LAYOUTS
 from problems import P, factorized, oracle, problem
+from scipy.linalg import solve_triangular
 
 import rigidities as rg
 from rigidities.exceptions import Advice
@@ -78,6 +79,34 @@ def test_solve_and_fit():
     np.testing.assert_allclose(single, hessian.coef[:, 0], rtol=rtol, atol=rtol)
     with pytest.raises(rg.NotFittedError, match="no targets were accumulated, so there is no fit"):
         _ = factorized(X, groups).coef
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_whitened_rows(order):
+    """z = L⁻¹g by a triangular solve with the textbook's factor; ‖z‖² is the variance, Z Zᵀ the joint covariance."""
+    X, groups = problem()
+    G, labels = problem(n=57, seed=1)
+    hessian, L = factorized(X, groups)._core, np.linalg.cholesky(oracle(X, groups))
+    rtol = reference.tolerance(L @ L.T)
+    for reduction in ("mean", "sum"):
+        F = reference.reduce_rows(G, labels, reduction)
+        Z = hessian.whiten(np.asarray(G, order=order), labels, reduction)
+        expected = solve_triangular(L, F.T, lower=True).T
+        np.testing.assert_allclose(Z, expected, rtol=0, atol=rtol * np.abs(expected).max())
+        joint = hessian.prediction_covariance(G, labels, reduction)
+        np.testing.assert_allclose(Z @ Z.T, joint, rtol=0, atol=1e-14 * joint.max())
+        np.testing.assert_allclose((Z**2).sum(axis=1), hessian.variance(G, labels, reduction, "float64"), rtol=1e-14)
+
+
+def test_whitened_rows_of_more_targets_than_a_block():
+    X, _ = problem()
+    G, _ = problem(n=2000, seed=1, dtype=np.float32)
+    hessian = factorized(X)._core
+    Z = hessian.whiten(G, None, "sum")
+    assert Z.shape == (2000, P)
+    np.testing.assert_array_equal(Z[1600:], hessian.whiten(G[1600:], None, "sum"))
+    with pytest.raises(ValueError, match="features have 5 columns but 24 were expected"):
+        hessian.whiten(np.ones((3, 5)), None, "sum")
 
 
 def test_prediction_covariance():

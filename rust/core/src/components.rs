@@ -1,12 +1,14 @@
-//! The variance of each component of a prediction: v_c = g_cᵀ H⁻¹ g_c with g_c equal to g on the features of c and 0 elsewhere
-//! (Faraday Discuss. 256 (2025) 322). Its inverse is the component-wise rigidity, CPR or LCPR.
+//! The variance of each component of a prediction: v_c = g_cᵀ H⁻¹ g_c, with g_c equal to g on the
+//! features of c and 0 elsewhere (Faraday Discuss. 256 (2025) 322). Its inverse is the
+//! component-wise rigidity, CPR or LCPR.
 //!
-//! Two ways, whichever costs less for the rows at hand:
-//! - by the block (H⁻¹)_cc = M_cᵀM_c with M_c the columns c of L⁻¹: once per component M_c = Q R, then ‖R g_c‖² at p_c²/2 a row. R keeps the
-//!   digits that the product M_cᵀM_c would lose (its condition is that of H, that of R the root);
-//! - by a solve with the masked row, at (p − s)²/2 a row with s the first feature of c.
+//! There are two ways, and the cheaper one for the rows at hand is taken:
+//! - by the block (H⁻¹)_cc = M_cᵀM_c, with M_c the columns c of L⁻¹: once per component M_c = Q R,
+//!   then ‖R g_c‖² at p_c²/2 a row. R keeps the digits that the product M_cᵀM_c would lose: the
+//!   condition of the product is that of H, the condition of R its root;
+//! - by a solve with the masked row, at (p − s)²/2 a row, where s is the first feature of c.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use faer::Par;
 use faer::dyn_stack::{MemBuffer, MemStack};
@@ -15,42 +17,50 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::execution::Execution;
-use crate::hessian::{Hessian, by_strips};
+use crate::hessian::Hessian;
 use crate::panel::Panel;
 use crate::real::squared_norm;
 use crate::rows::{Element, RowBlock};
+use crate::strips::by_strips;
 use crate::tiles;
 
-/// Sets of features, checked.
+/// Sets of features: at least one, none of them empty, each sorted and without repetition.
 pub struct Components(Vec<Vec<usize>>);
 
 impl Components {
-    /// Overlap between components is allowed; an empty one, a repeated or an impossible feature is not.
-    pub fn new(components: &[Vec<i64>], n_features: usize) -> Result<Self> {
+    /// Components may overlap. None may be empty, name a feature twice or have a negative index.
+    pub fn new(components: &[Vec<i64>]) -> Result<Self> {
         if components.is_empty() {
             return Err(Error::NoComponents);
         }
-        let sorted = components.iter().enumerate().map(|(c, features)| sorted_features(c, features, n_features));
+        let sorted = components.iter().enumerate().map(|(c, features)| sorted_features(c, features));
         Ok(Self(sorted.collect::<Result<_>>()?))
     }
 
-    /// How many there are.
+    /// Number of components.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Never: `new` refuses that.
+    /// Always false: `new` refuses an empty set.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// Refuse a feature that is none of the `n_features`.
+    fn require_features(&self, n_features: usize) -> Result<()> {
+        for (component, features) in self.0.iter().enumerate() {
+            if let Some(&feature) = features.last().filter(|feature| **feature >= n_features) {
+                return Err(Error::ComponentRange { component, feature, n_features });
+            }
+        }
+        Ok(())
+    }
 }
 
-fn sorted_features(component: usize, features: &[i64], n_features: usize) -> Result<Vec<usize>> {
-    let within = |&feature: &i64| match usize::try_from(feature) {
-        Ok(index) if index < n_features => Ok(index),
-        _ => Err(Error::ComponentRange { component, feature, n_features }),
-    };
-    let mut sorted = features.iter().map(within).collect::<Result<Vec<_>>>()?;
+fn sorted_features(component: usize, features: &[i64]) -> Result<Vec<usize>> {
+    let index = |&feature: &i64| usize::try_from(feature).map_err(|_| Error::ComponentNegative { component, feature });
+    let mut sorted = features.iter().map(index).collect::<Result<Vec<_>>>()?;
     if sorted.is_empty() {
         return Err(Error::EmptyComponent(component));
     }
@@ -68,29 +78,6 @@ struct Way<'a> {
     factor: Option<Arc<Panel>>,
 }
 
-/// Factors of diagonal blocks that were used last, with their features: rows of the same components mostly come in many batches.
-#[derive(Default)]
-pub(crate) struct BlockFactors(Mutex<Vec<(Vec<usize>, Arc<Panel>)>>);
-
-impl BlockFactors {
-    fn lock(&self) -> MutexGuard<'_, Vec<(Vec<usize>, Arc<Panel>)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn get(&self, features: &[usize]) -> Option<Arc<Panel>> {
-        self.lock().iter().find(|(kept, _)| kept == features).map(|(_, factor)| Arc::clone(factor))
-    }
-
-    /// Keep a factor, and let the oldest go while all of them have more than `limit` entries.
-    fn keep(&self, features: &[usize], factor: &Arc<Panel>, limit: usize) {
-        let mut kept = self.lock();
-        kept.push((features.to_vec(), Arc::clone(factor)));
-        while kept.iter().map(|(features, _)| features.len().pow(2)).sum::<usize>() > limit {
-            kept.remove(0);
-        }
-    }
-}
-
 /// Memory of one thread: a strip of rows, and the part of them that is a component.
 struct Strip {
     rows: Panel,
@@ -106,6 +93,8 @@ impl Hessian {
         run: &Execution,
     ) -> Result<Vec<f64>> {
         let (p, n_targets) = (self.n_features(), rows.n_targets());
+        rows.require_features(p)?;
+        components.require_features(p)?;
         let ways = if run.is_parallel() && components.len() > 1 {
             components.0.par_iter().map(|c| self.way(c, n_targets, &run.alone())).collect::<Result<Vec<_>>>()?
         } else {
@@ -126,7 +115,7 @@ impl Hessian {
         Ok(strips.concat())
     }
 
-    /// The cheaper way for `n` rows: operations counted as multiplications.
+    /// The cheaper way for `n` rows, by the number of multiplications.
     fn way<'a>(&self, features: &'a [usize], n: usize, run: &Execution) -> Result<Way<'a>> {
         run.check()?;
         let tail = self.n_features() - features[0];
@@ -137,19 +126,20 @@ impl Hessian {
         Ok(Way { features, factor })
     }
 
-    /// The factor of a diagonal block, kept if it was needed before. All that are kept take at most half as much as L.
+    /// The factor of a diagonal block, kept for the next call. All kept factors together take at
+    /// most half as much memory as L.
     fn block_factor(&self, features: &[usize], run: &Execution) -> Result<Arc<Panel>> {
         if let Some(factor) = self.block_factors.get(features) {
             return Ok(factor);
         }
         let factor = Arc::new(self.inverse_block_factor(features, run)?);
-        run.check()?; // what was computed until a stop is of no use
+        run.check()?; // a stop leaves the factor unfinished
         self.block_factors.keep(features, &factor, self.n_features().pow(2) / 2);
         Ok(factor)
     }
 
-    /// Upper triangular R with RᵀR = (H⁻¹)_cc, from M_c = L⁻¹E_c = Q R. The QR runs on one thread: on several its bits would
-    /// depend on their number.
+    /// Upper triangular R with RᵀR = (H⁻¹)_cc, from M_c = L⁻¹E_c = Q R. The QR runs on one thread:
+    /// on several, its bits would depend on their number.
     fn inverse_block_factor(&self, features: &[usize], run: &Execution) -> Result<Panel> {
         let (start, size) = (features[0], features.len());
         let n = self.n_features() - start; // rows above are zero
@@ -184,8 +174,9 @@ impl Hessian {
 }
 
 impl Way<'_> {
-    /// Take the component out of the first `n` rows of a strip: its features alone, or with zeros between them from the first
-    /// feature on. The number of entries of a row.
+    /// Copy the component out of the first `n` rows of a strip: its features alone, or all entries
+    /// from its first feature on with zeros between its features. Returns the number of entries of
+    /// a row.
     fn gather(&self, strip: &mut Strip, n: usize) -> usize {
         let masked = self.factor.is_none();
         let first = self.features[0];

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::execution::Execution;
 use crate::hessian::{Hessian, SOLVE_ROWS};
 use crate::panel::Panel;
-use crate::penalty::Penalty;
+use crate::penalty::{Form, Matrix};
 use crate::real::squared_norm;
 use crate::tiles;
 
@@ -15,9 +15,10 @@ use crate::tiles;
 const MAX_STEPS: usize = 5;
 
 impl Hessian {
-    /// 1 / (‖H‖₁ ‖H⁻¹‖₁), both norms estimated from the factor in O(p²) (Higham, ACM TOMS 14 (1988) 381, as in LAPACK's dpocon):
-    /// never smaller than the true value, seldom by more than a factor of three larger.
-    pub fn rcond(&self, run: &Execution) -> f64 {
+    /// 1 / (‖H‖₁ ‖H⁻¹‖₁), both norms estimated from the factor in O(p²) (Higham, ACM TOMS 14 (1988)
+    /// 381, as in LAPACK's dpocon): never smaller than the true value, and seldom more than three
+    /// times larger.
+    pub fn rcond(&self, run: &Execution) -> Result<f64> {
         let p = self.n_features();
         let norm = norm1_estimate(p, |x| self.multiply(x));
         let inverse = norm1_estimate(p, |x| {
@@ -25,10 +26,11 @@ impl Hessian {
             self.forward_substitute(x.as_mut(), run);
             self.back_substitute(x, run);
         });
-        1.0 / (norm * inverse)
+        run.check()?;
+        Ok(1.0 / (norm * inverse))
     }
 
-    /// x ← H x = L (Lᵀ x), on one thread: the memory is the limit, and the sums must not be split.
+    /// x ← H x = L (Lᵀ x), on one thread: memory is the limit, and the sums must not be split.
     fn multiply(&self, x: &mut [f64]) {
         let (p, l) = (self.n_features(), self.lower());
         let (lower, upper, full) =
@@ -42,7 +44,8 @@ impl Hessian {
         triangular::matmul(out, full, Accum::Replace, l, lower, y, full, 1.0, Par::Seq);
     }
 
-    /// tr(C H⁻¹) = p − λ tr(ΛH⁻¹): how many features the data determine. To about p·eps absolute, since C itself is gone.
+    /// tr(C H⁻¹) = p − λ tr(ΛH⁻¹): how many features the data determine. Its error is about p·eps,
+    /// since C itself is gone.
     pub fn effective_dimension(&self, run: &Execution) -> Result<f64> {
         let p = self.n_features() as f64;
         let lambda = self.regularizer();
@@ -57,7 +60,8 @@ impl Hessian {
         Ok((p - lambda * trace).max(0.0))
     }
 
-    /// The part of tr((Λ + jitter·I) H⁻¹) that some columns of H⁻¹ from `start` on contribute.
+    /// The part of tr((Λ + jitter·I) H⁻¹) that some columns of H⁻¹ contribute, the first of them
+    /// `start`.
     fn penalty_trace(&self, start: usize, run: &Execution) -> Result<f64> {
         let p = self.n_features();
         let columns = start..(start + SOLVE_ROWS).min(p);
@@ -69,16 +73,16 @@ impl Hessian {
         let diagonal = |weight: &dyn Fn(usize) -> f64| {
             block.rows(0..columns.len()).zip(columns.clone()).map(|(z, j)| weight(j) * squared_norm(z)).sum()
         };
-        let jitter = self.jitter();
-        Ok(match &self.penalty {
-            Penalty::Identity => diagonal(&|_| 1.0 + jitter),
-            Penalty::Diagonal(values) => diagonal(&|j| values[j] + jitter),
-            Penalty::Matrix(matrix, _) => {
+        let jitter = self.choice.jitter;
+        Ok(match self.penalty.form() {
+            Form::Identity => diagonal(&|_| 1.0 + jitter),
+            Form::Diagonal(values) => diagonal(&|j| values[j] + jitter),
+            Form::Matrix(Matrix { values, .. }) => {
                 let mut inverse = Panel::zeros(columns.len(), p)?;
                 (0..columns.len()).for_each(|j| inverse.row_mut(j)[start..].copy_from_slice(block.row(j)));
                 self.back_substitute(inverse.columns_mut(columns.len()), run);
                 let product = |(x, j): (&[f64], usize)| {
-                    x.iter().zip(matrix.column(j)).map(|(x, a)| x * a).sum::<f64>() + jitter * x[j]
+                    x.iter().zip(values.column(j)).map(|(x, a)| x * a).sum::<f64>() + jitter * x[j]
                 };
                 inverse.rows(0..columns.len()).zip(columns.clone()).map(product).sum()
             }
@@ -105,7 +109,7 @@ fn norm1_estimate(n: usize, mut apply: impl FnMut(&mut [f64])) -> f64 {
         }
         estimate = next;
     }
-    // a vector of alternating signs finds what symmetric starts miss
+    // a vector of alternating signs finds norms that smooth starts miss
     let alternating = |j: usize| 1.0 + j as f64 / (n.max(2) - 1) as f64;
     let mut x: Vec<f64> = (0..n).map(|j| if j % 2 == 0 { alternating(j) } else { -alternating(j) }).collect();
     apply(&mut x);

@@ -1,8 +1,8 @@
 //! Sums over the data: C = Σ w f fᵀ, and with targets b = Σ w f yᵀ, Σ w y², n, Σ ln w.
 //!
-//! Batches of rows enter, in any number and size; sums leave. Reduced, weighted rows wait in a block of fixed size and are summed
-//! when it is full, so that the boundaries of the batches change no bit of C, and single structures cost as little as big batches.
-//! Reading never disturbs what waits.
+//! Reduced, weighted rows wait in a block of fixed size and are summed when it is full. So the
+//! boundaries of batches change no bit of C, and single structures cost as little as big batches.
+//! Reading the sums leaves the waiting rows where they are.
 
 use faer::MatMut;
 
@@ -10,30 +10,33 @@ use crate::cholesky;
 use crate::error::{Error, Result};
 use crate::execution::Execution;
 use crate::hessian::Hessian;
-use crate::penalty::{Penalty, Regularizer};
+use crate::moments::Moments;
+use crate::penalty::Penalty;
+use crate::regularizer::Regularizer;
 use crate::rows::{Batch, Element};
 use crate::stage::{Precision, Stage};
 use crate::tiles::{self, mirror};
-use crate::triangle::{Moments, Square};
+use crate::triangle::Square;
 
-/// The accumulator.
+/// Accumulator of the sums over the data.
 pub struct Covariance {
     n_features: usize,
     pub(crate) precision: Precision,
-    /// The least precision that entered: what is merged may have less than ours.
+    /// The least precision of anything summed: a merged accumulator may have had less than this
+    /// one.
     pub(crate) least: Precision,
     /// C in the lower triangle, without the rows that wait; `None` once consumed.
     pub(crate) sums: Option<Square>,
     pub(crate) moments: Moments,
-    /// Whether an update has said if there are targets.
+    /// Whether an update has settled if there are targets.
     pub(crate) decided: bool,
     pub(crate) stage: Stage,
-    /// Where the rows behind a full stage are checked, and wait while those before them are summed.
+    /// Rows behind a full stage are checked here, and wait while those before them are summed.
     behind: [Stage; 2],
 }
 
 impl Covariance {
-    /// Nothing summed yet.
+    /// An empty accumulator for rows of `n_features` columns.
     pub fn new(n_features: usize, precision: Precision) -> Result<Self> {
         if n_features == 0 {
             return Err(Error::NoFeatures);
@@ -80,26 +83,24 @@ impl Covariance {
         Ok(summed + self.stage.trace())
     }
 
-    /// Multiplications that an update with so many rows, which form so many targets, amounts to. Reading counts too: a number takes
-    /// about as long to arrive from memory as sixteen multiplications. (Handing a structure of 64 atoms at p = 1024 to the pool made
-    /// a stream of them three times slower than reading it here.)
+    /// Cost of an update with `n_rows` rows that form `n_targets` targets, in multiplications.
+    /// Reading counts too: a number takes about as long to arrive from memory as sixteen
+    /// multiplications. (A stream of structures of 64 atoms at p = 1024 was three times slower when
+    /// each was handed to the pool.)
     pub fn work(&self, n_rows: usize, n_targets: usize) -> f64 {
         let p = self.n_features as f64;
-        let blocks = (self.stage.len + n_targets) / self.precision.block_rows();
+        let blocks = self.stage.len.saturating_add(n_targets) / self.precision.block_rows();
         16.0 * n_rows as f64 * p + 0.5 * (blocks * self.precision.block_rows()) as f64 * p * p
     }
 
-    /// Add a batch. Whatever is wrong with it, the accumulator is then as it was, to the bit.
+    /// Add a batch. A batch that is refused leaves the accumulator as it was, to the bit.
     pub fn update<T: Element>(&mut self, batch: &Batch<'_, '_, T>, run: &Execution) -> Result<()> {
         self.sums()?;
-        let p = batch.rows.n_features();
-        if p != self.n_features {
-            return Err(Error::ColumnCount { got: p, expected: self.n_features });
-        }
+        batch.rows.require_features(self.n_features)?;
         let n_outputs = batch.targets.map_or(0, |y| y.ncols());
         self.check_outputs(batch.targets.is_some(), n_outputs)?;
         let was_decided = self.decided;
-        self.decide(n_outputs);
+        self.decide(n_outputs)?;
         let outcome = self.take(batch, run);
         match outcome {
             Ok(()) => self.count(batch),
@@ -121,13 +122,12 @@ impl Covariance {
         }
     }
 
-    fn decide(&mut self, n_outputs: usize) {
+    fn decide(&mut self, n_outputs: usize) -> Result<()> {
         if !self.decided {
+            self.moments = Moments::zeros(self.n_features, n_outputs)?;
             self.decided = true;
-            self.moments.n_outputs = n_outputs;
-            self.moments.cross = vec![0.0; self.n_features * n_outputs];
-            self.moments.squares = vec![0.0; n_outputs];
         }
+        Ok(())
     }
 
     fn undecide(&mut self) {
@@ -203,17 +203,12 @@ impl Covariance {
         Ok(())
     }
 
-    /// n, Σ ln w and Σ w y², one row after the other so that they too do not depend on the boundaries of batches.
+    /// n, Σ ln w and Σ w y², one row after the other: so they do not depend on the boundaries of
+    /// batches.
     fn count<T: Element>(&mut self, batch: &Batch<'_, '_, T>) {
-        let n = batch.rows.n_targets();
         match batch.weights {
-            None => self.moments.n_rows += n,
-            Some(weights) => {
-                for w in weights.iter().filter(|w| **w > 0.0) {
-                    self.moments.n_rows += 1;
-                    self.moments.log_weight += w.ln();
-                }
-            }
+            None => self.moments.n_rows = self.moments.n_rows.saturating_add(batch.rows.n_targets()),
+            Some(weights) => weights.iter().for_each(|w| self.moments.count(*w)),
         }
         for (t, y) in batch.targets.iter().flat_map(|y| y.rows()).enumerate() {
             let w = batch.weight(t);
@@ -227,11 +222,14 @@ impl Covariance {
             return Err(Error::MergeSize { got: other.n_features, expected: self.n_features });
         }
         self.sums()?;
-        let (theirs, waiting) = (other.sums()?, other.stage.to_vec()?); // nothing fails for want of memory behind this line
+        let (theirs, waiting) = (other.sums()?, other.stage.to_vec()?);
+        if !waiting.is_empty() {
+            self.stage.make()?;
+        }
         if other.decided {
             self.check_outputs(other.n_outputs() > 0, other.n_outputs())?;
-            self.decide(other.n_outputs());
-        }
+            self.decide(other.n_outputs())?;
+        } // all memory is there: nothing fails from here on
         if let Some(sums) = self.sums.as_mut() {
             sums.for_each_lower_column(run, |j, mine| {
                 mine.iter_mut().zip(theirs.lower_column(j)).for_each(|(c, o)| *c += o);
@@ -244,7 +242,7 @@ impl Covariance {
         self.take_waiting(&waiting, &other.stage.targets, run)
     }
 
-    /// Rows that waited elsewhere wait here too, or are summed with what is full.
+    /// Put rows that waited elsewhere behind those that wait here, and sum full blocks.
     fn take_waiting(&mut self, mut rows: &[f64], mut targets: &[f64], run: &Execution) -> Result<()> {
         let (p, k) = (self.n_features, self.moments.n_outputs);
         while !rows.is_empty() {
@@ -260,7 +258,7 @@ impl Covariance {
         Ok(())
     }
 
-    /// The same data at `weight` times the weight in the loss.
+    /// The same data with `weight` times its weight in the loss.
     pub fn scaled(&self, weight: f64, run: &Execution) -> Result<Self> {
         if !(weight.is_finite() && weight >= 0.0) {
             return Err(Error::TermWeight(weight));
@@ -268,7 +266,7 @@ impl Covariance {
         let mut scaled = Self::new(self.n_features, self.precision)?;
         scaled.least = self.least;
         scaled.decided = self.decided;
-        scaled.moments = self.moments.clone();
+        scaled.moments = self.moments.try_clone()?;
         scaled.moments.scale(weight);
         let sums = self.sums()?;
         if let Some(copy) = scaled.sums.as_mut().filter(|_| weight > 0.0) {
@@ -283,9 +281,12 @@ impl Covariance {
         Ok(scaled)
     }
 
-    /// Write C, both triangles, into an array of p × p.
+    /// Write C, both triangles, into an array of p × p numbers.
     pub fn write_matrix(&self, out: &mut [f64], run: &Execution) -> Result<()> {
         let (p, sums) = (self.n_features, self.sums()?);
+        if out.len() != p * p {
+            return Err(Error::Length { what: "the array", got: out.len(), expected: p * p, of: "entries of C" });
+        }
         for (j, column) in out.chunks_mut(p).enumerate() {
             column[j..].copy_from_slice(sums.lower_column(j));
         }
@@ -295,7 +296,7 @@ impl Covariance {
         run.check()
     }
 
-    /// The lower triangle of C, rows that wait included, in an array of its own.
+    /// The lower triangle of C in an array of its own, waiting rows included.
     fn lower_copy(&self, run: &Execution) -> Result<Square> {
         let sums = self.sums()?;
         let mut copy = Square::unset(self.n_features)?;
@@ -305,14 +306,15 @@ impl Covariance {
         Ok(copy)
     }
 
-    /// b, Σ w y², n, Σ ln w, rows that wait included.
-    pub fn all_moments(&self, run: &Execution) -> Moments {
-        let mut moments = self.moments.clone();
+    /// b, Σ w y², n, Σ ln w, waiting rows included.
+    pub fn all_moments(&self, run: &Execution) -> Result<Moments> {
+        let mut moments = self.moments.try_clone()?;
         self.stage.add_cross(&mut moments.cross, &run.unstoppable());
-        moments
+        Ok(moments)
     }
 
-    /// H = C + λΛ = L Lᵀ. With `consume` in the array of C, which then is gone; without, in one more.
+    /// H = C + λΛ = L Lᵀ. With `consume`, L takes the place of C; without, it gets an array of its
+    /// own.
     pub fn factorize(
         &mut self,
         regularizer: Regularizer,
@@ -324,8 +326,10 @@ impl Covariance {
         if !trace.is_finite() {
             return Err(Error::SumOverflow(trace));
         }
-        let choice = regularizer.settle(&penalty, trace, self.least.unit_roundoff(), self.n_features, run)?;
-        let moments = self.all_moments(run);
+        penalty.require_features(self.n_features)?;
+        let unit = self.least.unit_roundoff();
+        let (choice, penalty) = regularizer.settle(penalty, trace, unit, self.n_features, run)?;
+        let moments = self.all_moments(run)?;
         let (mut array, kept) = if consume {
             let mut array = self.sums.take().ok_or(Error::Consumed)?;
             let diagonal = array.back_up(run);
@@ -334,8 +338,9 @@ impl Covariance {
         } else {
             (self.lower_copy(run)?, None)
         };
-        penalty.add_to(array.as_mut(), &choice);
-        // looked at once more at the end: who interrupts a call does not get its result, so C must not be gone for it
+        penalty.add_to(array.as_mut(), choice.regularizer, choice.jitter);
+        // checked once more at the end: an interrupted call returns no result, so it must not
+        // consume C
         let outcome = match cholesky::factorize(array.as_mut(), run).and_then(|done| run.check().map(|()| done)) {
             Ok(Ok(())) => return Ok(Hessian::new(array, penalty, choice, moments)),
             Ok(Err(pivot)) => Error::NotPositiveDefinite {
@@ -354,7 +359,7 @@ impl Covariance {
     }
 }
 
-/// C += FᵀF, b += FᵀY of the rows of a stage.
+/// C += FᵀF and b += FᵀY for the rows of a stage.
 fn add_stage(sums: &mut Square, moments: &mut Moments, stage: &Stage, run: &Execution) {
     stage.add_gram(sums.as_mut(), run);
     stage.add_cross(&mut moments.cross, run);

@@ -1,4 +1,5 @@
-//! What can go wrong, one variant a cause: each message says what was expected, what came, and what to try.
+//! Everything that can go wrong, one variant a cause. A message says what was expected, what came,
+//! and what to try.
 
 use thiserror::Error;
 
@@ -8,7 +9,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// Every way in which a call is refused. Indices count from 0.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum Error {
-    /// Rows of another width than the covariance or factor was built for.
+    /// Rows that are not as wide as those of the covariance or factor.
     #[error("features have {got} columns but {expected} were expected: pass rows of the same descriptor")]
     ColumnCount {
         /// columns of the rows
@@ -17,7 +18,7 @@ pub enum Error {
         expected: usize,
     },
 
-    /// A matrix of right-hand sides of another height than the factor.
+    /// Right-hand sides that are not as high as the factor.
     #[error("right-hand sides have {got} rows but the Hessian has {expected}")]
     RightHandSide {
         /// rows of the right-hand side
@@ -34,7 +35,7 @@ pub enum Error {
     #[error("n_features is 0: at least one feature is needed")]
     NoFeatures,
 
-    /// Labels, weights or targets that do not match the rows.
+    /// A vector of the wrong length: labels, weights, targets, or a part of a stored state.
     #[error("{what} has {got} entries but there are {expected} {of}")]
     Length {
         /// the argument
@@ -43,7 +44,7 @@ pub enum Error {
         got: usize,
         /// the length that was expected
         expected: usize,
-        /// what there are so many of
+        /// what each entry belongs to
         of: &'static str,
     },
 
@@ -64,14 +65,14 @@ pub enum Error {
         value: f64,
     },
 
-    /// Finite features whose squares are not.
+    /// Finite features with squares that overflow.
     #[error("target row {target} is finite but the square of its norm is not: rescale the features or weights")]
     Overflow {
         /// index of the target, in the order of the sorted labels
         target: usize,
     },
 
-    /// Features whose products float32 cannot hold.
+    /// Features with products that float32 cannot hold.
     #[error(
         "target row {target} has norm {norm:e}, and in float32 squares below 1e-30 or above 1e30 are lost: rescale the \
          features or weights, or pass precision=\"float64\""
@@ -107,7 +108,7 @@ pub enum Error {
     #[error("targets come with every update or with none: {0}")]
     TargetsMixed(&'static str),
 
-    /// Another number of outputs than before.
+    /// Targets that do not have as many outputs as those before.
     #[error("targets have {got} outputs but the targets so far have {expected}")]
     OutputCount {
         /// outputs now
@@ -129,7 +130,7 @@ pub enum Error {
     #[error("a covariance cannot be scaled by {0}: the weight of a loss term must be finite and not negative")]
     TermWeight(f64),
 
-    /// The array was handed to a factor.
+    /// A covariance that gave its array to a factor.
     #[error("this covariance was consumed by factorize(consume=True): accumulate again or factorize without consume")]
     Consumed,
 
@@ -137,7 +138,7 @@ pub enum Error {
     #[error("regularizer is {0}: it must be finite and not negative, or \"auto\"")]
     Regularizer(f64),
 
-    /// λ is to be found from the data, and there are none.
+    /// λ was to be chosen from the data, and there are none.
     #[error(
         "nothing was summed (the trace of C is {0:?}), so \"auto\" has no scale to choose a regularizer from: add data or pass a \
          number"
@@ -147,6 +148,14 @@ pub enum Error {
     /// The sums overflowed.
     #[error("the trace of C is {0}: the sums have overflowed; rescale the features or weights")]
     SumOverflow(f64),
+
+    /// A jitter that is negative, NaN or infinite.
+    #[error("jitter is {0}: it must be finite and not negative")]
+    Jitter(f64),
+
+    /// A guaranteed λ with a reason that belongs to a λ somebody chose.
+    #[error("the reason {0:?} needs a regularizer: the guaranteed one is taken only where the evidence gives none")]
+    ReasonNeedsValue(&'static str),
 
     /// A penalty of the wrong size.
     #[error(
@@ -158,6 +167,19 @@ pub enum Error {
         /// number of features
         expected: usize,
     },
+
+    /// A penalty matrix that is not square.
+    #[error("penalty has shape ({rows}, {columns}): a matrix must be square")]
+    PenaltySquare {
+        /// its rows
+        rows: usize,
+        /// its columns
+        columns: usize,
+    },
+
+    /// A machine precision of a penalty that no numbers have.
+    #[error("the machine precision of the penalty is {0}: expected a number from 0 to 1")]
+    PenaltyPrecision(f64),
 
     /// A penalty with an entry that is NaN or infinite, or with a negative diagonal.
     #[error("penalty[{row}, {column}] is {value}: a penalty is finite and positive semi-definite")]
@@ -222,13 +244,25 @@ pub enum Error {
     #[error("component {0} is empty: each must have at least one feature")]
     EmptyComponent(usize),
 
-    /// A component that names a feature that does not exist.
-    #[error("component {component} has feature index {feature}, but there are {n_features} features (0 to {})", n_features - 1)]
-    ComponentRange {
+    /// A component with an index below 0.
+    #[error("component {component} has feature index {feature}: indices count from 0")]
+    ComponentNegative {
         /// index of the component
         component: usize,
         /// offending index
         feature: i64,
+    },
+
+    /// A component that names a feature beyond the last.
+    #[error(
+        "component {component} has feature index {feature}, but there are {n_features} features (0 to {})",
+        n_features.saturating_sub(1)
+    )]
+    ComponentRange {
+        /// index of the component
+        component: usize,
+        /// offending index
+        feature: usize,
         /// number of features
         n_features: usize,
     },
@@ -242,18 +276,40 @@ pub enum Error {
         feature: usize,
     },
 
-    /// A stored state that says something else than this version knows.
-    #[error("the stored reason for the regularizer is {0:?}, which this version does not know")]
+    /// A stored state with a reason that this version does not know.
+    #[error("the reason for the regularizer is {0:?}, which this version does not know")]
     UnknownReason(String),
 
-    /// A stored factor that is none.
-    #[error("the stored factor has {value:?} on its diagonal at {index}, where a positive number must stand")]
+    /// A stored factor with a diagonal that is not positive.
+    #[error("the stored factor has {value:?} on its diagonal at {index}: expected a positive number")]
     StoredFactor {
         /// row and column
         index: usize,
-        /// what stands there
+        /// the entry
         value: f64,
     },
+
+    /// A stored state with NaN or infinity.
+    #[error("the stored {what} has {value} at {index}: expected finite numbers")]
+    StoredNumber {
+        /// the vector
+        what: &'static str,
+        /// index into it
+        index: usize,
+        /// NaN or ±inf
+        value: f64,
+    },
+
+    /// A stored state of which two parts contradict each other.
+    #[error("the stored state contradicts itself: {0}")]
+    StoredState(&'static str),
+
+    /// A factor that float32 cannot hold.
+    #[error(
+        "the factor of H has entries beyond the range of float32 (1e-38 to 3e38): rescale the features or weights, or pass \
+         precision=\"float64\""
+    )]
+    SingleFactor,
 
     /// No targets were accumulated.
     #[error("no targets were accumulated, so there is no fit: pass targets to every update")]

@@ -1,10 +1,10 @@
-//! How a computation runs: side by side or not, and whether somebody wants it stopped.
+//! How a computation runs: on how many threads, and until when.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, Result};
 
-/// Passed to everything that takes long.
+/// Passed to every computation that takes long.
 #[derive(Clone, Copy)]
 pub struct Execution<'a> {
     parallel: bool,
@@ -12,7 +12,8 @@ pub struct Execution<'a> {
 }
 
 impl<'a> Execution<'a> {
-    /// On the threads of the rayon pool that the call runs in (or, if not `parallel`, on the calling one), until `stop` is set.
+    /// On the threads of the rayon pool in which the call runs (if not `parallel`: on the calling
+    /// thread), until `stop` is set.
     pub fn new(parallel: bool, stop: &'a AtomicBool) -> Self {
         Self { parallel, stop: Some(stop) }
     }
@@ -22,27 +23,27 @@ impl<'a> Execution<'a> {
         Self { parallel: false, stop: None }
     }
 
-    /// A part of the work that one thread does.
+    /// The same on one thread.
     pub(crate) fn alone(&self) -> Self {
         Self { parallel: false, ..*self }
     }
 
-    /// A part of the work that cannot be taken back.
+    /// The same without a stop: for work that could not be undone.
     pub(crate) fn unstoppable(&self) -> Self {
         Self { stop: None, ..*self }
     }
 
-    /// Whether somebody asked to stop: what was being computed is then of no use.
+    /// Whether somebody asked to stop. The result is then thrown away.
     pub(crate) fn is_stopped(&self) -> bool {
         self.stop.is_some_and(|stop| stop.load(Ordering::Relaxed))
     }
 
-    /// Looked at between blocks: an error once somebody asked to stop.
+    /// An error once somebody asked to stop. Called between blocks.
     pub(crate) fn check(&self) -> Result<()> {
         if self.is_stopped() { Err(Error::Interrupted) } else { Ok(()) }
     }
 
-    /// Whether work may be split at all.
+    /// Whether work may be split.
     pub(crate) fn is_parallel(&self) -> bool {
         self.parallel
     }

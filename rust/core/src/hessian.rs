@@ -1,37 +1,41 @@
-//! What the factor H = L Lᵀ answers: H⁻¹B, variances v = gᵀH⁻¹g = ‖L⁻¹g‖² (so that R = 1/v), joint covariances, ln|H|.
+//! The factorised system H = L Lᵀ and its answers: H⁻¹B, whitened rows L⁻¹g, variances
+//! v = gᵀH⁻¹g = ‖L⁻¹g‖² (so that R = 1/v), joint covariances, ln|H|.
 //!
-//! Rows enter as they enter a covariance, reduced strip by strip; a triangular solve and the row norms follow on the same strip, so
-//! that scoring needs O(strip·p) memory a thread, however many rows there are.
+//! Variances are computed strip by strip: rows are reduced, solved for and their norms taken while
+//! they are in cache. Each thread needs memory for one strip, however many rows there are.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use faer::{MatMut, MatRef};
-use rayon::prelude::*;
 
-use crate::components::BlockFactors;
+use crate::block_factors::BlockFactors;
 use crate::error::{Error, Result};
 use crate::execution::Execution;
+use crate::moments::Moments;
+use crate::pages::zero_matrix;
 use crate::panel::Panel;
-use crate::penalty::{Choice, Penalty, Reason};
-use crate::real::{Real, squared_norm};
+use crate::penalty::Penalty;
+use crate::regularizer::{Choice, Reason};
 use crate::rows::{Element, RowBlock};
+use crate::strips::norms_by_strips;
 use crate::tiles::{self, TILE, mirror};
-use crate::triangle::{Moments, Square, zeros};
+use crate::triangle::Square;
 
-/// Right-hand sides, or target rows of a joint covariance, between two looks at whether to stop: strips for eight cores.
+/// Right-hand sides, or target rows of a joint covariance, between two looks at whether to stop:
+/// strips for eight cores.
 pub(crate) const SOLVE_ROWS: usize = 8 * TILE;
 
 /// The factorised system.
 pub struct Hessian {
     /// L in the lower triangle; the upper one is not defined.
     factor: Square,
-    /// L rounded to float32, once somebody scored with it.
+    /// L rounded to float32, made when it is first asked for.
     single: OnceLock<Panel<f32>>,
     pub(crate) block_factors: BlockFactors,
     pub(crate) penalty: Penalty,
-    choice: Choice,
+    pub(crate) choice: Choice,
     moments: Moments,
 }
 
@@ -55,12 +59,13 @@ impl Hessian {
         self.choice.reason
     }
 
-    /// What was added to Λ on the diagonal: H = C + λ(Λ + jitter·I). 0 unless λ was chosen for a singular Λ.
+    /// What was added to the diagonal of Λ: to every entry where a guaranteed λ met a singular Λ,
+    /// and to the penalised features where a criterion chose λ. 0 otherwise.
     pub fn jitter(&self) -> f64 {
-        self.choice.jitter
+        self.penalty.jitter() + self.choice.jitter
     }
 
-    /// Sums that came with the data.
+    /// b, Σ w y², n and Σ ln w of the data.
     pub fn moments(&self) -> &Moments {
         &self.moments
     }
@@ -90,7 +95,7 @@ impl Hessian {
         if self.moments.n_outputs == 0 {
             return Err(Error::NotFitted);
         }
-        let mut coef = self.moments.cross.clone();
+        let mut coef = self.moments.try_clone()?.cross;
         self.solve_in_place(&mut coef, run)?;
         Ok(coef)
     }
@@ -111,7 +116,7 @@ impl Hessian {
             self.forward_substitute(z.as_mut(), run);
             self.back_substitute(z, run);
         }
-        Ok(())
+        run.check()
     }
 
     /// Z = L⁻¹B in place of B.
@@ -126,11 +131,14 @@ impl Hessian {
 
     /// v = gᵀH⁻¹g = ‖L⁻¹g‖² of each target row g. Dimensionless for unit weights; R = 1/v.
     pub fn variance<T: Element>(&self, rows: &RowBlock<'_, T>, run: &Execution) -> Result<Vec<f64>> {
+        rows.require_features(self.n_features())?;
         norms_by_strips(rows, self.lower(), run)
     }
 
-    /// The same with rows and factor rounded to float32: twice as fast, with an error of some eps32·√cond(H) relative.
+    /// The same with rows and factor rounded to float32: twice as fast, with a relative error of a
+    /// few eps32·√cond(H).
     pub fn variance_single<T: Element>(&self, rows: &RowBlock<'_, T>, run: &Execution) -> Result<Vec<f64>> {
+        rows.require_features(self.n_features())?;
         norms_by_strips(rows, self.single(run)?.columns(self.n_features()), run)
     }
 
@@ -141,32 +149,67 @@ impl Hessian {
         }
         let p = self.n_features();
         let mut single = Panel::unset(p, p)?;
+        let lost = AtomicBool::new(false);
         single.for_each_row(0..p, run, |j, column| {
-            let lower = self.factor.lower_column(j);
-            column[j..].iter_mut().zip(lower).for_each(|(out, &x)| *out = x as f32);
+            let column = &mut column[j..];
+            column.iter_mut().zip(self.factor.lower_column(j)).for_each(|(out, &x)| *out = x as f32);
+            if !(column[0].is_normal() && column.iter().all(|x| x.is_finite())) {
+                lost.store(true, Ordering::Relaxed);
+            }
         });
+        if lost.into_inner() {
+            return Err(Error::SingleFactor);
+        }
         Ok(self.single.get_or_init(|| single))
     }
 
-    /// L⁻¹g of every target row g.
+    /// z = L⁻¹g of each target row g, so that ‖z‖² is its variance: (n, p), row-major.
+    pub fn whiten<T: Element>(&self, rows: &RowBlock<'_, T>, run: &Execution) -> Result<Vec<f64>> {
+        let (n, p) = (rows.n_targets(), self.n_features());
+        rows.require_features(p)?;
+        let mut whitened = zero_matrix(n, p)?;
+        let mut block = Panel::unset(SOLVE_ROWS.min(n), p)?;
+        for (out, targets) in whitened.chunks_mut(SOLVE_ROWS * p).zip(blocks(n)) {
+            let n = self.whiten_block(rows, targets, &mut block, run)?;
+            out.chunks_mut(p).zip(block.rows(0..n)).for_each(|(out, z)| out.copy_from_slice(z));
+        }
+        Ok(whitened)
+    }
+
+    /// Put L⁻¹g of some target rows g into the first rows of a block; their number.
+    fn whiten_block<T: Element>(
+        &self,
+        rows: &RowBlock<'_, T>,
+        targets: Range<usize>,
+        block: &mut Panel,
+        run: &Execution,
+    ) -> Result<usize> {
+        let n = targets.len();
+        rows.reduce_into(targets, |_| 1.0, vec![(0, block.strip_mut(0..n))], run)?;
+        self.forward_substitute(block.columns_mut(n), run);
+        run.check()?;
+        Ok(n)
+    }
+
+    /// L⁻¹g of every target row g, on memory for products.
     fn whitened<T: Element>(&self, rows: &RowBlock<'_, T>, run: &Execution) -> Result<Panel> {
         let n = rows.n_targets();
         let mut whitened = Panel::unset(n, self.n_features())?;
-        for start in (0..n).step_by(SOLVE_ROWS) {
+        for targets in blocks(n) {
             run.check()?;
-            let targets = start..(start + SOLVE_ROWS).min(n);
             rows.reduce_into(targets.clone(), |_| 1.0, vec![(0, whitened.strip_mut(targets.clone()))], run)?;
-            self.forward_substitute(whitened.columns_mut(n).subcols_mut(start, targets.len()), run);
+            self.forward_substitute(whitened.columns_mut(n).subcols_mut(targets.start, targets.len()), run);
         }
         Ok(whitened)
     }
 
     /// G H⁻¹ Gᵀ of the target rows G: (n, n), exactly symmetric.
     pub fn prediction_covariance<T: Element>(&self, rows: &RowBlock<'_, T>, run: &Execution) -> Result<Vec<f64>> {
+        rows.require_features(self.n_features())?;
         let n = rows.n_targets();
+        let mut joint = zero_matrix(n, n)?;
         let whitened = self.whitened(rows, run)?;
         let z = whitened.columns(n);
-        let mut joint = zeros(n * n)?;
         let mut out = MatMut::from_column_major_slice_mut(&mut joint, n, n);
         tiles::gram(out.as_mut(), &z, 1.0, run);
         mirror(out, run);
@@ -174,24 +217,25 @@ impl Hessian {
         Ok(joint)
     }
 
-    /// G H⁻¹ G'ᵀ of two sets of target rows: (n, m), row-major. L⁻¹Gᵀ is held at once, L⁻¹G'ᵀ block by block.
+    /// G H⁻¹ G'ᵀ of two sets of target rows: (n, m), row-major. L⁻¹Gᵀ is held as a whole, L⁻¹G'ᵀ
+    /// block by block.
     pub fn prediction_cross_covariance<T: Element, U: Element>(
         &self,
         rows: &RowBlock<'_, T>,
         others: &RowBlock<'_, U>,
         run: &Execution,
     ) -> Result<Vec<f64>> {
+        rows.require_features(self.n_features())?;
+        others.require_features(self.n_features())?;
         let (n, m) = (rows.n_targets(), others.n_targets());
+        let mut joint = zero_matrix(n, m)?;
         let whitened = self.whitened(rows, run)?;
         let z = whitened.columns(n);
-        let mut joint = zeros(n * m)?;
         let mut out = MatMut::from_row_major_slice_mut(&mut joint, n, m);
         let mut block = Panel::unset(SOLVE_ROWS.min(m), self.n_features())?;
-        for start in (0..m).step_by(SOLVE_ROWS) {
-            let targets = start..(start + SOLVE_ROWS).min(m);
-            let n = targets.len();
-            others.reduce_into(targets, |_| 1.0, vec![(0, block.strip_mut(0..n))], run)?;
-            self.forward_substitute(block.columns_mut(n), run);
+        for targets in blocks(m) {
+            let start = targets.start;
+            let n = self.whiten_block(others, targets, &mut block, run)?;
             tiles::product(out.as_mut().subcols_mut(start, n), &z, &block.columns(n), 1.0, run);
             run.check()?;
         }
@@ -199,55 +243,7 @@ impl Hessian {
     }
 }
 
-/// ‖L⁻¹g‖² of each target row g.
-fn norms_by_strips<T: Element, U: Real>(rows: &RowBlock<'_, T>, l: MatRef<'_, U>, run: &Execution) -> Result<Vec<f64>> {
-    let memory = |n| Panel::unset(n, rows.n_features());
-    let strips = by_strips(rows.n_targets(), run, memory, |strip: &mut Panel<U>, targets, run| {
-        let n = targets.len();
-        rows.reduce_into(targets, |_| 1.0, vec![(0, strip.strip_mut(0..n))], run)?;
-        tiles::solve_lower(l, strip.columns_mut(n), run);
-        Ok(strip.rows(0..n).map(squared_norm).collect::<Vec<_>>())
-    })?;
-    Ok(strips.concat())
-}
-
-/// Call `f` on strips of the targets, side by side, each with memory of its own for a strip; what it gave, in their order. Each thread
-/// goes the whole way from rows to results on what it has in its cache.
-pub(crate) fn by_strips<M: Send, R: Send>(
-    n_targets: usize,
-    run: &Execution,
-    memory: impl Fn(usize) -> Result<M> + Sync,
-    f: impl Fn(&mut M, Range<usize>, &Execution) -> Result<R> + Sync,
-) -> Result<Vec<R>> {
-    let threads = if run.is_parallel() { rayon::current_num_threads() } else { 1 };
-    let width = n_targets.div_ceil(n_targets.div_ceil(TILE).next_multiple_of(threads));
-    let unused = Mutex::new(vec![]);
-    let failed = AtomicUsize::new(usize::MAX);
-    let lock = || unused.lock().unwrap_or_else(PoisonError::into_inner);
-    let strip = |i: usize| {
-        run.check()?;
-        if i > failed.load(Ordering::Relaxed) {
-            return Err(Error::Interrupted); // never seen: the earlier failure comes first
-        }
-        let taken = lock().pop();
-        let mut memory = match taken {
-            Some(memory) => memory,
-            None => memory(width)?,
-        };
-        let result = f(&mut memory, i * width..((i + 1) * width).min(n_targets), &run.alone());
-        lock().push(memory);
-        let result = run.check().and(result);
-        if result.is_err() {
-            failed.fetch_min(i, Ordering::Relaxed);
-        }
-        result
-    };
-    let n_strips = n_targets.div_ceil(width);
-    if run.is_parallel() && n_strips > 1 {
-        // the first failure in the order of the rows, whichever thread met one first
-        let results: Vec<Result<R>> = (0..n_strips).into_par_iter().map(strip).collect();
-        results.into_iter().collect()
-    } else {
-        (0..n_strips).map(strip).collect()
-    }
+/// `n` targets, at most `SOLVE_ROWS` at a time.
+fn blocks(n: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..n).step_by(SOLVE_ROWS).map(move |start| start..(start + SOLVE_ROWS).min(n))
 }

@@ -1,28 +1,39 @@
 //! Prediction rigidities: how far do the training data pin down a prediction?
 //!
-//! A model fitted by minimising ½ Σ w (y − fᵀθ)² + ½ λ θᵀΛθ has the Hessian H = C + λΛ with C = Σ w f fᵀ. Forcing the
-//! prediction with gradient g away by ε and letting all weights relax raises the loss by ½ R ε², and
+//! A model fitted by minimising ½ Σ w (y − fᵀθ)² + ½ λ θᵀΛθ has the Hessian H = C + λΛ with C = Σ w
+//! f fᵀ. Forcing the prediction with gradient g away by ε and letting all weights relax raises the
+//! loss by ½ R ε², and
 //!
 //! > R = 1 / (gᵀ H⁻¹ g) = 1 / ‖L⁻¹ g‖²,  H = L Lᵀ
 //!
-//! is its prediction rigidity (J. Chem. Theory Comput. 19 (2023) 8020; Faraday Discuss. 256 (2025) 322).
+//! is its prediction rigidity (J. Chem. Theory Comput. 19 (2023) 8020; Faraday Discuss. 256 (2025)
+//! 322).
 //!
-//! | step | file | enters → leaves |
+//! Data flow through these files from top to bottom:
+//!
+//! | step | file | what it does |
 //! |---|---|---|
-//! | rows at the door | `rows` | strided f32/f64 rows, groups, weights, targets → what forms which target |
-//! | reduction | `reduce` | those → reduced, weighted rows, a small block at a time |
-//! | memory | `pages`, `panel`, `slab` | rows on cache lines: blocks of feature rows, square arrays; the same in strips, to be multiplied |
-//! | kernels | `tiles` | products and solves in tiles, side by side, the same bits on any number of threads |
-//! | waiting room | `stage` | reduced rows in any number → blocks of one size |
-//! | sums over the data | `covariance` | blocks of rows → C, b = Σ w f yᵀ, Σ w y², n, Σ ln w |
-//! | penalty, λ | `penalty` | Λ, λ or "guaranteed" → H in place of C |
-//! | factor | `cholesky` | H → L, or the pivot that failed |
-//! | answers | `hessian`, `condition` | rows → H⁻¹B, variances, joint covariances; log-determinant, condition |
-//! | components | `components` | rows → the variance of each component |
-//! | storage | `snapshot` | accumulators and factors → plain vectors, and back |
+//! | input | `rows` | checks feature rows, groups, weights and targets |
+//! | reduction | `reduce`, `prefetch` | reduces and weights the rows of each target, block by block |
+//! | memory | `pages`, `panel`, `slab` | blocks of rows, aligned to cache lines |
+//! | square arrays | `triangle` | arrays of which one triangle is in use |
+//! | numbers | `real`, `tiles` | float32 and float64; products and solves in tiles |
+//! | waiting rows | `stage` | collects reduced rows until a block is full |
+//! | sums over the data | `covariance`, `moments` | C; b = Σ w f yᵀ, Σ w y², n, Σ ln w |
+//! | penalty | `penalty` | checks Λ, adds λΛ to C |
+//! | strength λ | `regularizer` | settles λ, and keeps why |
+//! | factor | `cholesky` | H = L Lᵀ, or the pivot that failed |
+//! | answers | `hessian`, `strips` | H⁻¹B, L⁻¹g, variances, joint covariances, ln\|H\| |
+//! | diagnostics | `condition` | reciprocal condition, effective dimension |
+//! | components | `components`, `block_factors` | the variance of each component of a prediction |
+//! | storage | `snapshot` | accumulators and factors as plain vectors, and back |
 //!
-//! Every result is the same to the bit for any number of threads: parallel work partitions the output, never a sum.
+//! `execution` says on how many threads, and until when; `error` lists what can go wrong.
+//!
+//! Every result is the same to the bit on any number of threads: parallel work partitions the output,
+//! never a sum. No public function panics, whatever it is given: `tests/odd_input` calls them all.
 
+mod block_factors;
 mod cholesky;
 mod components;
 mod condition;
@@ -30,16 +41,19 @@ mod covariance;
 mod error;
 mod execution;
 mod hessian;
+mod moments;
 mod pages;
 mod panel;
 mod penalty;
 mod prefetch;
 mod real;
 mod reduce;
+mod regularizer;
 mod rows;
 mod slab;
 mod snapshot;
 mod stage;
+mod strips;
 mod tiles;
 mod triangle;
 
@@ -48,8 +62,10 @@ pub use covariance::Covariance;
 pub use error::{Error, Result};
 pub use execution::Execution;
 pub use hessian::Hessian;
-pub use penalty::{Penalty, Reason, Regularizer};
+pub use moments::Moments;
+pub use pages::zeros;
+pub use penalty::Penalty;
+pub use regularizer::{Reason, Regularizer};
 pub use rows::{Batch, Element, Groups, Reduction, RowBlock};
 pub use snapshot::{HessianSnapshot, PenaltySnapshot, Snapshot};
 pub use stage::Precision;
-pub use triangle::{Moments, Square, zeros};

@@ -1,26 +1,42 @@
-//! Pages of the system's memory, huge where it has them, and a few that were given back.
+//! Pages of the system's memory: huge ones where it has them, and a few that earlier calls gave
+//! back.
 //!
-//! Touching a page for the first time costs some microseconds (3.5 on a virtual machine: 7 ms for the 8 MB of p = 1024, as long as the
-//! factorisation takes). Pages of 2 MB need 512 times fewer of them, and what a call leaves serves the next one, as an allocator
-//! would keep it.
+//! Touching a page for the first time costs microseconds (3.5 on a virtual machine: 7 ms for the 8
+//! MB of p = 1024, as long as the factorisation takes). Pages of 2 MB are 512 times fewer, and
+//! pages that one call gives back serve the next, as an allocator would keep them.
 
 use std::sync::Mutex;
 
 use memmap2::MmapMut;
 
-/// Size of a huge page: a smaller mapping gets none.
+use crate::error::{Error, Result};
+
+/// Size of a huge page. A smaller mapping gets none.
 const HUGE_PAGE: usize = 2 << 20;
 
-/// Bytes that are kept at most, and at most for how many uses: glibc's allocator keeps blocks up to 32 MB.
+/// Bytes that are kept at most: glibc's allocator keeps blocks up to 32 MB.
 const KEPT_BYTES: usize = 32 << 20;
 
 /// Mappings that are kept at most.
 const KEPT: usize = 16;
 
-/// What was given back and not yet taken again.
+/// Mappings that were given back and not yet taken again.
 static SPARE: Mutex<Vec<MmapMut>> = Mutex::new(Vec::new());
 
-/// A mapping, from its first byte on a page and so on a cache line.
+/// A vector of zeros, or an error where the allocator refuses. The pages are first touched when
+/// written.
+pub fn zeros(len: usize) -> Result<Vec<f64>> {
+    let refused = |_| Error::OutOfMemory { bytes: len.saturating_mul(size_of::<f64>()) };
+    Vec::<f64>::new().try_reserve_exact(len).map_err(refused)?;
+    Ok(vec![0.0; len])
+}
+
+/// The same for a matrix.
+pub(crate) fn zero_matrix(rows: usize, columns: usize) -> Result<Vec<f64>> {
+    zeros(rows.checked_mul(columns).ok_or(Error::OutOfMemory { bytes: usize::MAX })?)
+}
+
+/// A mapping. It begins on a page, and so on a cache line.
 pub(crate) struct Pages {
     /// Always there, until dropped.
     map: Option<MmapMut>,
@@ -29,11 +45,11 @@ pub(crate) struct Pages {
 }
 
 impl Pages {
-    /// At least so many bytes, of any contents; nothing where the system refuses.
+    /// At least `bytes` bytes, of any contents; nothing where the system refuses.
     pub fn take(bytes: usize) -> Option<Self> {
         let size = bytes.checked_next_multiple_of(HUGE_PAGE)?;
         let spare = spare(|kept| {
-            let fits = kept.iter().position(|map| (size..=2 * size).contains(&map.len()))?;
+            let fits = kept.iter().position(|map| (size..=size.saturating_mul(2)).contains(&map.len()))?;
             Some(kept.swap_remove(fits))
         });
         if let Some(map) = spare.flatten() {
@@ -41,7 +57,7 @@ impl Pages {
         }
         let map = MmapMut::map_anon(size).ok()?;
         #[cfg(target_os = "linux")]
-        let _ = map.advise(memmap2::Advice::HugePage); // a hint: where it is not followed the memory is only slower
+        let _ = map.advise(memmap2::Advice::HugePage); // a hint: without it memory is only slower
         Some(Self { map: Some(map), used: false })
     }
 
@@ -74,7 +90,7 @@ impl Drop for Pages {
     }
 }
 
-/// What is kept, unless another thread is at it (one that a fork has left behind may be at it for ever).
+/// Call `f` on the kept mappings, unless another thread holds the lock: after a fork, for ever.
 fn spare<R>(f: impl FnOnce(&mut Vec<MmapMut>) -> R) -> Option<R> {
     SPARE.try_lock().ok().map(|mut kept| f(&mut kept))
 }
@@ -84,12 +100,12 @@ mod tests {
     use ndarray::Array2;
 
     use super::*;
-    use crate::{
-        Batch, Components, Covariance, Execution, Penalty, Precision, Reduction, Regularizer, RowBlock, Square,
-    };
+    use crate::{Batch, Components, Covariance, Execution, Penalty, Precision, Reduction, Regularizer, RowBlock};
+
+    type Outcome<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
     #[test]
-    fn what_is_given_back_serves_again_and_is_zero_where_zeros_are_wanted() -> Result<(), &'static str> {
+    fn kept_pages_serve_again_and_are_cleared_on_request() -> Outcome<()> {
         let size = 3 << 20;
         for _ in 0..4 {
             let mut pages = Pages::take(size).ok_or("4 MB are there")?;
@@ -104,7 +120,7 @@ mod tests {
     }
 
     /// Spare pages full of NaN, or none at all. Other tests may take some of them.
-    fn prepare(spoilt: bool) -> Result<(), Box<dyn std::error::Error>> {
+    fn prepare(spoilt: bool) -> Outcome<()> {
         let clear = || SPARE.lock().map(|mut kept| kept.clear()).map_err(|_| "a test has failed meanwhile");
         clear()?;
         let taken: Option<Vec<Pages>> = (0..KEPT).map(|_| Pages::take(HUGE_PAGE)).collect();
@@ -115,40 +131,41 @@ mod tests {
         Ok(())
     }
 
-    /// What every kernel makes of some rows, with pages prepared before each step.
-    fn results(spoilt: bool) -> Result<Vec<f64>, Box<dyn std::error::Error>> {
+    /// Results of every kernel, with pages prepared before each step.
+    fn results(spoilt: bool) -> Outcome<Vec<f64>> {
         let (p, run) = (800, Execution::sequential());
         let x = Array2::from_shape_fn((900, p), |(i, j)| {
             ((i * 7919 + j * 104_729 + i * j * 31) % 1009) as f64 / 504.5 - 1.0
         });
         let g = Array2::from_shape_fn((700, p), |(i, j)| ((i * 31 + j * 17) as f64).sin());
-        let rows = RowBlock::new(g.view(), None, Reduction::Mean, p)?;
+        let rows = RowBlock::new(g.view(), None, Reduction::Mean)?;
         let mut all = vec![];
-        let mut identity = Square::zeros(p)?;
-        (0..p).for_each(|j| identity.as_mut()[(j, j)] = 1.0);
-        for penalty in [Penalty::Identity, Penalty::Matrix(identity, f64::EPSILON)] {
+        let identity = Penalty::matrix(Array2::eye(p).view(), f64::EPSILON)?;
+        for penalty in [Penalty::identity(), identity] {
             prepare(spoilt)?;
             let mut covariance = Covariance::new(p, Precision::Double)?;
-            covariance.update(&Batch::new(RowBlock::new(x.view(), None, Reduction::Mean, p)?, None, None)?, &run)?;
+            covariance.update(&Batch::new(RowBlock::new(x.view(), None, Reduction::Mean)?, None, None)?, &run)?;
             prepare(spoilt)?;
             let hessian = covariance.factorize(Regularizer::Value(1.0), penalty, false, &run)?;
             prepare(spoilt)?;
-            all.extend([hessian.rcond(&run), hessian.effective_dimension(&run)?]);
+            all.extend([hessian.rcond(&run)?, hessian.effective_dimension(&run)?]);
             prepare(spoilt)?;
             all.extend(hessian.variance(&rows, &run)?);
             prepare(spoilt)?;
             all.extend(hessian.variance_single(&rows, &run)?);
             prepare(spoilt)?;
-            let components = Components::new(&[(0..400).collect(), (200..800).collect()], p)?;
+            let components = Components::new(&[(0..400).collect(), (200..800).collect()])?;
             all.extend(hessian.component_variance(&rows, &components, &run)?);
             prepare(spoilt)?;
             all.extend(hessian.prediction_covariance(&rows, &run)?);
+            prepare(spoilt)?;
+            all.extend(hessian.whiten(&rows, &run)?);
         }
         Ok(all)
     }
 
     #[test]
-    fn what_used_pages_hold_is_in_no_result() -> Result<(), Box<dyn std::error::Error>> {
+    fn contents_of_used_pages_are_in_no_result() -> Outcome<()> {
         let clean = results(false)?;
         assert!(clean.iter().all(|x| x.is_finite()));
         assert!(results(true)? == clean);

@@ -51,8 +51,10 @@ impl<T: Real> Panel<T> {
     pub fn unset(n_rows: usize, width: usize) -> Result<Self> {
         let numbers = LINE / size_of::<T>();
         let lines = width.div_ceil(numbers).max(1);
-        let stride = numbers * (lines + usize::from(lines.is_multiple_of(ALIASING_LINES)));
-        let len = n_rows.checked_mul(stride).ok_or(Error::OutOfMemory { bytes: usize::MAX })?;
+        let stride = numbers.checked_mul(lines + usize::from(lines.is_multiple_of(ALIASING_LINES)));
+        let (stride, len) = stride
+            .and_then(|stride| Some((stride, n_rows.checked_mul(stride)?)))
+            .ok_or(Error::OutOfMemory { bytes: usize::MAX })?;
         let bytes = len.saturating_mul(size_of::<T>());
         let memory = if bytes < LARGE { heap(len) } else { Pages::take(bytes).map(Memory::Pages) };
         Ok(Self { memory: memory.ok_or(Error::OutOfMemory { bytes })?, n_rows, width, stride })

@@ -1,6 +1,4 @@
-//! The penalty Λ and its strength λ: a number, or the smallest at which a factorisation is guaranteed.
-
-use std::fmt;
+//! The penalty Λ in H = C + λΛ: checked when it is made, added to C, and asked for its eigenvalues.
 
 use faer::MatMut;
 use ndarray::ArrayView2;
@@ -12,57 +10,70 @@ use crate::real::squared_norm;
 use crate::tiles;
 use crate::triangle::Square;
 
-/// Times the textbook bound on λ. Cholesky succeeds where λ_min(H) exceeds (p + 1) u trace(H) (Higham, Accuracy and Stability of
-/// Numerical Algorithms, theorem 10.7); C itself carries rounding of the same order, so that twice the bound is taken.
-const SAFETY: f64 = 2.0;
-
-/// Entries of a symmetric penalty may differ across the diagonal by so much of the largest: what a product such as K_MM leaves.
+/// Entries of a symmetric penalty may differ across the diagonal by this much of the largest one:
+/// the rounding of a product such as K_MM.
 const SYMMETRY_TOLERANCE: f64 = 1e-10;
 
-/// Steps of a power iteration: (λ₂/λ₁)¹⁰⁰ is below 1 % unless two eigenvalues are within 5 %, and then either will do.
+/// Steps of a power iteration: (λ₂/λ₁)¹⁰⁰ is below 1 % unless two eigenvalues are within 5 %, and
+/// then either will do.
 const POWER_STEPS: usize = 100;
 
-/// Λ in H = C + λΛ.
-pub enum Penalty {
-    /// All features alike.
+/// Λ in H = C + λΛ, symmetric and positive semi-definite.
+pub struct Penalty {
+    form: Form,
+    /// The part of the diagonal that a criterion added, see `with_jitter`.
+    jitter: f64,
+}
+
+/// How Λ is stored.
+pub(crate) enum Form {
     Identity,
-    /// One entry a feature; zeros leave a feature (an intercept) unpenalised.
     Diagonal(Vec<f64>),
-    /// A symmetric positive semi-definite matrix, such as K_MM of a sparse kernel model.
-    /// The second entry is the machine precision of the numbers that came in.
-    Matrix(Square, f64),
+    Matrix(Matrix),
+}
+
+/// A penalty with all its entries.
+pub(crate) struct Matrix {
+    /// Both triangles are set.
+    pub values: Square,
+    /// Machine precision of the numbers that were passed.
+    pub eps: f64,
 }
 
 impl Penalty {
-    /// A diagonal penalty: finite, not negative.
-    pub fn diagonal(values: Vec<f64>, n_features: usize) -> Result<Self> {
-        if values.len() != n_features {
-            return Err(Error::PenaltyShape { got: format!("({},)", values.len()), expected: n_features });
-        }
+    /// All features alike.
+    pub fn identity() -> Self {
+        Form::Identity.into()
+    }
+
+    /// One entry a feature, finite and not negative. A zero leaves its feature (an intercept)
+    /// unpenalised.
+    pub fn diagonal(values: Vec<f64>) -> Result<Self> {
         match values.iter().position(|d| !(d.is_finite() && *d >= 0.0)) {
             Some(i) => Err(Error::PenaltyEntry { row: i, column: i, value: values[i] }),
-            None => Ok(Self::Diagonal(values)),
+            None => Ok(Form::Diagonal(values).into()),
         }
     }
 
-    /// A matrix, given by its entries: finite, symmetric to rounding (the mean of both triangles is taken), no negative diagonal.
-    pub fn matrix(values: ArrayView2<'_, f64>, eps: f64, n_features: usize) -> Result<Self> {
-        if values.dim() != (n_features, n_features) {
-            return Err(Error::PenaltyShape { got: format!("{:?}", values.dim()), expected: n_features });
+    /// A matrix such as K_MM of a sparse kernel model: finite, its diagonal not negative, symmetric
+    /// to rounding (the mean of both triangles is taken). `eps` is the machine precision of its
+    /// numbers.
+    pub fn matrix(values: ArrayView2<'_, f64>, eps: f64) -> Result<Self> {
+        let (n, columns) = values.dim();
+        if n != columns {
+            return Err(Error::PenaltySquare { rows: n, columns });
         }
-        let mut square = Square::zeros(n_features)?;
+        let mut square = Square::zeros(n)?;
         let mut a = square.as_mut();
         let mut largest = 0.0_f64;
-        for (row, column) in (0..n_features).flat_map(|j| (0..n_features).map(move |i| (i, j))) {
+        for (row, column) in (0..n).flat_map(|j| (0..n).map(move |i| (i, j))) {
             let value = values[[row, column]];
-            if !value.is_finite() || (row == column && value < 0.0) {
-                return Err(Error::PenaltyEntry { row, column, value });
-            }
+            check_entry(row, column, value)?;
             largest = largest.max(value.abs());
             a[(row, column)] = value;
         }
-        for column in 0..n_features {
-            for row in column + 1..n_features {
+        for column in 0..n {
+            for row in column + 1..n {
                 let (lower, upper) = (a[(row, column)], a[(column, row)]);
                 if (lower - upper).abs() > SYMMETRY_TOLERANCE.max(10.0 * eps) * largest {
                     return Err(Error::PenaltyAsymmetric { row, column, lower, upper });
@@ -71,44 +82,125 @@ impl Penalty {
                 a[(column, row)] = a[(row, column)];
             }
         }
-        Ok(Self::Matrix(square, eps))
+        Self::of_matrix(square, eps)
+    }
+
+    /// A matrix of which the lower triangle is set: that of a snapshot.
+    pub(crate) fn of_lower(mut values: Square, eps: f64) -> Result<Self> {
+        for column in 0..values.n() {
+            for (i, &value) in values.lower_column(column).iter().enumerate() {
+                check_entry(column + i, column, value)?;
+            }
+        }
+        values.back_up(&Execution::sequential());
+        Self::of_matrix(values, eps)
+    }
+
+    fn of_matrix(values: Square, eps: f64) -> Result<Self> {
+        if (0.0..1.0).contains(&eps) {
+            Ok(Form::Matrix(Matrix { values, eps }).into())
+        } else {
+            Err(Error::PenaltyPrecision(eps))
+        }
+    }
+
+    pub(crate) fn form(&self) -> &Form {
+        &self.form
+    }
+
+    /// The part of the diagonal that a criterion added.
+    pub(crate) fn jitter(&self) -> f64 {
+        self.jitter
+    }
+
+    /// The same penalty, of which `jitter` is known to be a part: that of a snapshot.
+    pub(crate) fn including(self, jitter: f64) -> Self {
+        Self { jitter, ..self }
+    }
+
+    /// Refuse a penalty that is not for `p` features.
+    pub(crate) fn require_features(&self, p: usize) -> Result<()> {
+        let shape = match &self.form {
+            Form::Diagonal(values) if values.len() != p => format!("({},)", values.len()),
+            Form::Matrix(matrix) if matrix.values.n() != p => format!("({0}, {0})", matrix.values.n()),
+            _ => return Ok(()),
+        };
+        Err(Error::PenaltyShape { got: shape, expected: p })
+    }
+
+    /// Λ with jitter on the diagonal of its `p` features, but for those whose row is zero: they
+    /// stay unpenalised.
+    pub(crate) fn with_jitter(self, jitter: f64, p: usize) -> Self {
+        if jitter == 0.0 {
+            return self;
+        }
+        let form = match self.form {
+            Form::Identity => Form::Diagonal(vec![1.0 + jitter; p]),
+            Form::Diagonal(mut values) => {
+                values.iter_mut().filter(|d| **d > 0.0).for_each(|d| *d += jitter);
+                Form::Diagonal(values)
+            }
+            Form::Matrix(mut matrix) => {
+                for j in 0..p {
+                    if matrix.values.column(j).iter().any(|x| *x != 0.0) {
+                        matrix.values.as_mut()[(j, j)] += jitter;
+                    }
+                }
+                Form::Matrix(matrix)
+            }
+        };
+        Self { form, jitter }
     }
 
     /// Smallest and largest eigenvalue, the smallest 0 where it is not above rounding.
-    fn spectrum(&self, run: &Execution) -> Result<(f64, f64)> {
-        match self {
-            Self::Identity => Ok((1.0, 1.0)),
-            Self::Diagonal(values) => {
+    pub(crate) fn extreme_eigenvalues(&self, run: &Execution) -> Result<(f64, f64)> {
+        match &self.form {
+            Form::Identity => Ok((1.0, 1.0)),
+            Form::Diagonal(values) => {
                 let largest = values.iter().copied().fold(0.0, f64::max);
                 Ok((values.iter().copied().fold(f64::INFINITY, f64::min), largest))
             }
-            Self::Matrix(matrix, eps) => matrix_spectrum(matrix, matrix.n() as f64 * eps, run),
+            Form::Matrix(Matrix { values, eps }) => matrix_extremes(values, values.n() as f64 * eps, run),
         }
     }
 
     /// lower(C) += λ(Λ + jitter·I)
-    pub(crate) fn add_to(&self, mut c: MatMut<'_, f64>, choice: &Choice) {
+    pub(crate) fn add_to(&self, mut c: MatMut<'_, f64>, lambda: f64, jitter: f64) {
         let p = c.nrows();
-        let lambda = choice.regularizer;
-        match self {
-            Self::Identity => (0..p).for_each(|j| c[(j, j)] += lambda),
-            Self::Diagonal(values) => values.iter().enumerate().for_each(|(j, d)| c[(j, j)] += lambda * d),
-            Self::Matrix(matrix, _) => {
+        match &self.form {
+            Form::Identity => (0..p).for_each(|j| c[(j, j)] += lambda),
+            Form::Diagonal(values) => values.iter().enumerate().for_each(|(j, d)| c[(j, j)] += lambda * d),
+            Form::Matrix(matrix) => {
                 for j in 0..p {
-                    let column = matrix.lower_column(j);
+                    let column = matrix.values.lower_column(j);
                     column.iter().enumerate().for_each(|(i, value)| c[(j + i, j)] += lambda * value);
                 }
             }
         }
-        if choice.jitter > 0.0 {
-            (0..p).for_each(|j| c[(j, j)] += lambda * choice.jitter);
+        if jitter > 0.0 {
+            (0..p).for_each(|j| c[(j, j)] += lambda * jitter);
         }
     }
 }
 
-/// Largest eigenvalue by powers of A, smallest by powers of A⁻¹: both from inside the spectrum, and close enough for a λ that has a
-/// margin of two. A factorisation can be interrupted, and gives the same bits on any number of threads; an eigensolver's neither.
-fn matrix_spectrum(a: &Square, rounding: f64, run: &Execution) -> Result<(f64, f64)> {
+impl From<Form> for Penalty {
+    fn from(form: Form) -> Self {
+        Self { form, jitter: 0.0 }
+    }
+}
+
+fn check_entry(row: usize, column: usize, value: f64) -> Result<()> {
+    if value.is_finite() && (row != column || value >= 0.0) {
+        Ok(())
+    } else {
+        Err(Error::PenaltyEntry { row, column, value })
+    }
+}
+
+/// Largest eigenvalue by powers of A, smallest by powers of A⁻¹. Both come out inside the spectrum,
+/// close enough for a λ that has a margin of two. Unlike an eigensolver, a factorisation can be
+/// interrupted and gives the same bits on any number of threads.
+fn matrix_extremes(a: &Square, rounding: f64, run: &Execution) -> Result<(f64, f64)> {
     let largest = power_iteration(a.n(), |x| multiply(a, x));
     if largest == 0.0 {
         return Ok((0.0, 0.0));
@@ -138,9 +230,11 @@ fn multiply(a: &Square, x: &mut [f64]) {
     x.copy_from_slice(&product);
 }
 
-/// ‖A x‖ for the unit vector x that steps of x ← A x/‖A x‖ lead to: at most the largest eigenvalue, and mostly within a per cent of it.
+/// ‖A x‖ for the unit vector x that steps of x ← A x/‖A x‖ lead to: at most the largest eigenvalue,
+/// and mostly within a per cent of it.
 fn power_iteration(n: usize, mut apply: impl FnMut(&mut [f64])) -> f64 {
-    // no two entries alike, signs that follow no period: at right angles to no eigenvector that data would have
+    // no two entries alike, signs without a period: orthogonal to no eigenvector that data would
+    // have
     let mut x: Vec<f64> = (0..n).map(|i| ((i * i) as f64 * 0.618 + 1.0).sin() + 0.1).collect();
     let mut norm = squared_norm(&x).sqrt();
     for _ in 0..POWER_STEPS {
@@ -152,94 +246,4 @@ fn power_iteration(n: usize, mut apply: impl FnMut(&mut [f64])) -> f64 {
         norm = squared_norm(&x).sqrt();
     }
     norm
-}
-
-/// What the caller asks for.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Regularizer {
-    /// λ as given, unsquared.
-    Value(f64),
-    /// The smallest λ at which rounding cannot make the factorisation fail.
-    Guaranteed,
-}
-
-/// Why λ has the value it has.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Reason {
-    /// The caller said so.
-    Given,
-    /// λ·λ_min(Λ) = 2 (p + 1) u trace(C).
-    Guaranteed,
-    /// Λ is singular: λ·λ_max(Λ) has that value, and so has the λ·jitter on every diagonal entry.
-    GuaranteedWithJitter,
-}
-
-impl Reason {
-    const ALL: [Self; 3] = [Self::Given, Self::Guaranteed, Self::GuaranteedWithJitter];
-
-    /// A word for it, for files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Given => "given",
-            Self::Guaranteed => "guaranteed",
-            Self::GuaranteedWithJitter => "guaranteed with jitter",
-        }
-    }
-
-    /// Back from the word.
-    pub fn of_name(name: &str) -> Result<Self> {
-        let unknown = || Error::UnknownReason(name.to_owned());
-        Self::ALL.into_iter().find(|reason| reason.name() == name).ok_or_else(unknown)
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Given => "given",
-            Self::Guaranteed => {
-                "guaranteed: the smallest at which rounding cannot make the factorisation fail"
-            }
-            Self::GuaranteedWithJitter => {
-                "guaranteed: the smallest at which rounding cannot make the factorisation fail; the penalty is singular, so \
-                 that as much as its largest eigenvalue adds was also added to every diagonal entry of H"
-            }
-        })
-    }
-}
-
-/// λ, the jitter that goes on Λ (0 unless Λ is singular), and why.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Choice {
-    pub regularizer: f64,
-    pub jitter: f64,
-    pub reason: Reason,
-}
-
-impl Regularizer {
-    /// Settle λ for sums of this trace and unit roundoff. At once, never by trial.
-    pub(crate) fn settle(self, penalty: &Penalty, trace: f64, unit: f64, n: usize, run: &Execution) -> Result<Choice> {
-        let shift = SAFETY * (n as f64 + 1.0) * unit * trace;
-        let value = match self {
-            Self::Value(value) if value.is_finite() && value >= 0.0 => value,
-            Self::Value(value) => return Err(Error::Regularizer(value)),
-            Self::Guaranteed if shift < f64::MIN_POSITIVE => return Err(Error::NothingSummed(trace)),
-            Self::Guaranteed => return guaranteed(penalty, shift, n, run),
-        };
-        Ok(Choice { regularizer: value, jitter: 0.0, reason: Reason::Given })
-    }
-}
-
-/// λ that adds at least `shift` to every eigenvalue of C.
-fn guaranteed(penalty: &Penalty, shift: f64, n_features: usize, run: &Execution) -> Result<Choice> {
-    let (smallest, largest) = penalty.spectrum(run)?;
-    if largest == 0.0 {
-        return Err(Error::PenaltyZero);
-    }
-    // an eigenvalue below rounding would ask for a λ at which rounding of λΛ itself is as large as the shift
-    Ok(if smallest > n_features as f64 * f64::EPSILON * largest {
-        Choice { regularizer: shift / smallest, jitter: 0.0, reason: Reason::Guaranteed }
-    } else {
-        Choice { regularizer: shift / largest, jitter: largest, reason: Reason::GuaranteedWithJitter }
-    })
 }

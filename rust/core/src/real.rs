@@ -1,10 +1,10 @@
-//! The two kinds of numbers that products run in: f64, and f32 where a caller asked for speed and was told the error.
+//! The two kinds of numbers that products run in: f64, and f32 where the caller asks for speed.
 
 use faer::traits::RealField;
 
 use crate::rows::Element;
 
-/// Numbers of a panel, and of the kernels on it.
+/// Numbers of a panel and of the kernels.
 pub(crate) trait Real: Element + RealField + bytemuck::Pod {
     /// Rounded to the nearest.
     fn round(x: f64) -> Self;
@@ -30,7 +30,8 @@ pub(crate) fn squared_norm<T: Element>(z: &[T]) -> f64 {
     squared_norm_by(z, Into::into)
 }
 
-/// Σ f(z)², in eight chains of additions: the compiler may not reorder them, and one chain would wait for each.
+/// Σ f(z)², in eight chains of additions: the compiler may not reorder additions, and in a single
+/// chain each would wait for the one before.
 #[inline(always)]
 pub(crate) fn squared_norm_by<T: Element>(z: &[T], f: impl Fn(T) -> f64) -> f64 {
     let mut sums = [0.0; 8];

@@ -8,12 +8,12 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::execution::Execution;
+use crate::pages::zeros;
 use crate::panel::Strip;
 use crate::prefetch::prefetch;
 use crate::real::{Real, squared_norm, squared_norm_by};
 use crate::rows::{Element, RowBlock};
 use crate::slab::Pieces;
-use crate::triangle::zeros;
 
 /// Targets that one task reduces. Rows that are not contiguous are read by columns over so many targets, so that a cache line
 /// of the input serves several of them.
@@ -220,7 +220,7 @@ mod tests {
         f.assign(&c);
         let labels: Vec<i64> = (0..40).map(|i| (i * 7) % 9).collect();
         let groups = Groups::from_labels(&labels);
-        let means = |x: ArrayView2<'_, f64>| reduce(&RowBlock::new(x, Some(&groups), Reduction::Mean, 13)?, 0..9);
+        let means = |x: ArrayView2<'_, f64>| reduce(&RowBlock::new(x, Some(&groups), Reduction::Mean)?, 0..9);
         assert_eq!(means(c.view())?, means(f.view())?);
         Ok(())
     }
@@ -229,7 +229,7 @@ mod tests {
     fn what_is_not_finite_is_named_where_it_stands() -> Result<()> {
         let x = array![[1.0, 2.0], [3.0, f64::NAN], [1e200, 0.0]];
         let groups = Groups::from_labels(&[1, 0, 2]);
-        let rows = RowBlock::new(x.view(), Some(&groups), Reduction::Sum, 2)?;
+        let rows = RowBlock::new(x.view(), Some(&groups), Reduction::Sum)?;
         assert!(matches!(reduce(&rows, 0..2), Err(Error::NonFinite { row: 1, column: 1, .. })));
         assert_eq!(reduce(&rows, 1..3), Err(Error::Overflow { target: 2 }));
         Ok(())
@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn what_float32_cannot_hold_is_refused() -> Result<()> {
         let x = array![[1.0, 2.0], [0.0, 0.0], [1e-20, 0.0], [0.0, 1e20]];
-        let rows = RowBlock::new(x.view(), None, Reduction::Sum, 2)?;
+        let rows = RowBlock::new(x.view(), None, Reduction::Sum)?;
         let mut out = [0.0_f32; 8];
         let mut single = |targets: Range<usize>, weight: f64| {
             let pieces = vec![(0, Strip::contiguous(&mut out[..2 * targets.len()], 2))];

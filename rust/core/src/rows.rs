@@ -1,4 +1,4 @@
-//! Feature rows at the door: what they are made of, which of them form one target, their weights and targets.
+//! Feature rows with their groups, weights and targets, checked before anything is computed.
 
 use std::ops::Range;
 
@@ -6,7 +6,7 @@ use ndarray::ArrayView2;
 
 use crate::error::{Error, Result};
 
-/// A number that features come in.
+/// The numbers of features: float32 or float64.
 pub trait Element: Copy + Send + Sync + Into<f64> {}
 impl Element for f32 {}
 impl Element for f64 {}
@@ -20,7 +20,8 @@ pub enum Reduction {
     Sum,
 }
 
-/// Which rows form which target: targets in the order of the sorted labels, rows of each in the order in which they came.
+/// Which rows form which target. Targets are in the order of the sorted labels, the rows of a
+/// target in the order in which they came.
 #[derive(Debug, Clone)]
 pub struct Groups {
     /// Rows sorted by label; `None` where they came sorted.
@@ -44,7 +45,7 @@ impl Groups {
         self.bounds.len() - 1
     }
 
-    /// Whether there is none.
+    /// Whether there is no target.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -54,7 +55,8 @@ impl Groups {
     }
 }
 
-/// Stable sort of the row indices by label: by counting where labels are dense (structure numbers are), else by comparison.
+/// Stable sort of the row indices by label: by counting where labels are dense (numbers of
+/// structures are), else by comparison.
 fn stable_order(labels: &[i64]) -> Vec<usize> {
     let low = labels.iter().copied().min().unwrap_or(0);
     let high = labels.iter().copied().max().unwrap_or(0);
@@ -76,7 +78,7 @@ fn stable_order(labels: &[i64]) -> Vec<usize> {
     order
 }
 
-/// Rows with their grouping: what `variance` and `update` read their targets from.
+/// Rows with their groups and the reduction: the target rows of `update`, `variance` and the like.
 #[derive(Clone, Copy)]
 pub struct RowBlock<'a, T> {
     values: ArrayView2<'a, T>,
@@ -85,21 +87,13 @@ pub struct RowBlock<'a, T> {
 }
 
 impl<'a, T: Element> RowBlock<'a, T> {
-    /// Rows of `n_features` columns; without groups each row is a target.
-    pub fn new(
-        values: ArrayView2<'a, T>,
-        groups: Option<&'a Groups>,
-        reduction: Reduction,
-        n_features: usize,
-    ) -> Result<Self> {
-        if values.ncols() != n_features {
-            return Err(Error::ColumnCount { got: values.ncols(), expected: n_features });
+    /// At least one row of at least one column. Without groups each row is a target.
+    pub fn new(values: ArrayView2<'a, T>, groups: Option<&'a Groups>, reduction: Reduction) -> Result<Self> {
+        if values.ncols() == 0 {
+            return Err(Error::NoColumns);
         }
         if values.nrows() == 0 {
             return Err(Error::NoRows);
-        }
-        if n_features == 0 {
-            return Err(Error::NoColumns);
         }
         match groups.map(Groups::n_rows) {
             Some(got) if got != values.nrows() => {
@@ -117,6 +111,14 @@ impl<'a, T: Element> RowBlock<'a, T> {
     /// Number of columns.
     pub fn n_features(&self) -> usize {
         self.values.ncols()
+    }
+
+    /// Refuse rows that do not have `expected` columns.
+    pub fn require_features(&self, expected: usize) -> Result<()> {
+        match self.n_features() {
+            got if got == expected => Ok(()),
+            got => Err(Error::ColumnCount { got, expected }),
+        }
     }
 
     /// The rows as they came.
@@ -140,7 +142,7 @@ impl<'a, T: Element> RowBlock<'a, T> {
         self.groups.map_or(targets.len(), |g| g.bounds[targets.end] - g.bounds[targets.start])
     }
 
-    /// What a sum over the rows of `target` is divided by.
+    /// Divisor of a sum over the rows of `target`.
     pub(crate) fn divisor(&self, target: usize) -> f64 {
         match (self.reduction, self.groups) {
             (Reduction::Mean, Some(_)) => self.span(target).len() as f64,
@@ -148,7 +150,8 @@ impl<'a, T: Element> RowBlock<'a, T> {
         }
     }
 
-    /// The entry that made `target` not finite, in the order of the input. Only looked for once something is known to be wrong.
+    /// The first entry that is not finite, in the order of the input; else the row is too large.
+    /// Called only when `target` is known to be at fault.
     pub(crate) fn locate(&self, target: usize) -> Error {
         for row in self.members(target) {
             for (column, &value) in self.values.row(row).iter().enumerate() {
@@ -162,7 +165,7 @@ impl<'a, T: Element> RowBlock<'a, T> {
     }
 }
 
-/// Rows of a loss: with weights, and with the targets y where the fit is wanted.
+/// Rows of a loss with their weights, and with the targets y where a fit is wanted.
 pub struct Batch<'r, 'a, T> {
     pub(crate) rows: RowBlock<'r, T>,
     pub(crate) weights: Option<&'a [f64]>,
@@ -170,7 +173,7 @@ pub struct Batch<'r, 'a, T> {
 }
 
 impl<'r, 'a, T: Element> Batch<'r, 'a, T> {
-    /// Weights and targets are per target, in the order of the sorted labels.
+    /// Weights and targets have an entry (a row) per target, in the order of the sorted labels.
     pub fn new(
         rows: RowBlock<'r, T>,
         weights: Option<&'a [f64]>,
@@ -207,7 +210,7 @@ impl<'r, 'a, T: Element> Batch<'r, 'a, T> {
         }
     }
 
-    /// w of a target; 1 where none were given.
+    /// w of a target; 1 without weights.
     pub(crate) fn weight(&self, target: usize) -> f64 {
         self.weights.map_or(1.0, |weights| weights[target])
     }

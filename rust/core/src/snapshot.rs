@@ -1,14 +1,18 @@
-//! Everything an accumulator or a factor is made of, for files and pickles: what is restored continues to the same bits.
+//! The whole state of an accumulator or a factor as plain vectors, for files and pickles. A
+//! restored object continues with the same bits; a state that does not fit together is refused.
 
 use crate::covariance::Covariance;
 use crate::error::{Error, Result};
 use crate::execution::Execution;
 use crate::hessian::Hessian;
-use crate::penalty::{Choice, Penalty, Reason};
+use crate::moments::Moments;
+use crate::pages::zeros;
+use crate::penalty::{Form, Penalty};
+use crate::regularizer::{Choice, Reason};
 use crate::stage::Precision;
-use crate::triangle::{Moments, Square, zeros};
+use crate::triangle::Square;
 
-/// A `Covariance`.
+/// State of a `Covariance`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Snapshot {
     /// p
@@ -19,36 +23,38 @@ pub struct Snapshot {
     pub least: Precision,
     /// Lower triangle of the summed part of C, column by column.
     pub lower: Vec<f64>,
-    /// Sums beside it; `cross` without the rows that wait.
+    /// Sums beside it; `cross` without the waiting rows.
     pub moments: Moments,
-    /// Whether any update said if there are targets.
+    /// Whether an update has settled if there are targets.
     pub decided: bool,
-    /// Rows that wait, row-major, times √w.
+    /// Waiting rows, row-major, times √w.
     pub waiting_rows: Vec<f64>,
     /// Their targets, row-major, times √w.
     pub waiting_targets: Vec<f64>,
 }
 
-/// A `Hessian`.
+/// State of a `Hessian`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HessianSnapshot {
     /// p
     pub n_features: usize,
     /// L, column by column.
     pub lower: Vec<f64>,
-    /// Sums that came with the data.
+    /// b, Σ w y², n and Σ ln w of the data.
     pub moments: Moments,
     /// λ
     pub regularizer: f64,
-    /// On Λ.
+    /// What a guaranteed λ added to every diagonal entry of Λ; `penalty` is without it.
     pub jitter: f64,
     /// Why λ has its value.
     pub reason: Reason,
     /// Λ
     pub penalty: PenaltySnapshot,
+    /// What a criterion added to the diagonal of Λ; `penalty` contains it.
+    pub penalty_jitter: f64,
 }
 
-/// A `Penalty`.
+/// State of a `Penalty`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PenaltySnapshot {
     /// All features alike.
@@ -60,31 +66,36 @@ pub enum PenaltySnapshot {
 }
 
 impl Covariance {
-    /// All state, to be stored.
+    /// The whole state, to be stored.
     pub fn snapshot(&self) -> Result<Snapshot> {
         Ok(Snapshot {
             n_features: self.n_features(),
             precision: self.precision,
             least: self.least,
             lower: pack(self.sums()?)?,
-            moments: self.moments.clone(),
+            moments: self.moments.try_clone()?,
             decided: self.decided,
             waiting_rows: self.stage.to_vec()?,
             waiting_targets: self.stage.targets.clone(),
         })
     }
 
-    /// The accumulator that a snapshot was taken of.
+    /// The accumulator of a snapshot.
     pub fn from_snapshot(snapshot: Snapshot) -> Result<Self> {
-        let p = snapshot.n_features;
-        let mut covariance = Self::new(p, snapshot.precision)?;
-        covariance.least = snapshot.least.min(snapshot.precision);
-        let Snapshot { lower, moments, waiting_rows, waiting_targets, decided, .. } = snapshot;
-        let len = waiting_rows.len() / p;
+        let Snapshot { n_features: p, lower, moments, waiting_rows, waiting_targets, decided, .. } = snapshot;
         check_moments(&moments, p)?;
-        check_length("waiting rows", waiting_rows.len(), len.min(covariance.stage.room() - 1) * p)?;
-        check_length("waiting targets", waiting_targets.len(), len * moments.n_outputs)?;
-        covariance.sums = Some(unpack(&lower, p)?);
+        if !decided && moments.n_outputs > 0 {
+            return Err(Error::StoredState("it has targets, but no update was counted"));
+        }
+        let sums = unpack(&lower, p, "lower triangle")?;
+        let mut covariance = Self::new(p, snapshot.precision)?;
+        let len = waiting_rows.len() / p;
+        check_length("waiting rows", waiting_rows.len(), Some(len.min(covariance.stage.room() - 1) * p))?;
+        check_length("waiting targets", waiting_targets.len(), len.checked_mul(moments.n_outputs))?;
+        check_finite("waiting rows", &waiting_rows)?;
+        check_finite("waiting targets", &waiting_targets)?;
+        covariance.least = snapshot.least.min(snapshot.precision);
+        covariance.sums = Some(sums);
         covariance.moments = moments;
         covariance.decided = decided;
         covariance.stage.extend(&waiting_rows, &waiting_targets)?;
@@ -93,46 +104,46 @@ impl Covariance {
 }
 
 impl Hessian {
-    /// All state, to be stored.
+    /// The whole state, to be stored.
     pub fn snapshot(&self) -> Result<HessianSnapshot> {
-        let penalty = match &self.penalty {
-            Penalty::Identity => PenaltySnapshot::Identity,
-            Penalty::Diagonal(values) => PenaltySnapshot::Diagonal(values.clone()),
-            Penalty::Matrix(matrix, eps) => PenaltySnapshot::Matrix(pack(matrix)?, *eps),
+        let penalty = match self.penalty.form() {
+            Form::Identity => PenaltySnapshot::Identity,
+            Form::Diagonal(values) => PenaltySnapshot::Diagonal(values.clone()),
+            Form::Matrix(matrix) => PenaltySnapshot::Matrix(pack(&matrix.values)?, matrix.eps),
         };
         Ok(HessianSnapshot {
             n_features: self.n_features(),
             lower: pack(self.factor())?,
-            moments: self.moments().clone(),
+            moments: self.moments().try_clone()?,
             regularizer: self.regularizer(),
-            jitter: self.jitter(),
+            jitter: self.choice.jitter,
             reason: self.reason(),
             penalty,
+            penalty_jitter: self.penalty.jitter(),
         })
     }
 
-    /// The factor that a snapshot was taken of.
+    /// The factor of a snapshot.
     pub fn from_snapshot(snapshot: HessianSnapshot) -> Result<Self> {
-        let HessianSnapshot { n_features: p, lower, moments, regularizer, jitter, reason, penalty } = snapshot;
-        if p == 0 {
-            return Err(Error::NoFeatures);
-        }
+        let HessianSnapshot { n_features: p, lower, moments, regularizer, jitter, reason, penalty, penalty_jitter } =
+            snapshot;
         check_moments(&moments, p)?;
-        let factor = unpack(&lower, p)?;
+        let choice = Choice { regularizer, jitter, reason }.checked()?;
+        if !(penalty_jitter.is_finite() && penalty_jitter >= 0.0) {
+            return Err(Error::Jitter(penalty_jitter));
+        }
+        let factor = unpack(&lower, p, "lower triangle")?;
         let diagonal = factor.diagonal();
-        if let Some(index) = diagonal.iter().position(|d| !(d.is_finite() && *d > 0.0)) {
+        if let Some(index) = diagonal.iter().position(|d| *d <= 0.0) {
             return Err(Error::StoredFactor { index, value: diagonal[index] });
         }
         let penalty = match penalty {
-            PenaltySnapshot::Identity => Penalty::Identity,
-            PenaltySnapshot::Diagonal(values) => Penalty::diagonal(values, p)?,
-            PenaltySnapshot::Matrix(lower, eps) => {
-                let mut matrix = unpack(&lower, p)?;
-                matrix.back_up(&Execution::sequential()); // both triangles are read
-                Penalty::Matrix(matrix, eps)
-            }
+            PenaltySnapshot::Identity => Penalty::identity(),
+            PenaltySnapshot::Diagonal(values) => Penalty::diagonal(values)?,
+            PenaltySnapshot::Matrix(lower, eps) => Penalty::of_lower(unpack(&lower, p, "penalty")?, eps)?,
         };
-        Ok(Self::new(factor, penalty, Choice { regularizer, jitter, reason }, moments))
+        penalty.require_features(p)?;
+        Ok(Self::new(factor, penalty.including(penalty_jitter), choice, moments))
     }
 }
 
@@ -149,8 +160,10 @@ fn pack(square: &Square) -> Result<Vec<f64>> {
     Ok(lower)
 }
 
-fn unpack(lower: &[f64], n: usize) -> Result<Square> {
-    check_length("lower triangle", lower.len(), n * (n + 1) / 2)?;
+/// The square array of a lower triangle, column by column.
+fn unpack(lower: &[f64], n: usize, what: &'static str) -> Result<Square> {
+    check_length(what, lower.len(), n.checked_add(1).and_then(|m| n.checked_mul(m)).map(|twice| twice / 2))?;
+    check_finite(what, lower)?;
     let mut square = Square::zeros(n)?;
     let start = |j: usize| j * (2 * n + 1 - j) / 2; // columns of n, n − 1, … entries
     square.for_each_lower_column(&Execution::sequential(), |j, column| {
@@ -160,10 +173,28 @@ fn unpack(lower: &[f64], n: usize) -> Result<Square> {
 }
 
 fn check_moments(moments: &Moments, p: usize) -> Result<()> {
-    check_length("cross", moments.cross.len(), p * moments.n_outputs)?;
-    check_length("squares", moments.squares.len(), moments.n_outputs)
+    if p == 0 {
+        return Err(Error::NoFeatures);
+    }
+    check_length("cross", moments.cross.len(), p.checked_mul(moments.n_outputs))?;
+    check_length("squares", moments.squares.len(), Some(moments.n_outputs))?;
+    check_finite("cross", &moments.cross)?;
+    check_finite("squares", &moments.squares)?;
+    check_finite("log_weight", &[moments.log_weight])
 }
 
-fn check_length(what: &'static str, got: usize, expected: usize) -> Result<()> {
-    if got == expected { Ok(()) } else { Err(Error::Length { what, got, expected, of: "entries in the state" }) }
+/// Refuse another length than `expected`; `None` is one that no vector has.
+fn check_length(what: &'static str, got: usize, expected: Option<usize>) -> Result<()> {
+    match expected.unwrap_or(usize::MAX) {
+        expected if expected == got => Ok(()),
+        expected => Err(Error::Length { what, got, expected, of: "in a state of this size" }),
+    }
+}
+
+/// Refuse NaN and infinity.
+fn check_finite(what: &'static str, values: &[f64]) -> Result<()> {
+    match values.iter().position(|x| !x.is_finite()) {
+        Some(index) => Err(Error::StoredNumber { what, index, value: values[index] }),
+        None => Ok(()),
+    }
 }

@@ -10,11 +10,11 @@ use faer::{Accum, MatMut, MatRef, Par};
 
 use crate::error::Result;
 use crate::execution::Execution;
+use crate::pages::zeros;
 use crate::real::squared_norm;
 use crate::rows::{Batch, Element};
 use crate::slab::{Slab, SlabRows};
 use crate::tiles::{self, Operand, TILE};
-use crate::triangle::zeros;
 
 /// Target rows that wait before they are summed. 256: C is read and written once for 256 rows (0.06 bytes a flop, 5 GB/s at 80 Gflop/s),
 /// and what waits costs a factorisation little.
@@ -101,7 +101,8 @@ impl Stage {
         Ok(())
     }
 
-    fn make(&mut self) -> Result<()> {
+    /// Ask for the memory of the rows, where that was not done yet.
+    pub fn make(&mut self) -> Result<()> {
         if matches!(self.rows, Rows::None) {
             let n = self.precision.block_rows();
             self.rows = match self.precision {

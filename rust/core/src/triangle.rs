@@ -1,28 +1,21 @@
-//! The square array of which one triangle is in use, and the sums that go with it.
+//! The square array of which one triangle is in use.
 //!
-//! C and its factor live in the lower triangle of a column-major array. The upper triangle is free: it keeps a copy of the lower
-//! one while something that may fail is under way, so that a refused update or a failed factorisation leaves no trace, and no
-//! third array is needed for it.
+//! C and its factor are in the lower triangle of a column-major array. While an update or a
+//! factorisation that may fail is under way, the upper triangle keeps a copy of the lower one. So a
+//! failure leaves no trace, and no third array is needed.
 
 use faer::{MatMut, MatRef};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::execution::Execution;
 use crate::panel::Panel;
 use crate::tiles::mirror;
 
-/// Columns below which it is not worth waking a second thread to go through a triangle.
+/// Columns below which a second thread is not worth waking to go through a triangle.
 const SMALL: usize = 512;
 
-/// A vector of zeros, or an error where the allocator refuses (the pages themselves are only touched when written).
-pub fn zeros(len: usize) -> Result<Vec<f64>> {
-    let refused = |_| Error::OutOfMemory { bytes: len.saturating_mul(size_of::<f64>()) };
-    Vec::<f64>::new().try_reserve_exact(len).map_err(refused)?;
-    Ok(vec![0.0; len])
-}
-
 /// A square array, column-major.
-pub struct Square(Panel);
+pub(crate) struct Square(Panel);
 
 impl Square {
     /// n × n zeros.
@@ -30,7 +23,7 @@ impl Square {
         Ok(Self(Panel::zeros(n, n)?))
     }
 
-    /// n × n numbers of no meaning, to be written before they are read.
+    /// n × n numbers without meaning, to be written before they are read.
     pub(crate) fn unset(n: usize) -> Result<Self> {
         Ok(Self(Panel::unset(n, n)?))
     }
@@ -45,12 +38,12 @@ impl Square {
         self.0.n_rows()
     }
 
-    /// All of it, to read.
+    /// All entries, to read.
     pub fn as_ref(&self) -> MatRef<'_, f64> {
         self.0.columns(self.n())
     }
 
-    /// All of it, to write.
+    /// All entries, to write.
     pub fn as_mut(&mut self) -> MatMut<'_, f64> {
         let n = self.n();
         self.0.columns_mut(n)
@@ -66,7 +59,7 @@ impl Square {
         &self.0.row(j)[j..]
     }
 
-    /// Call `f(j, column)` for all of them, to write.
+    /// Call `f(j, column)` with the lower part of every column, to write.
     pub(crate) fn for_each_lower_column(&mut self, run: &Execution, f: impl Fn(usize, &mut [f64]) + Sync) {
         let n = self.n();
         let run = if n > SMALL { *run } else { Execution::sequential() };
@@ -82,51 +75,16 @@ impl Square {
         diagonal.iter().enumerate().for_each(|(j, &d)| self.0.row_mut(j)[j] = d);
     }
 
-    /// Keep the lower triangle in the upper one; the diagonal is returned.
+    /// Copy the lower triangle into the upper one; return the diagonal.
     pub(crate) fn back_up(&mut self, run: &Execution) -> Vec<f64> {
         mirror(self.as_mut(), run);
         self.diagonal()
     }
 
-    /// Take the lower triangle back from the upper one.
+    /// Copy the upper triangle back into the lower one, and set the diagonal.
     pub(crate) fn restore(&mut self, diagonal: &[f64], run: &Execution) {
         mirror(self.as_mut().transpose_mut(), run);
         self.set_diagonal(diagonal);
-    }
-}
-
-/// What is summed beside C: b = Σ w f yᵀ, Σ w y², n, Σ ln w. Rows of weight 0 count nowhere.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Moments {
-    /// Number of outputs; 0 where no targets were given.
-    pub n_outputs: usize,
-    /// b, shape (p, n_outputs), column-major.
-    pub cross: Vec<f64>,
-    /// Σ w y² of each output.
-    pub squares: Vec<f64>,
-    /// Rows of positive weight.
-    pub n_rows: usize,
-    /// Σ ln w over them.
-    pub log_weight: f64,
-}
-
-impl Moments {
-    /// The sums of another part of the data on top.
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.cross.iter_mut().zip(&other.cross).for_each(|(b, o)| *b += o);
-        self.squares.iter_mut().zip(&other.squares).for_each(|(s, o)| *s += o);
-        self.n_rows += other.n_rows;
-        self.log_weight += other.log_weight;
-    }
-
-    /// All weights times `weight`: Σ ln(k w) = Σ ln w + n ln k; nothing is left at weight 0.
-    pub(crate) fn scale(&mut self, weight: f64) {
-        self.cross.iter_mut().chain(&mut self.squares).for_each(|s| *s *= weight);
-        if weight == 0.0 {
-            (self.n_rows, self.log_weight) = (0, 0.0);
-        } else if weight != 1.0 {
-            self.log_weight += self.n_rows as f64 * weight.ln();
-        }
     }
 }
 
@@ -144,7 +102,7 @@ mod tests {
             column.iter_mut().enumerate().for_each(|(i, x)| *x = entry(j + i, j))
         });
         let diagonal = a.back_up(&run);
-        a.for_each_lower_column(&run, |_, column| column.fill(-1.0)); // the lower triangle and the diagonal are lost
+        a.for_each_lower_column(&run, |_, column| column.fill(-1.0));
         a.restore(&diagonal, &run);
         for j in 0..n {
             assert!(a.lower_column(j).iter().enumerate().all(|(i, x)| *x == entry(j + i, j)));

@@ -1,6 +1,8 @@
-//! The whole way from rows to variances against plain loops, on sizes at which every kernel and every edge of a tile is in play.
+//! The whole way from rows to variances against plain loops, on sizes at which every kernel and
+//! every edge of a tile is in play.
 //!
-//! `make test-dispatch` runs this also where the processor seems to lack its widest vector unit: the kernels choose at run time.
+//! `make test-dispatch` runs this also where the processor seems to lack its widest vector unit:
+//! the kernels choose at run time.
 
 use std::sync::atomic::AtomicBool;
 
@@ -50,11 +52,11 @@ fn variances(
     let mut covariance = Covariance::new(p, precision)?;
     for start in (0..f.nrows()).step_by(701) {
         let part = f.slice(ndarray::s![start..(start + 701).min(f.nrows()), ..]);
-        let block = RowBlock::new(part, None, Reduction::Mean, p)?;
+        let block = RowBlock::new(part, None, Reduction::Mean)?;
         covariance.update(&Batch::new(block, None, None)?, run)?;
     }
-    let hessian = covariance.factorize(Regularizer::Value(1.0), Penalty::Identity, false, run)?;
-    let block = RowBlock::new(g.view(), None, Reduction::Mean, p)?;
+    let hessian = covariance.factorize(Regularizer::Value(1.0), Penalty::identity(), false, run)?;
+    let block = RowBlock::new(g.view(), None, Reduction::Mean)?;
     if single { hessian.variance_single(&block, run) } else { hessian.variance(&block, run) }
 }
 
@@ -84,7 +86,7 @@ fn groups_are_reduced_as_plain_loops_do() -> Result<()> {
     let x = rows(3000, 301);
     let labels: Vec<i64> = (0..3000).map(|i| (i * 7) % 90).collect();
     let groups = Groups::from_labels(&labels);
-    let reduced = RowBlock::new(x.view(), Some(&groups), Reduction::Sum, 301)?.reduce(&Execution::new(true, &NEVER))?;
+    let reduced = RowBlock::new(x.view(), Some(&groups), Reduction::Sum)?.reduce(&Execution::new(true, &NEVER))?;
     for (t, row) in reduced.chunks(301).enumerate() {
         for (j, got) in row.iter().enumerate() {
             let expected: f64 = (0..3000).filter(|i| labels[*i] == t as i64).map(|i| x[[i, j]]).sum();

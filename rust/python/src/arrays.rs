@@ -1,22 +1,29 @@
-//! NumPy arrays in and out.
+//! NumPy arrays as views of the core, and its vectors as NumPy arrays.
 
 use ndarray::ArrayView2;
 use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2};
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use rigidities_core::{Element, Groups, Reduction, RowBlock};
 
 use crate::raised::Outcome;
 use crate::threads::execute;
+use crate::words::to_reduction;
 
-/// Features: of either precision, any strides.
+/// Features of either precision and any strides.
 #[derive(FromPyObject)]
 pub enum Features<'py> {
     Double(PyReadonlyArray2<'py, f64>),
     Single(PyReadonlyArray2<'py, f32>),
 }
 
-/// Call `$f` with the view in `$features`, whichever type its numbers have.
+/// A penalty: its diagonal, or all its entries.
+#[derive(FromPyObject)]
+pub enum PenaltyValues<'py> {
+    Diagonal(PyReadonlyArray1<'py, f64>),
+    Matrix(PyReadonlyArray2<'py, f64>),
+}
+
+/// Evaluate `$body` with the view of `$features`, of either precision.
 macro_rules! with_view {
     ($features:expr, |$view:ident| $body:expr) => {
         match &$features {
@@ -33,7 +40,7 @@ macro_rules! with_view {
 }
 pub(crate) use with_view;
 
-/// Labels and how they reduce: what turns an array into target rows.
+/// Labels and the reduction of rows that share one.
 pub struct Grouping<'py> {
     labels: Option<PyReadonlyArray1<'py, i64>>,
     reduction: Reduction,
@@ -41,32 +48,24 @@ pub struct Grouping<'py> {
 
 impl<'py> Grouping<'py> {
     pub fn new(labels: Option<PyReadonlyArray1<'py, i64>>, reduction: &str) -> PyResult<Self> {
-        let reduction = match reduction {
-            "mean" => Reduction::Mean,
-            "sum" => Reduction::Sum,
-            other => {
-                return Err(PyValueError::new_err(format!("reduction is {other:?}: expected \"mean\" or \"sum\"")));
-            }
-        };
-        Ok(Self { labels, reduction })
+        Ok(Self { labels, reduction: to_reduction(reduction)? })
     }
 
-    /// The labels as a slice, to be taken along while detached.
+    /// The labels as a slice, for use while detached, and the reduction.
     pub fn parts(&self) -> PyResult<(Option<&[i64]>, Reduction)> {
         let labels = self.labels.as_ref().map(|labels| labels.as_slice()).transpose()?;
         Ok((labels, self.reduction))
     }
 }
 
-/// Group, then hand the target rows to `f`.
+/// Group rows, and call `f` with the target rows.
 pub fn with_rows<'a, T: Element, R>(
     view: ArrayView2<'a, T>,
     (labels, reduction): (Option<&[i64]>, Reduction),
-    n_features: usize,
     f: impl FnOnce(&RowBlock<'_, T>) -> Outcome<R>,
 ) -> Outcome<R> {
     let groups = labels.map(Groups::from_labels);
-    f(&RowBlock::new(view, groups.as_ref(), reduction, n_features)?)
+    f(&RowBlock::new(view, groups.as_ref(), reduction)?)
 }
 
 /// A vector of `rows * columns` numbers, row-major, as an array.
@@ -79,7 +78,7 @@ pub fn to_matrix<'py>(
     PyArray1::from_vec(py, values).reshape([rows, columns])
 }
 
-/// An array by NumPy itself, which says so where memory is short.
+/// An array allocated by NumPy, which raises where memory is short.
 pub fn empty_matrix<'py>(py: Python<'py>, rows: usize, columns: usize) -> PyResult<Bound<'py, PyArray2<f64>>> {
     Ok(py.import("numpy")?.getattr("empty")?.call1(((rows, columns),))?.cast_into()?)
 }
@@ -94,7 +93,7 @@ pub fn reduce_rows<'py>(
 ) -> PyResult<Bound<'py, PyArray2<f64>>> {
     let grouping = Grouping::new(groups, reduction)?;
     let parts = grouping.parts()?;
-    let (rows, p) = with_view!(features, |view| py.detach(|| with_rows(view, parts, view.ncols(), |rows| {
+    let (rows, p) = with_view!(features, |view| py.detach(|| with_rows(view, parts, |rows| {
         let p = view.ncols();
         execute(view.len() as f64, |run| rows.reduce(run)).map(|out| (out, p))
     })))?;

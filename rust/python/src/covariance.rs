@@ -2,18 +2,18 @@
 
 use ndarray::ArrayView2;
 use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2};
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use rigidities_core as core;
-use rigidities_core::{Batch, Element, Penalty, Precision, Reduction, Regularizer, Snapshot};
+use rigidities_core::{Batch, Element, Penalty, Reason, Reduction, Regularizer, Snapshot};
 
-use crate::arrays::{Features, Grouping, empty_matrix, with_rows, with_view};
+use crate::arrays::{Features, Grouping, PenaltyValues, empty_matrix, with_rows, with_view};
 use crate::guarded::Guarded;
 use crate::hessian::Hessian;
 use crate::raised::Outcome;
 use crate::state::{moments_of_dict, moments_to_dict, scalar, vector};
 use crate::threads::execute;
+use crate::words::{precision_name, to_precision};
 
 /// Sums over the data.
 #[pyclass(frozen, module = "rigidities._core")]
@@ -30,8 +30,8 @@ impl Covariance {
         (weights, targets): Extras<'_>,
     ) -> Outcome<()> {
         let guard = &mut *self.0.lock()?;
-        let p = guard.n_features();
-        with_rows(view, groups, p, |rows| {
+        with_rows(view, groups, |rows| {
+            rows.require_features(guard.n_features())?; // before weights and targets, which it may explain
             let batch = Batch::new(*rows, weights, targets)?;
             let work = guard.work(view.nrows(), rows.n_targets());
             execute(work, |run| guard.update(&batch, run))
@@ -67,7 +67,8 @@ impl Covariance {
         with_view!(features, |view| py.detach(|| self.update_rows(view, groups, extras)))
     }
 
-    /// Both locks are taken in the order of addresses, so that two threads that merge crosswise cannot wait for each other.
+    /// Both locks are taken in the order of their addresses. So two threads that merge crosswise
+    /// cannot wait for each other.
     fn merge(&self, py: Python<'_>, other: &Self) -> Outcome<()> {
         if std::ptr::eq(self, other) {
             return self.merge(py, &self.copy(py)?);
@@ -132,37 +133,39 @@ impl Covariance {
         py.detach(|| Ok(self.0.lock()?.trace()?))
     }
 
-    #[pyo3(signature = (regularizer, diagonal, matrix, matrix_eps, consume))]
+    #[pyo3(signature = (choice, penalty, penalty_eps, consume))]
     fn factorize(
         &self,
         py: Python<'_>,
-        regularizer: Option<f64>,
-        diagonal: Option<PyReadonlyArray1<'_, f64>>,
-        matrix: Option<PyReadonlyArray2<'_, f64>>,
-        matrix_eps: f64,
+        choice: (Option<f64>, String, f64),
+        penalty: Option<PenaltyValues<'_>>,
+        penalty_eps: f64,
         consume: bool,
     ) -> Outcome<Hessian> {
-        let regularizer = regularizer.map_or(Regularizer::Guaranteed, Regularizer::Value);
-        let diagonal = diagonal.map(|diagonal| diagonal.as_array().to_vec());
-        let matrix = matrix.as_ref().map(|matrix| matrix.as_array());
+        let regularizer = to_regularizer(choice)?;
+        let (diagonal, matrix) = match &penalty {
+            None => (None, None),
+            Some(PenaltyValues::Diagonal(values)) => (Some(values.as_array()), None),
+            Some(PenaltyValues::Matrix(values)) => (None, Some(values.as_array())),
+        };
         py.detach(|| {
             let guard = &mut *self.0.lock()?;
-            let p = guard.n_features();
             let penalty = match (diagonal, matrix) {
-                (Some(values), _) => Penalty::diagonal(values, p)?,
-                (None, Some(view)) => Penalty::matrix(view, matrix_eps, p)?,
-                (None, None) => Penalty::Identity,
+                (Some(values), _) => Penalty::diagonal(values.to_vec())?,
+                (None, Some(values)) => Penalty::matrix(values, penalty_eps)?,
+                (None, None) => Penalty::identity(),
             };
+            let p = guard.n_features();
             let work = square(p) * p as f64 / 6.0;
             Ok(Hessian(execute(work, |run| guard.factorize(regularizer, penalty, consume, run))?))
         })
     }
 
-    /// b, Σ w y², n and Σ ln w, the rows that wait included.
+    /// b, Σ w y², n and Σ ln w, waiting rows included.
     fn moments<'py>(&self, py: Python<'py>) -> Outcome<Bound<'py, PyDict>> {
         let moments = py.detach(|| {
             let guard = &*self.0.lock()?;
-            execute(square(guard.n_features()), |run| Ok(guard.all_moments(run)))
+            execute(square(guard.n_features()), |run| guard.all_moments(run))
         })?;
         Ok(moments_to_dict(py, moments)?)
     }
@@ -200,20 +203,13 @@ impl Covariance {
     }
 }
 
-/// The precision of a name.
-pub fn to_precision(name: &str) -> PyResult<Precision> {
-    match name {
-        "float64" => Ok(Precision::Double),
-        "float32" => Ok(Precision::Single),
-        other => Err(PyValueError::new_err(format!("precision is {other:?}: expected \"float64\" or \"float32\""))),
-    }
-}
-
-fn precision_name(precision: Precision) -> &'static str {
-    match precision {
-        Precision::Double => "float64",
-        Precision::Single => "float32",
-    }
+/// λ, or None for the guaranteed one; the name of the reason; the jitter.
+fn to_regularizer((value, reason, jitter): (Option<f64>, String, f64)) -> Outcome<Regularizer> {
+    Ok(match (value, Reason::of_name(&reason)?) {
+        (Some(value), reason) => Regularizer::Chosen { value, jitter, reason },
+        (None, Reason::Guaranteed) => Regularizer::Guaranteed,
+        (None, reason) => Regularizer::GuaranteedBecause(reason),
+    })
 }
 
 fn square(p: usize) -> f64 {

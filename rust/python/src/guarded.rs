@@ -1,7 +1,8 @@
 //! A lock that a signal handler cannot wait on for ever.
 //!
-//! While a computation runs, the calling thread holds the object's lock and lets Python handle signals. A handler that uses the same
-//! object would wait for its own thread; it gets an error instead.
+//! While a computation runs, the calling thread holds the object's lock and lets Python handle
+//! signals. A handler that uses the same object would wait for its own thread; it gets an error
+//! instead.
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};

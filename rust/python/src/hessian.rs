@@ -7,10 +7,10 @@ use rigidities_core as core;
 use rigidities_core::{Components, Element, HessianSnapshot, PenaltySnapshot, Precision, Reason, RowBlock, zeros};
 
 use crate::arrays::{Features, Grouping, to_matrix, with_rows, with_view};
-use crate::covariance::to_precision;
 use crate::raised::Outcome;
 use crate::state::{moments_of_dict, moments_to_dict, scalar, vector};
 use crate::threads::execute;
+use crate::words::to_precision;
 
 /// The factorised system H = C + λΛ.
 #[pyclass(frozen, module = "rigidities._core")]
@@ -21,6 +21,12 @@ impl Hessian {
     fn work<T: Element>(&self, rows: &RowBlock<'_, T>) -> f64 {
         let p = self.0.n_features() as f64;
         0.5 * rows.n_targets() as f64 * p * p
+    }
+
+    /// Multiplications of a solve for so many right-hand sides.
+    fn solve_work(&self, columns: usize) -> f64 {
+        let p = self.0.n_features() as f64;
+        p * p * columns as f64
     }
 }
 
@@ -52,8 +58,8 @@ impl Hessian {
     }
 
     #[getter]
-    fn reason(&self) -> String {
-        self.0.reason().to_string()
+    fn reason(&self) -> &'static str {
+        self.0.reason().name()
     }
 
     #[getter]
@@ -67,7 +73,7 @@ impl Hessian {
 
     fn rcond(&self, py: Python<'_>) -> Outcome<f64> {
         let p = self.0.n_features() as f64;
-        py.detach(|| execute(20.0 * p * p, |run| Ok(self.0.rcond(run))))
+        py.detach(|| execute(20.0 * p * p, |run| self.0.rcond(run)))
     }
 
     fn effective_dimension(&self, py: Python<'_>) -> Outcome<f64> {
@@ -81,6 +87,7 @@ impl Hessian {
         state.set_item("n_features", snapshot.n_features)?;
         state.set_item("regularizer", snapshot.regularizer)?;
         state.set_item("jitter", snapshot.jitter)?;
+        state.set_item("penalty_jitter", snapshot.penalty_jitter)?;
         state.set_item("reason", snapshot.reason.name())?;
         state.set_item("lower", PyArray1::from_vec(py, snapshot.lower))?;
         match snapshot.penalty {
@@ -105,6 +112,9 @@ impl Hessian {
         } else {
             PenaltySnapshot::Identity
         };
+        // files written before there was one hold a penalty that nothing is known to be added to
+        let known = state.contains("penalty_jitter")?;
+        let penalty_jitter = if known { scalar(state, "penalty_jitter")? } else { 0.0 };
         let reason: String = state.as_any().get_item("reason")?.extract()?;
         let snapshot = HessianSnapshot {
             n_features: scalar(state, "n_features")?,
@@ -114,6 +124,7 @@ impl Hessian {
             jitter: scalar(state, "jitter")?,
             reason: Reason::of_name(&reason)?,
             penalty,
+            penalty_jitter,
         };
         Ok(Self(core::Hessian::from_snapshot(snapshot)?))
     }
@@ -121,7 +132,7 @@ impl Hessian {
     /// θ, shape (p, n_outputs).
     fn coef<'py>(&self, py: Python<'py>) -> Outcome<Bound<'py, PyArray2<f64>>> {
         let (p, k) = (self.0.n_features(), self.0.moments().n_outputs);
-        let coef = py.detach(|| execute((p * p * k) as f64, |run| self.0.coef(run)))?;
+        let coef = py.detach(|| execute(self.solve_work(k), |run| self.0.coef(run)))?;
         Ok(to_matrix(py, coef, k, p)?.transpose()?)
     }
 
@@ -136,7 +147,7 @@ impl Hessian {
             let mut columns = zeros(p * k)?;
             columns.iter_mut().zip(view.t()).for_each(|(out, x)| *out = *x);
             let values = &mut columns;
-            execute((p * p * k) as f64, |run| self.0.solve_in_place(values, run))?;
+            execute(self.solve_work(k), |run| self.0.solve_in_place(values, run))?;
             Outcome::Ok(columns)
         })?;
         Ok(to_matrix(py, solved, k, p)?.transpose()?)
@@ -153,9 +164,8 @@ impl Hessian {
     ) -> Outcome<Bound<'py, PyArray1<f64>>> {
         let grouping = Grouping::new(groups, reduction)?;
         let groups = grouping.parts()?;
-        let p = self.0.n_features();
         let single = to_precision(precision)? == Precision::Single;
-        let variances = with_view!(features, |view| py.detach(|| with_rows(view, groups, p, |rows| {
+        let variances = with_view!(features, |view| py.detach(|| with_rows(view, groups, |rows| {
             execute(self.work(rows), |run| {
                 if single { self.0.variance_single(rows, run) } else { self.0.variance(rows, run) }
             })
@@ -174,13 +184,29 @@ impl Hessian {
     ) -> Outcome<Bound<'py, PyArray2<f64>>> {
         let grouping = Grouping::new(groups, reduction)?;
         let groups = grouping.parts()?;
-        let p = self.0.n_features();
-        let components = Components::new(&components, p)?;
-        let variances = with_view!(features, |view| py.detach(|| with_rows(view, groups, p, |rows| {
+        let components = Components::new(&components)?;
+        let variances = with_view!(features, |view| py.detach(|| with_rows(view, groups, |rows| {
             execute(self.work(rows), |run| self.0.component_variance(rows, &components, run))
         })))?;
         let n = variances.len() / components.len();
         Ok(to_matrix(py, variances, n, components.len())?)
+    }
+
+    /// L⁻¹g of each target row g: (n_targets, n_features).
+    fn whiten<'py>(
+        &self,
+        py: Python<'py>,
+        features: Features<'py>,
+        groups: Option<PyReadonlyArray1<'py, i64>>,
+        reduction: &str,
+    ) -> Outcome<Bound<'py, PyArray2<f64>>> {
+        let grouping = Grouping::new(groups, reduction)?;
+        let groups = grouping.parts()?;
+        let p = self.0.n_features();
+        let whitened = with_view!(features, |view| py
+            .detach(|| with_rows(view, groups, |rows| { execute(self.work(rows), |run| self.0.whiten(rows, run)) })))?;
+        let n = whitened.len() / p;
+        Ok(to_matrix(py, whitened, n, p)?)
     }
 
     /// G H⁻¹ Gᵀ of the target rows G.
@@ -193,8 +219,7 @@ impl Hessian {
     ) -> Outcome<Bound<'py, PyArray2<f64>>> {
         let grouping = Grouping::new(groups, reduction)?;
         let groups = grouping.parts()?;
-        let p = self.0.n_features();
-        let (joint, n) = with_view!(features, |view| py.detach(|| with_rows(view, groups, p, |rows| {
+        let (joint, n) = with_view!(features, |view| py.detach(|| with_rows(view, groups, |rows| {
             let joint = execute(self.work(rows), |run| self.0.prediction_covariance(rows, run))?;
             Ok((joint, rows.n_targets()))
         })))?;
@@ -208,11 +233,10 @@ impl Hessian {
         features: Features<'py>,
         others: Features<'py>,
     ) -> Outcome<Bound<'py, PyArray2<f64>>> {
-        let p = self.0.n_features();
         let ungrouped = (None, core::Reduction::Sum);
         let (joint, n, m) = with_view!(features, |view| with_view!(others, |other| py.detach(|| {
-            with_rows(view, ungrouped, p, |rows| {
-                with_rows(other, ungrouped, p, |others| {
+            with_rows(view, ungrouped, |rows| {
+                with_rows(other, ungrouped, |others| {
                     let work = self.work(rows) + self.work(others);
                     let joint = execute(work, |run| self.0.prediction_cross_covariance(rows, others, run))?;
                     Ok((joint, rows.n_targets(), others.n_targets()))

@@ -1,7 +1,8 @@
 //! `rigidities._core`: the compiled core as Python sees it.
 //!
-//! Translation only: borrow arrays, detach from the interpreter, call `rigidities-core`, wrap the result. Checks of Python types
-//! and all documentation are in the Python package; the arithmetic is in the core.
+//! This crate only translates: it borrows arrays, detaches from the interpreter, calls
+//! `rigidities-core` and wraps the result. Python types are checked in the Python package, which
+//! also has the documentation; the arithmetic is in the core.
 
 mod arrays;
 mod covariance;
@@ -10,10 +11,14 @@ mod hessian;
 mod raised;
 mod state;
 mod threads;
+mod words;
 
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+use rigidities_core::Reason;
 
-/// Safe without the interpreter lock: every class is frozen, and what changes (`Covariance`) is behind a mutex.
+/// Safe without the interpreter lock: every class is frozen, and a `Covariance`, which changes, is
+/// behind a mutex.
 #[pymodule(gil_used = false)]
 mod _core {
     #[pymodule_export]
@@ -29,6 +34,7 @@ mod _core {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("REASONS", PyTuple::new(module.py(), Reason::ALL.map(Reason::name))?)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }
