@@ -194,7 +194,7 @@ def test_a_set_labelled_in_part(inputs):
 def test_warnings_go_to_stderr_in_one_line(inputs):
     result = fit("train.xyz", "-o", "model", "--no-plot", "--regularizer", "1e-12", "--forces-weight", "0")
     assert result.exit_code == 0, result.output
-    assert "rigidities: warning: 9 of 9 training targets alone determine a direction" in result.stderr
+    assert "rigidities: warning: 9 of 9 training targets cannot be left out: without their structure the fit is undetermined" in result.stderr
     assert all(line.startswith("rigidities: warning: ") for line in result.stderr.splitlines())
 
 

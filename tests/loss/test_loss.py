@@ -258,7 +258,7 @@ def test_thresholds_can_be_given_with_the_fit():
 def test_a_fit_that_does_not_settle_says_so():
     loss = rg.Loss(forces=rg.Term(huber=0.01))
     with pytest.warns(
-        rg.NotConvergedWarning, match="2 re-weighted fits have not settled the loss: .* Raise max_iterations"
+        rg.NotConvergedWarning, match="the loss still falls after 2 re-weighted fits: .* Raise max_iterations"
     ):
         fit = rg.fit_loss(batches(loss, outliers=1.0), regularizer=0.1, max_iterations=2)
     assert not fit.converged

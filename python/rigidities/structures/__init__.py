@@ -1,1 +1,1 @@
-"""Structures as ASE holds them: files, species, labels, and extended XYZ. ASE is the only foreign library here."""
+"""Structures as ASE holds them: files, species, reference values, rows of a loss. ASE is the only foreign library."""
