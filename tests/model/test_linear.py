@@ -16,8 +16,7 @@ from silicon_model import LOSS, SOAP, TEST, TRAIN, made  # noqa: E402
 import rigidities as rg  # noqa: E402
 from rigidities.datasets import load_silicon  # noqa: E402
 from rigidities.interop.featomic import LossRows, Soap, soap_rows  # noqa: E402
-from rigidities.model import LinearModel  # noqa: E402
-from rigidities.model import training  # noqa: E402
+from rigidities.model import LinearModel, training  # noqa: E402
 from rigidities.model.training import fit_model  # noqa: E402
 
 
@@ -308,7 +307,9 @@ def test_rows_that_are_not_kept_give_the_same(model, monkeypatch):
 def test_structures_that_alone_determine_a_direction_are_told():
     loss = rg.Loss(energy=LOSS.energy)
     trace = fit_model(TRAIN[:3], SOAP, loss, regularizer=1.0, progress=False).minimum.covariance.trace
-    with pytest.warns(rg.IllConditionedWarning, match="3 of 3 training targets cannot be left out: without their structure"):
+    with pytest.warns(
+        rg.IllConditionedWarning, match="3 of 3 training targets cannot be left out: without their structure"
+    ):
         model = made(TRAIN[:3], loss, regularizer=1e-15 * trace)
     assert np.isnan(model.scales["energy"])
     assert model.left_out["energy"].n == 0

@@ -1,4 +1,4 @@
-"""`rigidities fit`: a linear model of structures, its errors, and the criteria for λ as a figure."""
+"""`rigidities fit`: a linear model of structures, its errors, and a figure of λ."""
 
 from __future__ import annotations
 
@@ -74,15 +74,15 @@ def fit(
 ) -> None:
     """Fit a linear model of SOAP features to energies, forces and virials.
 
-    TRAIN and TEST are files that ASE reads ("file.xyz@:100" takes a part). The loss is the sum over all targets of
-    weight · error²/2, errors in eV or eV/atom, and eV/Å. With the weights 1000 and 1, 1 meV/atom counts as much as
-    32 meV/Å: without the larger weight the force components, a hundred times as many or more, would dominate. On
-    silicon (mlearn) 1000 gives test errors of 7.6 meV/atom and 142 meV/Å, where 100 gives 27.5 and 138. Virials are
-    −volume · stress.
+    TRAIN and TEST are files that ASE reads ("file.xyz@:100" takes a part). The loss is the sum over
+    all targets of weight · error²/2, errors in eV or eV/atom, and eV/Å. With the weights 1000 and
+    1, 1 meV/atom counts as much as 32 meV/Å: without the larger weight the force components, a
+    hundred times as many or more, would dominate. On silicon (mlearn) 1000 gives test errors of 7.6
+    meV/atom and 142 meV/Å, where 100 gives 27.5 and 138. Virials are −volume · stress.
 
-    Writes the model with its Hessian (no pickle) and, if matplotlib is installed, the criteria for λ as .png beside
-    it. Files that exist are replaced. Prints the errors of the training set, of fits without the structure in
-    question, and of TEST.
+    Writes the model with its Hessian (no pickle) and, if matplotlib is installed, the criteria for
+    λ as .png beside it. Files that exist are replaced. Prints the errors of the training set, of
+    fits without the structure in question, and of TEST.
     """
     with one_line_errors(), warnings_as_lines():
         require("ase", "featomic")

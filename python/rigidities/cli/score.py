@@ -29,14 +29,15 @@ def score(
     threads: Threads = None,
     progress: Progress = None,
 ) -> None:
-    """Predict energies, forces and virials of structures, with standard deviations σ and rigidities (PR, LPR).
+    """Predict energies, forces and virials, with standard deviations σ and rigidities (PR, LPR).
 
-    STRUCTURES is a file that ASE reads ("file.xyz@:100" takes a part), with species that the model was fitted to.
+    STRUCTURES is a file that ASE reads ("file.xyz@:100" takes a part), with species that the model
+    was fitted to.
 
-    Writes them with info predicted_energy, energy_std (eV), pr, predicted_virial and virial_std (eV, Voigt order),
-    arrays predicted_forces, forces_std (eV/Å) and lpr. σ is the uncertainty of the model's weights, without the noise
-    of labels. It is scaled so that its mean square is the mean squared error of the training structures, each left
-    out. A file that exists is replaced.
+    Writes them with info predicted_energy, energy_std (eV), pr, predicted_virial and virial_std
+    (eV, Voigt order), arrays predicted_forces, forces_std (eV/Å) and lpr. σ is the uncertainty of
+    the model's weights, without the noise of labels. It is scaled so that its mean square is the
+    mean squared error of the training structures, each left out. A file that exists is replaced.
     """
     with one_line_errors(), warnings_as_lines():
         require("ase", "featomic")

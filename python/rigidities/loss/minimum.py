@@ -1,10 +1,11 @@
-"""Minimise a loss: choose λ, fit squares at once, and Huber's loss by iteratively re-weighted least squares.
+"""Minimise a loss: choose λ, fit squares, and Huber's loss by re-weighted least squares.
 
-Squares need one pass over the rows. A Huber term is fitted as squares with weights w·min(1, δ/|r|), r the residuals of
-the fit before, which never raises the loss. Its second derivative is w where |r| < δ and 0 elsewhere: this makes the
-Hessian, and θ comes from the fit.
+Squares need one pass over the rows. A Huber term is fitted as squares with weights w·min(1, δ/|r|),
+r the residuals of the fit before, which never raises the loss. Its second derivative is w where |r|
+< δ and 0 elsewhere: this makes the Hessian, and θ comes from the fit.
 
-P. J. Huber, Ann. Math. Statist. 35 (1964) 73; P. W. Holland, R. E. Welsch, Commun. Stat. A 6 (1977) 813.
+P. J. Huber, Ann. Math. Statist. 35 (1964) 73; P. W. Holland, R. E. Welsch, Commun. Stat. A 6 (1977)
+813.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ class LossFit:
     coef : ndarray of shape (n_features,)
         θ at the minimum.
     hessian : Hessian
-        Second derivative of the loss there. Rows beyond the threshold of a Huber term have weight 0 in it, and with
-        such a term it has no ``coef`` of its own.
+        Second derivative of the loss there. Rows beyond the threshold of a Huber term have weight 0
+        in it, and with such a term it has no ``coef`` of its own.
     loss : Loss
         The loss that was minimised.
     n_iterations : int
@@ -63,7 +64,8 @@ class LossFit:
     covariance : Covariance
         Sums of the loss, with squares in place of Huber's function: `regularizer_path` takes them.
     path : RegularizerPath, optional
-        The path from which "evidence", "gcv" or "loo" chose λ. None if λ was given, or found by "auto".
+        The path from which "evidence", "gcv" or "loo" chose λ. None if λ was given, or found by
+        "auto".
     energies : TermRows, optional
         Rows of the energies, their weights without that of the term; None unless they were kept.
     """
@@ -94,15 +96,15 @@ def fit_loss(
     Parameters
     ----------
     batches : iterable of mappings from a term's name to TermRows
-        Rows with targets. Huber terms need one pass for every fit, so pass an iterable that begins anew each time:
-        ``rigidities.interop.featomic.LossRows`` (which computes the rows again) or ``list(...)`` of it (which keeps
-        the reduced rows, 8·n_targets·n_features bytes).
+        Rows with targets. Huber terms need one pass for every fit, so pass an iterable that begins
+        anew each time: ``rigidities.interop.featomic.LossRows`` (which computes the rows again) or
+        ``list(...)`` of it (which keeps the reduced rows, 8·n_targets·n_features bytes).
     loss : Loss, optional
         Other weights, thresholds or fewer terms than the rows were made for.
     regularizer : float or "auto", "evidence", "gcv", "loo"
-        λ, or the rule that chooses it: "auto" as in `Covariance.factorize`, the others as the best of a path
-        (`regularizer_path`). "loo" leaves out one energy at a time. A rule looks at the first fit, of squares, and
-        Huber's fits keep its λ.
+        λ, or the rule that chooses it: "auto" as in `Covariance.factorize`, the others as the best
+        of a path (`regularizer_path`). "loo" leaves out one energy at a time. A rule looks at the
+        first fit, of squares, and Huber's fits keep its λ.
     penalty : array_like of shape (n_features,) or (n_features, n_features), optional
         Λ, as in `Covariance.factorize`.
     tolerance : float, default 1e-10
@@ -110,7 +112,8 @@ def fit_loss(
     max_iterations : int, default 100
         Largest number of re-weighted fits.
     keep_energies : bool, default False
-        Keep the rows of the energies as `LossFit.energies`, 8·n_energies·n_features bytes. "loo" always does.
+        Keep the rows of the energies as `LossFit.energies`, 8·n_energies·n_features bytes. "loo"
+        always does.
 
     Returns
     -------
@@ -119,8 +122,9 @@ def fit_loss(
     Raises
     ------
     ValueError
-        If rows have no targets, belong to another loss, or can be read once only but are needed again; if "loo" is
-        asked of a loss without energies; or as `Covariance.factorize` and `RegularizerPath.best`.
+        If rows have no targets, belong to another loss, or can be read once only but are needed
+        again; if "loo" is asked of a loss without energies; or as `Covariance.factorize` and
+        `RegularizerPath.best`.
     MemoryError
         As `Covariance.factorize` and, with a rule that needs a path, `regularizer_path`.
 
@@ -261,7 +265,7 @@ class _Reweighting:
         return self.combined(parts), objective
 
     def curvature(self, coef: NDArray[np.float64]) -> Covariance:
-        """Return the sums with the second derivative as weights, w where |r| < δ and 0 elsewhere; without targets."""
+        """Return sums without targets, with ρ'' as weights: w where |r| < δ and 0 elsewhere."""
         parts = {name: Covariance(len(coef)) for name in self.loss.terms}
         for name, term, rows in self.rows():
             weights = rows.known_weights

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TermRows(Rows):
-    """Rows of one term of a loss, one per target: reduced, signed and, with ``term.per_atom``, divided.
+    """Rows of one term of a loss, one per target: reduced, signed, divided if per atom.
 
     Parameters
     ----------
@@ -30,7 +30,8 @@ class TermRows(Rows):
     weights : ndarray of shape (n_targets,), optional
         Weights w of the targets, without that of the term. None: all 1.
     targets : ndarray of shape (n_targets,), optional
-        Reference energies without those of the composition, forces or virials. None: rows for predictions.
+        Reference energies without those of the composition, forces or virials. None: rows for
+        predictions.
     blocks : ndarray of shape (n_targets,), optional
         Index of each target's structure.
     """
@@ -70,7 +71,7 @@ def loss_of(batch: Batch) -> Loss:
 
 
 def check_rows(loss: Loss, made_for: Loss) -> None:
-    """Raise if `loss` has a term that `made_for` lacks, or one whose rows would have to be recomputed."""
+    """Raise if `loss` has a term that `made_for` lacks, or whose rows would be recomputed."""
     terms = made_for.terms
     for name, term in loss.terms.items():
         if name not in terms:
@@ -83,7 +84,7 @@ def check_rows(loss: Loss, made_for: Loss) -> None:
 
 
 def join_rows(parts: Sequence[TermRows], term: Term) -> TermRows:
-    """Join batches of one term's rows, without the labels of their structures; `term` gives the weight in the loss."""
+    """Join batches of one term's rows, without blocks; `term` gives the weight in the loss."""
     values, weights = (np.concatenate([getattr(part, name) for part in parts]) for name in ("values", "known_weights"))
     targets = np.concatenate([part.targets for part in parts if part.targets is not None])
     return TermRows(values, feature_space=parts[0].feature_space, term=term, weights=weights, targets=targets)

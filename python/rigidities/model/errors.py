@@ -1,6 +1,7 @@
-"""Errors of a model, term by term, added up batch by batch, and the scale that turns variances into deviations.
+"""Errors of a model, term by term, added up batch by batch; the scale of its deviations.
 
-Errors of energies and virials are per atom (eV/atom), whether or not the loss is; those of force components in eV/Å.
+Errors of energies and virials are per atom (eV/atom), whether or not the loss is; those of force
+components in eV/Å.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ class Errors:
     n : int
         Number of targets.
     rmse, mae : float
-        Root of the mean square and mean of the absolute value, over all targets with equal weight; NaN if there is
-        none.
+        Root of the mean square and mean of the absolute value, over all targets with equal weight;
+        NaN if there is none.
     """
 
     n: int
@@ -61,10 +62,10 @@ class Tally:
         return Errors(self.n, math.sqrt(self.squares / n), self.absolutes / n)
 
     def scale(self) -> float:
-        """√(Σr²/Σv): with it the mean of σ² = scale²·v is the mean squared error. NaN without variances.
+        """√(Σr²/Σv), so that the mean of σ² = scale²·v is the mean squared error. NaN if Σv = 0.
 
-        Not √(mean(r²/v)), the maximum of the likelihood: the force on an atom that symmetry holds has v = 0 to
-        rounding, and one row of that kind would make the scale infinite.
+        Not √(mean(r²/v)), the maximum of the likelihood: the force on an atom that symmetry holds
+        has v = 0 to rounding, and one row of that kind would make the scale infinite.
         """
         return math.sqrt(self.squares / self.variances) if self.variances > 0 else math.nan
 
@@ -99,7 +100,7 @@ def evaluate(rows: LossRows, coef: NDArray[np.float64], *, keep_energies: bool =
 
 
 def per_atom(name: str, rows: TermRows, sizes: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the factors that make residuals of these rows per atom; 1 for forces and for rows that are so already.
+    """Return the factors that make residuals of these rows per atom; 1 for forces.
 
     `sizes` are the numbers of atoms of all structures, to which ``rows.blocks`` refer.
     """

@@ -1,11 +1,11 @@
-"""A linear model of energies and forces that knows how far its training data determine its predictions.
+"""A linear model of energies and forces, with standard deviations and rigidities.
 
-`LinearModel` is E = Σ_atoms fᵀθ + the energies of the composition, with the Hessian of its loss. It predicts energies,
-forces, virials, their standard deviations and rigidities. Rows are made, used and dropped batch by batch: memory holds
-the structures, the factor, one batch and the results.
+`LinearModel` is E = Σ_atoms fᵀθ + the energies of the composition, with the Hessian of its loss. It
+predicts energies, forces, virials, their standard deviations and rigidities. Rows are made, used
+and dropped batch by batch: memory holds the structures, the factor, one batch and the results.
 
-σ = scale·√v, v = gᵀH⁻¹g with g the row of the prediction. The scale comes from the training structures, each left out
-as a whole (see `rigidities.model.training`).
+σ = scale·√v, v = gᵀH⁻¹g with g the row of the prediction. The scale comes from the training
+structures, each left out as a whole (see `rigidities.model.training`).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ BATCH_SIZE = 2048
 
 @dataclass(frozen=True, eq=False)
 class LinearModel:
-    """A linear model of SOAP or other features, with the Hessian of its loss and the scale of its variances.
+    """A linear model of SOAP or other features, with the Hessian of its loss and its scale.
 
     Made by `LinearModel.fit`, or read from a file by `LinearModel.load`.
 
@@ -61,10 +61,11 @@ class LinearModel:
     coef : ndarray of shape (n_features,)
         The weights θ.
     scales : dict of str to float
-        σ/√v by the name of the term: of energies, forces and virials, as far as the loss has them. NaN where no
-        structure could be left out.
+        σ/√v by the name of the term: of energies, forces and virials, as far as the loss has them.
+        NaN where no structure could be left out.
     training, left_out : dict of str to Errors
-        Errors of the training set by the name of the term: of the fit, and of fits without the structure in question.
+        Errors of the training set by the name of the term: of the fit, and of fits without the
+        structure in question.
     versions : dict of str to str
         Versions of the packages that made it.
     """
@@ -97,8 +98,8 @@ class LinearModel:
         structures : ase.Atoms, or an iterable of them
             With the data that the terms of the loss need.
         soap : Soap, or another Descriptor
-            With the species of all structures that the model will ever predict. Features of your own: see
-            `rigidities.structures.descriptor.Descriptor`.
+            With the species of all structures that the model will ever predict. Features of your
+            own: see `rigidities.structures.descriptor.Descriptor`.
         loss : Loss
             The loss to minimise.
         baseline : Baseline, mapping of species to energy, "fit" or None
@@ -124,7 +125,8 @@ class LinearModel:
         NotConvergedWarning
             As `fit_loss`.
         IllConditionedWarning
-            If the fit is not determined without some structure: its targets are excluded from the scale.
+            If the fit is not determined without some structure: its targets are excluded from the
+            scale.
 
         Examples
         --------
@@ -173,7 +175,8 @@ class LinearModel:
         Parameters
         ----------
         name : {"energy", "forces", "virial"}
-            A term that the loss lacks takes the scale of the first term that it has: all rows belong to one model.
+            A term that the loss lacks takes the scale of the first term that it has: all rows
+            belong to one model.
         """
         return self.scales.get(name, next(iter(self.scales.values())))
 
@@ -189,7 +192,8 @@ class LinearModel:
         forces : bool, default True
             Predict forces, which are most of the work. Without, `Prediction.forces` is None.
         virials : bool, default False
-            Predict −∂E/∂ε, whether or not the loss has virials: half the work of forces, a tenth more beside them.
+            Predict −∂E/∂ε, whether or not the loss has virials: half the work of forces, a tenth
+            more beside them.
         progress : bool, default True
             Show a progress bar on stderr.
 
@@ -200,7 +204,8 @@ class LinearModel:
         Raises
         ------
         ValueError
-            If a structure contains a species that the model does not know, or for the reasons of the descriptor.
+            If a structure contains a species that the model does not know, or for the reasons of
+            the descriptor.
         """
         from rigidities.structures.batches import batch_lengths, in_batches
 
@@ -225,7 +230,7 @@ class LinearModel:
     def _derivatives(
         self, frames: Sequence[Any], forces: bool, virials: bool, progress: bool
     ) -> dict[str, NDArray[np.float64]]:
-        """Return forces and virials, where asked for, and their standard deviations, by their names in `Prediction`."""
+        """Return forces, virials and their deviations, by their names in `Prediction`."""
         from rigidities.structures.loss_rows import LossRows
 
         if not (forces or virials):
@@ -252,10 +257,11 @@ class LinearModel:
         Parameters
         ----------
         structures : ase.Atoms, or an iterable of them
-            A structure that lacks the values of a term is skipped in that term. Weights that structures carry are
-            ignored: every target counts the same.
+            A structure that lacks the values of a term is skipped in that term. Weights that
+            structures carry are ignored: every target counts the same.
         terms : iterable of {"energy", "forces", "virial"}, optional
-            Those of the loss by default. Reference values are found under the names that the loss gives.
+            Those of the loss by default. Reference values are found under the names that the loss
+            gives.
         progress : bool, default True
             Show a progress bar on stderr.
 
@@ -313,7 +319,7 @@ class LinearModel:
                 )
         return frames, numbers
 
-    # Files ---------------------------------------------------------------------------------------------------
+    # Files -------------------------------------------------------------------------------------------
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the whole model to a file: safetensors, no pickle, written whole or not at all.
@@ -334,14 +340,14 @@ class LinearModel:
 
     @classmethod
     def load(cls, path: str | PathLike[str], descriptor: Descriptor | None = None) -> LinearModel:
-        """Read a model that `save` wrote: it predicts the same bits, with the same version of featomic.
+        """Read a model that `save` wrote: with the same featomic it predicts the same bits.
 
         Parameters
         ----------
         path : path-like
         descriptor : Descriptor, optional
-            The descriptor of the model, if it is not a `Soap`: a file never says what code is run. Its feature space
-            must be that of the file.
+            The descriptor of the model, if it is not a `Soap`: a file never says what code is run.
+            Its feature space must be that of the file.
 
         Returns
         -------
@@ -350,8 +356,8 @@ class LinearModel:
         Raises
         ------
         ValueError
-            If the file is damaged, of a later version, or holds something else; if its descriptor has to be passed and
-            was not, or another one was passed.
+            If the file is damaged, of a later version, or holds something else; if its descriptor
+            has to be passed and was not, or another one was passed.
         OSError
             If it cannot be read.
 
@@ -376,7 +382,7 @@ class LinearModel:
 
 
 def _unweighted(loss: Loss, names: Iterable[str]) -> Loss:
-    """Loss for evaluating errors: same label names as in the fit, unit weights, missing labels skipped."""
+    """Loss for evaluating errors: label names of the fit, unit weights, missing labels skipped."""
     wanted = list(names)
     unknown = [name for name in wanted if name not in NAMES]
     if unknown:

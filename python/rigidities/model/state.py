@@ -1,7 +1,7 @@
-"""The state of a linear model in a file: arrays, numbers and names, from which it is made again without pickle.
+"""The state of a linear model in a file: arrays, numbers and names, without pickle.
 
-A file names the kind of its descriptor. `Soap` is made from the file; a descriptor of another kind is passed by the
-caller, so that no file says what code is run.
+A file names the kind of its descriptor. `Soap` is made from the file; a descriptor of another kind
+is passed by the caller, so that no file says what code is run.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _HESSIAN = "hessian."
 
 _SOAP = "soap"
-"""Kind of the descriptor that can be made from a file. Older files name no kind: they hold this one."""
+"""Kind of the descriptor that a file can make. Older files name no kind and hold this one."""
 
 
 def state_of(fields: Mapping[str, Any]) -> dict[str, Any]:

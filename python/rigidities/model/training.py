@@ -1,13 +1,15 @@
-"""Training: from structures with reference values to a fit, its errors, and the scale of its standard deviations.
+"""Training: from structures with reference values to a fit, its errors and its scale.
 
-`fit_model` makes the rows of a descriptor, minimises the loss, and goes through the rows once more for the errors. Rows
-that are few (`KEPT`) are computed once and kept. `LinearModel.fit` makes a model of the result.
+`fit_model` makes the rows of a descriptor, minimises the loss, and goes through the rows once more
+for the errors. Rows that are few (`KEPT`) are computed once and kept. `LinearModel.fit` makes a
+model of the result.
 
-The scale. σ = scale·√v with scale² = Σr²/Σv over the training set, one for each term. Each structure is left out as a
-whole, its energy and forces together, in closed form at fixed λ: r is the error of the fit without it, v the variance.
-The evidence has a scale of its own, s² = (Σwy² − bᵀH⁻¹b)/n, but assumes that the model is right and that the noise of
-all targets is independent. With forces neither holds: test energies of lithium (mlearn) then miss by 14 of its σ (root
-mean square), and by 0.72 of the σ used here.
+The scale. σ = scale·√v with scale² = Σr²/Σv over the training set, one for each term. Each
+structure is left out as a whole, its energy and forces together, in closed form at fixed λ: r is
+the error of the fit without it, v the variance. The evidence has a scale of its own, s² = (Σwy² −
+bᵀH⁻¹b)/n, but assumes that the model is right and that the noise of all targets is independent.
+With forces neither holds: test energies of lithium (mlearn) then miss by 14 of its σ (root mean
+square), and by 0.72 of the σ used here.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from rigidities.structures.loss_rows import LossRows
 
 KEPT = 1_000_000_000
-"""Bytes of rows that are kept from pass to pass: 13,233 atoms of silicon with 448 features take 0.14 GB."""
+"""Bytes of rows that are kept between passes: 13,233 silicon atoms, 448 features: 0.14 GB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,11 +53,13 @@ class ModelFit:
     soap : Soap, or another Descriptor
         Meaning of the columns.
     minimum : LossFit
-        The fit, with the sums of its loss, the path of λ if there was one, and the energies' rows if they were kept.
+        The fit, with the sums of its loss, the path of λ if there was one, and the energies' rows
+        if they were kept.
     baseline : Baseline or None
         Energies of the composition that were subtracted.
     training, left_out : dict of str to Errors
-        Errors of the training set by the name of the term: of the fit, and of fits without the structure in question.
+        Errors of the training set by the name of the term: of the fit, and of fits without the
+        structure in question.
     scales : dict of str to float
         σ/√v by the name of the term; NaN where no structure could be left out.
     n_missing : dict of str to int
@@ -123,16 +127,17 @@ def _are_few(rows: LossRows) -> bool:
     return 8 * rows.n_features * n_rows <= min(KEPT, KEPT if free is None else free // 4)
 
 
-# Errors and scale -------------------------------------------------------------------------------------------
+# Errors and scale --------------------------------------------------------------------------------
 
 
 def _judge(
     batches: Iterable[Batch], fit: LossFit, sizes: NDArray[np.int64]
 ) -> tuple[dict[str, Tally], dict[str, Tally]]:
-    """Return sums over the residuals of the fit, and over those of fits without the structure in question.
+    """Return sums over residuals: of the fit, and of fits without the structure in question.
 
-    A Huber residual beyond its threshold δ has no second derivative, so its row is not in H. Its pull at the
-    structure's predictions, less than δ times its leverage, remains when the structure is left out.
+    A Huber residual beyond its threshold δ has no second derivative, so its row is not in H. Its
+    pull at the structure's predictions, less than δ times its leverage, remains when the structure
+    is left out.
     """
     training, left_out = ({name: Tally() for name in fit.loss.terms} for _ in range(2))
     n_lost = 0

@@ -1,4 +1,4 @@
-"""Curves over λ: every criterion by which it can be chosen, as a matplotlib figure without pyplot's global state."""
+"""Curves of all criteria over λ, as a matplotlib figure without pyplot's global state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A fitted model and its predictions for people: tables of at most 100 columns, and the figure of λ.
+"""A fitted model and its predictions for people: tables of 100 columns, the figure of λ.
 
 Energies and virials are in meV per atom, forces in meV/Å.
 """
@@ -97,8 +97,8 @@ def _cell(errors: Errors | None, what: str) -> str:
 def regularizer_figure(fit: ModelFit, validation: TermRows | None = None) -> Figure:
     """Draw the criteria for λ over the path that it was chosen from.
 
-    Leave-one-out and validation errors are those of the energies, in the unit of the loss: of the training set if its
-    energies were kept, and of the rows of other structures.
+    Leave-one-out and validation errors are those of the energies, in the unit of the loss: of the
+    training set if its energies were kept, and of the rows of other structures.
     """
     from rigidities.report.curves import regularizer_curves
 
@@ -119,7 +119,7 @@ def _pair(rows: TermRows) -> tuple[NDArray[Any], NDArray[np.float64]]:
 
 
 def score_table(model: LinearModel, name: str, frames: Any, prediction: Prediction) -> str:
-    """Return σ and rigidities of a prediction, its errors where reference values are known, and the largest σ."""
+    """Return σ, rigidities and known errors of a prediction, and where σ is largest."""
     sizes = prediction.sizes
     energy_std = 1000 * prediction.energy_std / sizes
     facts = {"structures": f"{name}: {len(sizes):,} structures, {sizes.sum():,} atoms"} | _facts(model)
@@ -145,7 +145,7 @@ def score_table(model: LinearModel, name: str, frames: Any, prediction: Predicti
 def _compared(
     model: LinearModel, frames: Any, prediction: Prediction
 ) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Return residuals and σ, per atom for energies and virials, where the structures have reference values."""
+    """Return residuals and σ (energies and virials per atom) where reference values are known."""
     from rigidities.structures.reference import read_known_reference
 
     predicted: dict[str, tuple[NDArray[Any], ...]] = {}
@@ -170,7 +170,7 @@ def _rms(values: NDArray[np.float64]) -> float:
 
 
 def _least_known(prediction: Prediction, energy_std: NDArray[np.float64]) -> list[str]:
-    """Return the structures whose energies per atom have the largest σ, each with its least rigid atom."""
+    """Return the structures of largest σ per atom, each with its least rigid atom."""
     starts = np.cumsum(prediction.sizes) - prediction.sizes
     lines = [
         "least known structures, counted from 0",

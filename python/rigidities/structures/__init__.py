@@ -1,1 +1,1 @@
-"""Structures as ASE holds them: files, species, reference values, rows of a loss. ASE is the only foreign library."""
+"""Structures of ASE: files, species, reference values, and the rows of a loss."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def iterable(structures: Any) -> Iterable[Any]:
-    """Return structures as an iterable of them. A single one counts too, of ASE or of another library."""
+    """Return structures as an iterable of them, a single one too."""
     # ase.Atoms is an iterable, of its atoms
     one = isinstance(structures, ase.Atoms) or not isinstance(structures, Iterable)
     return [structures] if one else structures
@@ -30,7 +30,10 @@ def require_batch_size(batch_size: int) -> int:
 
 
 def batch_lengths(sizes: NDArray[np.int64], batch_size: int) -> list[int]:
-    """Return the number of structures of each batch: at most `batch_size` atoms, or one structure that has more."""
+    """Return the number of structures of each batch.
+
+    A batch has at most `batch_size` atoms, or one structure that has more.
+    """
     lengths: list[int] = []
     held = batch_size
     for size in sizes.tolist():

@@ -1,8 +1,9 @@
-"""The contract of a descriptor: what `LossRows` and `rigidities.model.LinearModel` ask of the features of atoms.
+"""The contract of a descriptor: what `LossRows` and `LinearModel` ask of the features of atoms.
 
-`rigidities.interop.featomic.Soap` fills it. So can LODE, ACE or features of your own: write a class with these members
-(it need not inherit), and pass it where a `Soap` is taken. A descriptor must not depend on a batch: the same structure
-gives the same rows beside any others, and columns mean the same for all structures.
+`rigidities.interop.featomic.Soap` fills it. So can LODE, ACE or features of your own: write a class
+with these members (it need not inherit), and pass it where a `Soap` is taken. A descriptor must not
+depend on a batch: the same structure gives the same rows beside any others, and columns mean the
+same for all structures.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Descriptor(Protocol):
 
     @property
     def packages(self) -> tuple[str, ...]:
-        """Distributions that compute the rows, such as "featomic": a model notes their versions. May be empty."""
+        """Distributions whose versions a model notes, such as "featomic". May be empty."""
         ...
 
     @property
@@ -46,7 +47,7 @@ class Descriptor(Protocol):
         ...
 
     def components(self, by: Literal["body_order", "species"] = "body_order") -> dict[str, NDArray[np.int64]]:
-        """Return the columns of each component by its name; ValueError for a division that has no meaning here."""
+        """Return the columns of each component by name; ValueError if `by` has no meaning here."""
         ...
 
     def numbers(self, structure: Any, index: int) -> NDArray[np.int64]:
@@ -57,22 +58,22 @@ class Descriptor(Protocol):
         ...
 
     def atom_rows(self, batches: Iterable[Sequence[Any]]) -> Iterator[NDArray[np.float64]]:
-        """Yield the rows of all atoms of each batch of structures, of shape (n_atoms, n_features)."""
+        """Yield the rows of all atoms of each batch, of shape (n_atoms, n_features)."""
         ...
 
     def term_rows(
         self, batches: Iterable[Sequence[Any]], terms: Collection[str]
     ) -> Iterator[dict[str, NDArray[np.float64]]]:
-        """Yield the rows of these terms of a loss for each batch of structures, as arrays that may be overwritten.
+        """Yield the rows of these terms of a loss for each batch; the caller may overwrite them.
 
-        "energy": Σ_atoms f of each structure, of shape (n_structures, 1, n_features). "forces": −∂(Σ f)/∂R of each
-        atom, (n_atoms, 3, n_features). "virial": −∂(Σ f)/∂ε of each structure in ASE's Voigt order xx, yy, zz, yz, xz,
-        xy, (n_structures, 6, n_features).
+        "energy": Σ_atoms f of each structure, of shape (n_structures, 1, n_features). "forces":
+        −∂(Σ f)/∂R of each atom, (n_atoms, 3, n_features). "virial": −∂(Σ f)/∂ε of each structure in
+        ASE's Voigt order xx, yy, zz, yz, xz, xy, (n_structures, 6, n_features).
         """
         ...
 
     def state(self) -> dict[str, Any]:
-        """Return what makes the descriptor, as values that JSON can hold. Files of models keep it."""
+        """Return the settings that make the descriptor, as values of JSON, for files of models."""
         ...
 
     def describe(self) -> str:
@@ -81,7 +82,7 @@ class Descriptor(Protocol):
 
 
 def row_shape(term: str, sizes: NDArray[np.int64]) -> tuple[int, int]:
-    """Return the shape (structures or atoms, components) of a term's rows, for structures of these sizes."""
+    """Return how many rows a term has: structures or atoms, and components of each."""
     if term == "forces":
         return int(sizes.sum()), 3
     return len(sizes), {"energy": 1, "virial": 6}[term]

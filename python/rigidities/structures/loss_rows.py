@@ -1,7 +1,7 @@
-"""The rows of a loss, from the reference values of structures and the rows of a descriptor, in bounded memory.
+"""The rows of a loss, from structures' reference values and a descriptor, in bounded memory.
 
-For each batch of structures this gives `TermRows` for each term, with targets and weights, as `loss_sums` and `fit_loss`
-take them; or with ``targets=False`` the rows alone, for predictions.
+For each batch of structures this gives `TermRows` for each term, with targets and weights, as
+`loss_sums` and `fit_loss` take them; or with ``targets=False`` the rows alone, for predictions.
 """
 
 from __future__ import annotations
@@ -23,40 +23,44 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BATCH_SIZE_ENERGIES = 2048
-"""Atoms of a batch for energies alone, as for the rows of atoms (`rigidities.interop.featomic.atom_rows`)."""
+"""Atoms of a batch for energies alone."""
 
 BATCH_BYTES = 8_000_000
-"""Rows of a batch with forces or virials: enough of them that sums are at their speed (750 atoms, 448 features)."""
+"""Bytes of rows of a batch with forces or virials (750 atoms at 448 features).
+
+Enough that sums run at full speed."""
 
 
 class LossRows:
     """Rows of the terms of a loss, computed anew in each pass over them.
 
-    Each pass yields one dictionary for each batch of structures, from a term's name to `TermRows`. Rows follow the
-    order of the structures; within one, atoms and x, y, z for forces, and xx, yy, zz, yz, xz, xy for virials. All are
-    derivatives of the same model, E = Σ_atoms fᵀθ + baseline. A pass holds the rows of a batch, and with a `Soap` the
-    gradients of two times 64 centres for each thread (80 MB on two threads at 448 features and 5 Å). ``list(rows)``
-    keeps the reduced rows, 8·n_targets·n_features bytes, so that further passes cost nothing.
+    Each pass yields one dictionary for each batch of structures, from a term's name to `TermRows`.
+    Rows follow the order of the structures; within one, atoms and x, y, z for forces, and xx, yy,
+    zz, yz, xz, xy for virials. All are derivatives of the same model, E = Σ_atoms fᵀθ + baseline. A
+    pass holds the rows of a batch, and with a `Soap` the gradients of two times 64 centres for each
+    thread (80 MB on two threads at 448 features and 5 Å). ``list(rows)`` keeps the reduced rows,
+    8·n_targets·n_features bytes, so that further passes cost nothing.
 
     Parameters
     ----------
     structures : ase.Atoms, or an iterable of them
-        With the data that the terms need (see `Term`) attached. They are read at the start and again in each pass; a
-        generator becomes a list.
+        With the data that the terms need (see `Term`) attached. They are read at the start and
+        again in each pass; a generator becomes a list.
     soap : Soap, or another Descriptor
         Meaning of the columns: for a test set, pass that of the training rows.
     loss : Loss
         Its terms say which rows are made, and where their targets and weights are found.
     baseline : Baseline, mapping of species to energy, or "fit", optional
-        Energies of the composition, subtracted from the energies. "fit" fits them by least squares to the energies of
-        these structures (for a training set; pass its ``rows.baseline`` for the test set). Species are atomic numbers
-        or symbols, energies eV per atom. None: nothing is subtracted.
+        Energies of the composition, subtracted from the energies. "fit" fits them by least squares
+        to the energies of these structures (for a training set; pass its ``rows.baseline`` for the
+        test set). Species are atomic numbers or symbols, energies eV per atom. None: nothing is
+        subtracted.
     targets : bool, default True
-        Read targets and weights. Without, structures need no reference values, and may be of any library that the
-        descriptor takes.
+        Read targets and weights. Without, structures need no reference values, and may be of any
+        library that the descriptor takes.
     batch_size : int, optional
-        Atoms of a batch, or one structure that has more. By default 2048 for energies alone; with forces or virials
-        the number that has 8 MB of rows. The rows do not depend on it.
+        Atoms of a batch, or one structure that has more. By default 2048 for energies alone; with
+        forces or virials the number that has 8 MB of rows. The rows do not depend on it.
     progress : bool, default True
         Show a progress bar on stderr in each pass.
 
@@ -76,9 +80,9 @@ class LossRows:
     TypeError
         If something is not a structure, or a target or weight not a number.
     ValueError
-        If there is no structure, a term has no data, a target is infinite or (without ``missing="skip"``) NaN, a weight
-        is negative, a species is not among those of the columns or of the baseline; or for the reasons of the
-        descriptor.
+        If there is no structure, a term has no data, a target is infinite or (without
+        ``missing="skip"``) NaN, a weight is negative, a species is not among those of the columns
+        or of the baseline; or for the reasons of the descriptor.
 
     Examples
     --------

@@ -1,6 +1,7 @@
-"""Reference values of structures of ASE: energies, forces and virials, and the weights of structures and atoms.
+"""Reference energies, forces and virials of structures of ASE, with their weights.
 
-They are read before any feature is computed, so that what is missing or has no meaning is found before the long work.
+They are read before any feature is computed, so that what is missing or has no meaning is found
+before the long work.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Reference:
 
 
 def read_reference(structures: Iterable[Any], loss: Loss) -> dict[str, Reference]:
-    """Read the targets of each term of the loss; raise if some are missing that the term does not skip."""
+    """Read the targets of each term; raise if some are missing that the term does not skip."""
     found, absent = _collect(structures, loss)
     for name, term in loss.terms.items():
         _check_present(name, term, absent[name], found[name])
@@ -118,7 +119,7 @@ def _n_targets(name: str, atoms: Any) -> int:
     return {"energy": 1, "forces": 3 * len(atoms), "virial": 6}[name]
 
 
-# ------------------------------------------------------------------------------------------------- targets
+# targets -----------------------------------------------------------------------------------------
 
 
 def _energy(atoms: Any, held: Mapping[str, Any], target: str | None, where: str) -> NDArray[np.float64] | None:
@@ -158,7 +159,7 @@ def _voigt(value: Any, what: str) -> NDArray[np.float64]:
 
 
 def _held(atoms: Any) -> Mapping[str, Any]:
-    """Return the results that the calculator holds for the structure as it is now; nothing is computed."""
+    """Return the results that the calculator holds for this structure, without computing any."""
     calculator = atoms.calc
     if isinstance(atoms.calc, Calculator):  # comparing structures takes as long as all else: once is enough
         return {} if calculator.check_state(atoms) else calculator.results
@@ -180,7 +181,7 @@ def _shaped(value: Any, shape: tuple[int, ...], what: str) -> NDArray[np.float64
     return array
 
 
-# ------------------------------------------------------------------------------------------------- weights
+# weights -----------------------------------------------------------------------------------------
 
 
 def _weigh(weights: NDArray[np.float64], atoms: Any, name: str, term: Term, index: int) -> None:

@@ -1,8 +1,8 @@
 """SOAP rows of atoms, computed by featomic: all at once, or batch by batch.
 
-Each atom has one float64 row, labelled with its structure, its index there and its species. The columns depend on the
-`Soap` alone, never on the species that a batch happens to hold: rows of training and test set fit together, and so do
-those of any two batches.
+Each atom has one float64 row, labelled with its structure, its index there and its species. The
+columns depend on the `Soap` alone, never on the species that a batch happens to hold: rows of
+training and test set fit together, and so do those of any two batches.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BATCH_SIZE = 2048
-"""Atoms given to featomic at once: 7 MB of power spectrum for one species, and enough work for its threads
-(13,233 atoms of silicon, 2 threads: 1.17 s one structure at a time, 0.65 s from about 1000 atoms on)."""
+"""Atoms given to featomic at once: 7 MB of power spectrum for one species, and enough work for its
+threads (13,233 atoms of silicon, 2 threads: 1.17 s one structure at a time, 0.65 s from about 1000
+atoms on)."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -70,16 +71,18 @@ def soap_rows(
     Parameters
     ----------
     structures : ase.Atoms, another system featomic takes, or an iterable of them
-        Positions and cells in Å. Any mixture of periodic and open directions; the cell of an open direction is
-        ignored.
+        Positions and cells in Å. Any mixture of periodic and open directions; the cell of an open
+        direction is ignored.
     soap : Soap, optional
-        Meaning of the columns: for a test set, pass that of the training rows. Made from the next two by default.
+        Meaning of the columns: for a test set, pass that of the training rows. Made from the next
+        two by default.
     species : int, str, or iterable of them, optional
         Atomic numbers or symbols that the columns provide for; by default those in the structures.
     **settings
         Passed to `Soap`: cutoff, body_orders, ….
     batch_size : int, default 2048
-        Atoms computed at once; a batch ends with the structure that reaches it. No effect on the result.
+        Atoms computed at once; a batch ends with the structure that reaches it. No effect on the
+        result.
     progress : bool, default True
         Show a progress bar on stderr.
 
@@ -93,8 +96,8 @@ def soap_rows(
     TypeError
         If something is not a structure.
     ValueError
-        If there is no structure, or one has no atoms, a position that is not finite, a periodic direction
-        without a cell, or a species that the columns do not provide for.
+        If there is no structure, or one has no atoms, a position that is not finite, a periodic
+        direction without a cell, or a species that the columns do not provide for.
     """
     structures = list(iterable(structures))
     types = [types_of(structure, index) for index, structure in enumerate(structures)]
@@ -121,7 +124,8 @@ def iter_soap_rows(
     structures : ase.Atoms, another system featomic takes, or an iterable of them
         Read one at a time, so a generator is enough.
     soap : Soap
-        Meaning of the columns. Required, because the species of structures still to come are not known.
+        Meaning of the columns. Required, because the species of structures still to come are not
+        known.
     batch_size : int, default 2048
         Atoms of a batch, which ends with the structure that reaches it: no structure is split.
     progress : bool, default True

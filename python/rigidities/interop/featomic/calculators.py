@@ -1,7 +1,8 @@
-"""Featomic's calculators for some hyperparameters, and the columns that their blocks of values go to.
+"""Featomic's calculators, and the columns that their blocks of values go to.
 
-Featomic gives one block of values for each kind of centre and choice of neighbours' species, and only for those that a
-batch of structures holds. Here every block has its place among the columns, whether a batch holds it or not.
+Featomic gives one block of values for each kind of centre and choice of neighbours' species, and
+only for those that a batch of structures holds. Here every block has its place among the columns,
+whether a batch holds it or not.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ def column_blocks(settings: str, body_orders: Sequence[int], species: Sequence[i
 class Calculators:
     """Featomic's calculator of each body order, and the columns that its blocks go to.
 
-    Make one for each pass over structures: two threads must not use the same calculator of featomic at once.
+    Make one for each pass over structures: two threads must not use the same calculator of featomic
+    at once.
     """
 
     def __init__(self, settings: str, blocks: Sequence[ColumnBlock]) -> None:
@@ -83,7 +85,7 @@ def calculator(settings: str, body_order: int) -> Any:
 
 
 def _radial_basis(basis: Any) -> Any:
-    """Return the part of a power spectrum's basis that the radial spectrum takes: the functions of l = 0."""
+    """Return the functions of l = 0: the part of the basis that the radial spectrum takes."""
     if not isinstance(basis, Mapping):
         return basis
     radial = {key: basis[key] for key in ("radial", "spline_accuracy") if key in basis}

@@ -1,8 +1,9 @@
-"""Rows of energies, forces and virials: structures' summed features and their derivatives, computed by featomic.
+"""Rows of energies, forces and virials: summed features and their derivatives, by featomic.
 
-For the linear model E = Σ_atoms fᵀθ these are Σ f (energy), −∂(Σ f)/∂R (forces) and −∂(Σ f)/∂ε (virial, symmetrised),
-all with respect to the same θ. Featomic gives a gradient row for every pair of atoms. The core sums the rows of each
-atom as soon as they are computed, so that few are held at a time.
+For the linear model E = Σ_atoms fᵀθ these are Σ f (energy), −∂(Σ f)/∂R (forces) and −∂(Σ f)/∂ε
+(virial, symmetrised), all with respect to the same θ. Featomic gives a gradient row for every pair
+of atoms. The core sums the rows of each atom as soon as they are computed, so that few are held at
+a time.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
     from rigidities.interop.featomic.calculators import Calculators
 
 CENTRES = 64
-"""Centres whose gradients are held at once, for each thread; a smaller structure is never split. Silicon at 5 Å with
-448 features: 64 centres · 28 neighbours · 3 · 448 · 8 bytes = 19 MB. With 128 the force rows and sums of 2,230 atoms
-take as long, with 32 a tenth longer."""
+"""Centres whose gradients are held at once, for each thread; a smaller structure is never split.
+Silicon at 5 Å with 448 features: 64 centres · 28 neighbours · 3 · 448 · 8 bytes = 19 MB. With 128
+the force rows and sums of 2,230 atoms take as long, with 32 a tenth longer."""
 
 GRADIENTS = {"forces": "positions", "virial": "strain"}
 """Featomic's name for the gradient that a term needs."""
@@ -47,8 +48,9 @@ class Derivatives:
     ) -> Iterator[dict[str, NDArray[np.float64]]]:
         """Yield the rows of these terms for each batch of systems.
 
-        Rows are of shape (n_systems or n_atoms, components, n_features): one component for an energy, three for an
-        atom's force, six for a virial. Featomic computes the next part on a thread of its own meanwhile.
+        Rows are of shape (n_systems or n_atoms, components, n_features): one component for an
+        energy, three for an atom's force, six for a virial. Featomic computes the next part on a
+        thread of its own meanwhile.
         """
         gradients = [GRADIENTS[name] for name in terms if name in GRADIENTS]
 
@@ -89,10 +91,11 @@ class Derivatives:
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """A part of a batch that featomic computes at once: some systems, or some centres of one, at one body order.
+    """Systems of a batch, or centres of one system, that featomic computes at once.
 
-    `first` is the index of its first system in the batch, `sizes` are the numbers of atoms of all systems of the batch.
-    The first part of a batch `opens` it, the last part `closes` it.
+    `order` is the body order, `first` the index of the first system in the batch. `sizes` are the
+    numbers of atoms of all systems of the batch. The first part of a batch `opens` it, the last
+    part `closes` it.
     """
 
     order: int
@@ -145,10 +148,14 @@ def _add_block(
 def _add(
     out: NDArray[np.float64], columns: slice, targets: NDArray[np.int64], values: NDArray[np.float64], sign: int = 1
 ) -> None:
-    """Add the sum of each target's values, of shape (n, components…, n_columns), to ``out[target, :, columns]``."""
+    """Add the sum of each target's values to ``out[target, :, columns]``.
+
+    Values are of shape (n, components…, n_columns).
+    """
     if len(targets) == 0:  # no atom of this species among the centres
         return
-    # All components of a sample stand side by side in memory: they are summed as one long row, without a copy.
+    # All components of a sample stand side by side in memory: they are summed as one long row,
+    # without a copy.
     labels, sums = reduce_rows(values.reshape(len(values), -1), targets, "sum")
     sums = sums.reshape(len(labels), *(values.shape[1:] if values.ndim > 2 else (1, -1)))
     if values.ndim == 4:  # of shape (n, 3, 3, n_columns)

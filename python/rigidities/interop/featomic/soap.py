@@ -1,6 +1,7 @@
-"""`Soap`: the settings and species that give the columns of SOAP rows their meaning. It fills `Descriptor`.
+"""`Soap`: the settings and species that give SOAP columns their meaning. It fills `Descriptor`.
 
-Columns come in blocks, one for each body order, centre and choice of neighbours; components for CPR are unions of them.
+Columns come in blocks, one for each body order, centre and choice of neighbours; components for CPR
+are unions of them.
 """
 
 from __future__ import annotations
@@ -24,17 +25,19 @@ from rigidities.structures.species import atomic_number, symbols
 
 @dataclass(frozen=True, init=False, repr=False)
 class Soap:
-    """SOAP features of some species: the meaning of the columns. Immutable, hashable, the same in every process.
+    """SOAP features of some species: the meaning of the columns. Immutable and hashable.
 
-    Columns are ordered in `blocks` by body order, then by the species of the centre, then by the species of the
-    neighbours (radial spectrum) or pairs of them (power spectrum), all rising. Within a block the order is featomic's:
-    n, or l, n₁, n₂. A row is zero in the blocks of other centres, so each species has weights of its own in a linear
-    model. With S species, N radial functions and L = max_angular there are S²·N columns of body order 2 and
-    S·S(S+1)/2·N²·(L+1) of body order 3.
+    Columns are ordered in `blocks` by body order, then by the species of the centre, then by the
+    species of the neighbours (radial spectrum) or pairs of them (power spectrum), all rising.
+    Within a block the order is featomic's: n, or l, n₁, n₂. A row is zero in the blocks of other
+    centres, so each species has weights of its own in a linear model. With S species, N radial
+    functions and L = max_angular there are S²·N columns of body order 2 and S·S(S+1)/2·N²·(L+1) of
+    body order 3.
 
-    Featomic keeps a pair of different species once and scales it by √2, which leaves scalar products as in the full
-    power spectrum. In a pair of equal species, column (l, n₁, n₂) repeats (l, n₂, n₁). The power spectrum contains
-    l = 0 and the central atom, so it depends on distances: "2-body" and "3-body" share information.
+    Featomic keeps a pair of different species once and scales it by √2, which leaves scalar
+    products as in the full power spectrum. In a pair of equal species, column (l, n₁, n₂) repeats
+    (l, n₂, n₁). The power spectrum contains l = 0 and the central atom, so it depends on distances:
+    "2-body" and "3-body" share information.
 
     Parameters
     ----------
@@ -51,10 +54,12 @@ class Soap:
     max_angular : int, default 6
         Largest l of the power spectrum's angular channels.
     body_orders : iterable of {2, 3}, default (3,)
-        (2,): radial spectrum. (3,): power spectrum. (2, 3): both side by side, as components for CPR.
+        (2,): radial spectrum. (3,): power spectrum. (2, 3): both side by side, as components for
+        CPR.
     hyperparameters : mapping, optional
-        Featomic's own dictionary for `SoapPowerSpectrum` in place of the settings above, with "cutoff", "density"
-        and "basis", as plain values or featomic's classes. The radial spectrum uses the basis functions of l = 0.
+        Featomic's own dictionary for `SoapPowerSpectrum` in place of the settings above, with
+        "cutoff", "density" and "basis", as plain values or featomic's classes. The radial spectrum
+        uses the basis functions of l = 0.
 
     Attributes
     ----------
@@ -138,12 +143,14 @@ class Soap:
         Parameters
         ----------
         by : {"body_order", "species"}
-            Body orders, named "2-body" and "3-body", or species of the central atom, named by their symbol.
+            Body orders, named "2-body" and "3-body", or species of the central atom, named by their
+            symbol.
 
         Returns
         -------
         dict of str to ndarray of shape (n_columns,)
-            Indices of columns, rising. Each column is in one component; components follow the order of the columns.
+            Indices of columns, rising. Each column is in one component; components follow the order
+            of the columns.
 
         Examples
         --------
@@ -160,10 +167,10 @@ class Soap:
             parts.setdefault(name, []).append(columns)
         return {name: np.concatenate(columns) for name, columns in parts.items()}
 
-    # The other members of a `Descriptor` ---------------------------------------------------------------------
+    # The other members of a `Descriptor` -------------------------------------------------------------
 
     def numbers(self, structure: Any, index: int) -> NDArray[np.int64]:
-        """Return the atomic numbers of a structure of ASE, or of another library that featomic knows."""
+        """Return the atomic numbers of a structure of any library that featomic knows."""
         return types_of(structure, index)
 
     def calculators(self) -> Calculators:
@@ -171,13 +178,13 @@ class Soap:
         return Calculators(self.settings, self.blocks)
 
     def atom_rows(self, batches: Iterable[Sequence[Any]]) -> Iterator[NDArray[np.float64]]:
-        """Yield the rows of all atoms of each batch of structures, of shape (n_atoms, n_features)."""
+        """Yield the rows of all atoms of each batch, of shape (n_atoms, n_features)."""
         return map(self.calculators().atom_rows, systems_of(batches, self.cutoff))
 
     def term_rows(
         self, batches: Iterable[Sequence[Any]], terms: Collection[str]
     ) -> Iterator[dict[str, NDArray[np.float64]]]:
-        """Yield the rows of these terms of a loss for each batch of structures, as `Descriptor` says."""
+        """Yield the rows of these terms of a loss for each batch, as `Descriptor` says."""
         return Derivatives(self.calculators()).rows(systems_of(batches, self.cutoff), terms)
 
     def state(self) -> dict[str, Any]:
@@ -224,12 +231,13 @@ def _canonical_json(hyperparameters: Mapping[str, Any]) -> str:
     if set(hyperparameters) != {"cutoff", "density", "basis"}:
         names = ", ".join(map(repr, hyperparameters))
         raise ValueError(f"hyperparameters have {names}: expected 'cutoff', 'density' and 'basis'")
-    # Sorted keys, floats in the shortest form that reads back to the same bits: equal settings, equal text.
+    # Sorted keys, floats in the shortest form that reads back to the same bits: equal settings,
+    # equal text.
     return json.dumps(_plain(hyperparameters), sort_keys=True, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:
-    """Return a setting in the types of JSON: featomic's classes as dictionaries, arrays as lists, 5.0 as 5."""
+    """Return a setting in the types of JSON: classes as dictionaries, arrays as lists, 5.0 as 5."""
     if hasattr(value, "_featomic_hypers"):
         value = value._featomic_hypers()
     if isinstance(value, Mapping):
@@ -238,7 +246,8 @@ def _plain(value: Any) -> Any:
         return [_plain(entry) for entry in value]
     if isinstance(value, np.generic):
         value = value.item()
-    # Whole numbers become integers: featomic reads 5 where it wants a float, but not 5.0 for an integer.
+    # Whole numbers become integers: featomic reads 5 where it wants a float, but not 5.0 for an
+    # integer.
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return int(value)
     return value

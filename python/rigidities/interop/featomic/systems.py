@@ -1,7 +1,7 @@
 """Structures as the systems that featomic takes, checked and in batches.
 
-Featomic accepts some structures that have no meaning, and answers others with a crash. They are refused here, and the
-message names the structure by its index.
+Featomic accepts some structures that have no meaning, and answers others with a crash. They are
+refused here, and the message names the structure by its index.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ def systems_of(batches: Iterable[Sequence[Any]], cutoff: float) -> Iterator[list
 def stream(
     structures: Iterable[Any], species: Sequence[int], cutoff: float, batch_size: int, progress: bool
 ) -> Iterator[list[Any]]:
-    """Yield checked systems in batches as structures are read; a batch ends with the one that reaches its size.
+    """Yield checked systems as structures are read; a batch ends with the one that fills it.
 
-    For structures whose number and sizes are not known beforehand. Where they are known, `rigidities.structures.batches`
-    cuts before a batch would become too large.
+    For structures whose number and sizes are not known beforehand. Where they are known,
+    `rigidities.structures.batches` ends a batch before it would become too large.
     """
     require_batch_size(batch_size)
     batch: list[Any] = []
@@ -71,7 +71,7 @@ def stream(
 
 
 def system_of(structure: Any, index: int, cutoff: float) -> Any:
-    """Return the structure as featomic takes it, with finite positions and a cell that has a meaning."""
+    """Return the structure as featomic takes it, with finite positions and a valid cell."""
     if isinstance(structure, ase.Atoms):
         _check_positions(structure.positions, index)
         return wrap_system(_boxed(structure, index, cutoff))
@@ -89,7 +89,7 @@ def _check_positions(positions: NDArray[np.float64], index: int) -> None:
 
 
 def _boxed(atoms: Any, index: int, cutoff: float) -> Any:
-    """Return atoms with a cell that featomic takes: three periodic directions, or none and no cell."""
+    """Return atoms that are periodic in three directions, or open and without a cell."""
     pbc, cell = np.array(atoms.pbc), np.array(atoms.cell)
     if not pbc.any():
         return ase.Atoms(atoms.numbers, atoms.positions)
@@ -108,7 +108,7 @@ def _boxed(atoms: Any, index: int, cutoff: float) -> Any:
 def _padded(
     cell: NDArray[np.float64], pbc: NDArray[np.bool_], positions: NDArray[np.float64], cutoff: float
 ) -> NDArray[np.float64]:
-    """Return the cell with images along open directions beyond the cutoff, where they change nothing."""
+    """Return a cell whose images along open directions are beyond the cutoff."""
     # The last right-singular vectors are unit vectors at right angles to all periodic ones.
     normals = np.linalg.svd(cell[pbc])[2][pbc.sum() :]
     extent = np.ptp(positions @ normals.T, axis=0)
