@@ -119,8 +119,12 @@ def _check_header(path: Path, header: dict[str, str], kind: str) -> None:
 
 
 def restore(path: str | os.PathLike[str], kind: str, build: Callable[[dict[str, Any]], T]) -> T:
-    """Read a file and build what it holds; parts that do not fit are the file's fault."""
-    state = load(path, kind)
+    """Read a file and build what it holds."""
+    return rebuild(path, kind, load(path, kind), build)
+
+
+def rebuild(path: str | os.PathLike[str], kind: str, state: dict[str, Any], build: Callable[[dict[str, Any]], T]) -> T:
+    """Build what a file with this state holds; what is missing, or does not fit together, is the file's fault."""
     try:
         return build(state)
     except (KeyError, TypeError, ValueError) as error:

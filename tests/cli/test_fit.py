@@ -1,6 +1,7 @@
 """`rigidities fit` and `rigidities score` by what they leave: files, text, exit codes, one line for what is refused."""
 
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,11 +17,15 @@ pytest.importorskip("featomic")
 pytest.importorskip("matplotlib")
 
 import ase.io
+import featomic
 from ase.build import bulk
 
 from rigidities.datasets import load_silicon
 from rigidities.interop.featomic import Soap
+from rigidities.loss import minimum
 from rigidities.model import LinearModel
+from rigidities.regularizer import path
+from rigidities.structures import reference
 
 CHEAP = ["--hyperparameters", "hypers.json", "--no-progress"]
 SMALL = [frame for frame in load_silicon(groups=["crystal", "strained"]) if len(frame) == 8]
@@ -141,6 +146,46 @@ def test_score_needs_no_labels_and_can_leave_out_forces(inputs):
     assert "forces_std" not in ase.io.read("scored.xyz").arrays
 
 
+@pytest.mark.parametrize(("options", "n_decompositions"), [
+    ("--regularizer auto", 1),
+    ("--regularizer loo", 1),
+    ("--regularizer gcv", 1),
+    ("--forces-huber 0.02", 1),
+    ("--forces-huber 0.02 --regularizer loo", 1),
+    ("--no-plot", 0),
+])  # fmt: skip
+def test_nothing_is_computed_twice(inputs, monkeypatch, options, n_decompositions):
+    """One sum over the training set, one decomposition, one pass of featomic over each structure, one of its labels."""
+    calls = Counter()
+
+    def count(module, name, key):
+        function = getattr(module, name)
+
+        def counted(*arguments, **settings):
+            calls.update(key(*arguments, **settings))
+            return function(*arguments, **settings)
+
+        monkeypatch.setattr(module, name, counted)
+
+    place = lambda positions: np.round(positions, 6).tobytes()  # noqa: E731
+    count(path, "decompose", lambda *a: ["decomposition"])
+    count(minimum, "loss_sums", lambda *a: ["sums"])
+    count(reference, "_held", lambda atoms: [("labels", place(atoms.positions))])
+    count(
+        featomic.SoapPowerSpectrum,
+        "compute",
+        lambda self, systems, **k: (
+            [("rows", place(s.positions())) for s in systems] if isinstance(systems, list) else []
+        ),
+    )
+    result = fit("train.xyz", "test.xyz", "-o", "model", *options.split())
+    assert result.exit_code == 0, result.output
+    assert (calls.pop("sums", 0), calls["decomposition"]) == (1, n_decompositions)
+    del calls["decomposition"]
+    known = [place(frame.positions) for name in ("train.xyz", "test.xyz") for frame in ase.io.read(name, ":")]
+    assert calls == {(what, frame): 1 for what in ("labels", "rows") for frame in known}
+
+
 def test_options_reach_the_loss(inputs):
     options = "--energy-weight 10 --forces-weight 0.5 --virial-weight 2 --total --forces-huber 0.2 --missing skip"
     names = "--energy-key dft_energy --forces-key dft_forces --virial-key dft_virial --baseline Si=-4.5 --no-plot"
@@ -194,7 +239,8 @@ def test_a_set_labelled_in_part(inputs):
 def test_warnings_go_to_stderr_in_one_line(inputs):
     result = fit("train.xyz", "-o", "model", "--no-plot", "--regularizer", "1e-12", "--forces-weight", "0")
     assert result.exit_code == 0, result.output
-    assert "rigidities: warning: 9 of 9 training targets alone determine a direction" in result.stderr
+    said = "9 of 9 training targets cannot be left out: without their structure the fit is undetermined"
+    assert f"rigidities: warning: {said}" in result.stderr
     assert all(line.startswith("rigidities: warning: ") for line in result.stderr.splitlines())
 
 

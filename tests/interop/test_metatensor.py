@@ -270,7 +270,7 @@ def test_a_key_that_is_missing(two_species):
 )
 def test_names_that_would_come_twice(key, arguments, place):
     given = tensor([1, 2], [block([[1]], [[0, 0]]), block([[2]], [[0, 1]])], (key,))
-    with pytest.raises(ValueError, match=f"'{key}' would come twice in the {place}"):
+    with pytest.raises(ValueError, match=f"'{key}' would occur twice in the {place}"):
         tensor_rows(given, **arguments)
 
 

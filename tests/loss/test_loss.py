@@ -9,6 +9,7 @@ from scipy.linalg import lstsq
 from scipy.optimize import minimize
 
 import rigidities as rg
+from rigidities.loss.minimum import REASONS
 
 LOSS = rg.Loss(energy=rg.Term(weight=2.0), forces=rg.Term(weight=0.5))
 P = 6
@@ -168,7 +169,7 @@ def test_batches_that_do_not_belong_together_are_refused():
         ),
         (
             rg.Loss(energy=rg.Term(huber=1.0)),
-            "energy has a Huber threshold, which sums of squares cannot tell: use fit",
+            "energy has a Huber threshold, which sums of squares cannot describe: use fit",
         ),
     ],
 )
@@ -255,10 +256,53 @@ def test_thresholds_can_be_given_with_the_fit():
     np.testing.assert_array_equal(fit.coef, rg.fit_loss(made_for, regularizer=0.3).coef)
 
 
+@pytest.mark.parametrize("huber", [None, 0.2])
+@pytest.mark.parametrize("rule", ["evidence", "gcv", "loo"])
+def test_a_rule_takes_the_best_of_the_path_of_squares(rule, huber):
+    loss = rg.Loss(energy=rg.Term(weight=2.0), forces=rg.Term(weight=0.5, huber=huber))
+    rows = batches(loss, outliers=0.1)
+    penalty = np.arange(1.0, P + 1)
+    fit = rg.fit_loss(rows, regularizer=rule, penalty=penalty)
+    X, y, w = dense(rows, rg.Loss(energy=loss.energy))
+    path = rg.regularizer_path(rg.loss_sums(rows).combined(LOSS), penalty=penalty)
+    expected = path.best("loo", X, y, weights=w) if rule == "loo" else path.best(rule)
+    assert fit.hessian.regularizer == expected
+    assert fit.hessian.regularizer_reason == REASONS[rule]
+    np.testing.assert_array_equal(fit.path.regularizers, path.regularizers)
+    np.testing.assert_array_equal(fit.coef, rg.fit_loss(rows, regularizer=expected, penalty=penalty).coef)
+    assert (fit.energies is not None) == (rule == "loo")
+
+
+@pytest.mark.parametrize("huber", [None, 0.2])
+def test_sums_of_squares_are_there_after_the_fit(huber):
+    loss = rg.Loss(energy=rg.Term(weight=2.0), forces=rg.Term(weight=0.5, huber=huber))
+    rows = batches(loss)
+    fit = rg.fit_loss(rows)
+    assert fit.path is None
+    squares = rg.loss_sums(rows).combined(LOSS)
+    np.testing.assert_array_equal(fit.covariance.matrix(), squares.matrix())
+    again = fit.covariance.factorize()
+    assert fit.hessian.regularizer == again.regularizer
+    assert fit.hessian.regularizer_reason == again.regularizer_reason
+    np.testing.assert_array_equal(again.coef, squares.factorize().coef)
+
+
+def test_energies_are_kept_where_that_is_asked_for():
+    for weighted in (True, False):
+        rows = batches(weighted=weighted)
+        kept = rg.fit_loss(rows, LOSS.with_weights(energy=3.0), regularizer=0.1, keep_energies=True).energies
+        X, y, w = dense(rows, rg.Loss(energy=rg.Term(weight=3.0)))
+        for found, expected in ((kept.values, X), (kept.targets, y), (kept.weights_in_loss, w)):
+            np.testing.assert_array_equal(found, expected)
+    forces = rg.Loss(forces=LOSS.forces)
+    assert rg.fit_loss(batches(), forces, regularizer=0.1, keep_energies=True).energies is None
+    assert rg.fit_loss(batches(forces), regularizer=0.1, keep_energies=True).energies is None
+
+
 def test_a_fit_that_does_not_settle_says_so():
     loss = rg.Loss(forces=rg.Term(huber=0.01))
     with pytest.warns(
-        rg.NotConvergedWarning, match="2 re-weighted fits have not settled the loss: .* Raise max_iterations"
+        rg.NotConvergedWarning, match="the loss still falls after 2 re-weighted fits: .* Raise max_iterations"
     ):
         fit = rg.fit_loss(batches(loss, outliers=1.0), regularizer=0.1, max_iterations=2)
     assert not fit.converged
@@ -272,6 +316,14 @@ def test_fits_that_cannot_be_are_refused():
         rg.fit_loss(batches(targets=False), regularizer=0.1)
     with pytest.raises(ValueError, match="the loss has a term 'virial'"):
         rg.fit_loss(batches(), rg.Loss(virial=rg.Term()), regularizer=0.1)
+    with pytest.raises(ValueError, match="regularizer is 'much': expected a number, or auto, evidence, gcv, loo"):
+        rg.fit_loss(batches(), regularizer="much")
+    with pytest.raises(TypeError, match="regularizer is None: expected a number"):
+        rg.fit_loss(batches(), regularizer=None)
+    forces = rg.Loss(forces=LOSS.forces)
+    for rows, loss in ((batches(), forces), (batches(forces), None)):
+        with pytest.raises(ValueError, match="regularizer is 'loo', which leaves out energies, but the loss has none"):
+            rg.fit_loss(rows, loss, regularizer="loo")
     with pytest.raises(ValueError, match=r"tolerance is -1\.0: expected a number from 0"):
         rg.fit_loss(batches(), regularizer=0.1, tolerance=-1.0)
     with pytest.raises(ValueError, match="max_iterations is 0: expected at least 1"):

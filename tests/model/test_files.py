@@ -10,10 +10,11 @@ ase = pytest.importorskip("ase")
 pytest.importorskip("featomic")
 
 from ase.io import read  # noqa: E402
-from silicon_model import TEST, made  # noqa: E402
+from silicon_model import SOAP, TEST, made  # noqa: E402
 
 import rigidities as rg  # noqa: E402
 from rigidities import files  # noqa: E402
+from rigidities.interop.featomic import Soap  # noqa: E402
 from rigidities.model import LinearModel  # noqa: E402
 from rigidities.model.prediction import write_xyz  # noqa: E402
 
@@ -51,6 +52,17 @@ def test_another_featomic_than_that_of_the_fit_is_told_once(model, tmp_path):
 def test_a_model_without_a_baseline_comes_back(tmp_path):
     made(baseline=None, regularizer=1e-3).save(tmp_path / "model")
     assert LinearModel.load(tmp_path / "model").baseline is None
+
+
+def test_older_files_name_no_kind_of_descriptor(model, tmp_path):
+    path = tmp_path / "model"
+    model.save(path)
+    state = files.load(path, "model")
+    assert state["soap"].pop("kind") == "soap"
+    files.save(path, "model", state)
+    assert LinearModel.load(path).soap == LinearModel.load(path, SOAP).soap == SOAP
+    with pytest.raises(ValueError, match=r"holds a model of feature space 'soap-.*', but the descriptor has 'soap-"):
+        LinearModel.load(path, Soap("Si"))
 
 
 def test_files_that_are_no_model_are_refused(model, tmp_path):

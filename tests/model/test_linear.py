@@ -16,8 +16,7 @@ from silicon_model import LOSS, SOAP, TEST, TRAIN, made  # noqa: E402
 import rigidities as rg  # noqa: E402
 from rigidities.datasets import load_silicon  # noqa: E402
 from rigidities.interop.featomic import LossRows, Soap, soap_rows  # noqa: E402
-from rigidities.model import LinearModel  # noqa: E402
-from rigidities.model import training as fitting  # noqa: E402
+from rigidities.model import LinearModel, training  # noqa: E402
 from rigidities.model.training import fit_model  # noqa: E402
 
 
@@ -233,7 +232,7 @@ def test_a_set_labelled_in_part_is_fitted_where_that_is_allowed():
         made(part)
     fit = fit_model(part, SOAP, replace(LOSS, forces=rg.Term(missing="skip")), progress=False, regularizer=1e-3)
     assert fit.n_missing == {"energy": 0, "forces": 24}
-    assert fit.model.training["forces"].n == 4 * 24
+    assert fit.training["forces"].n == 4 * 24
 
 
 # ---- the fit
@@ -241,20 +240,23 @@ def test_a_set_labelled_in_part_is_fitted_where_that_is_allowed():
 
 @pytest.mark.parametrize("rule", ["loo", "gcv", "evidence"])
 def test_rules_choose_the_regularizer_of_the_path(rule):
-    fit = fit_model(TRAIN, SOAP, LOSS, regularizer=rule, progress=False)
-    path = rg.regularizer_path(fit.covariance)
-    rows, targets, weights = fit.energies
-    np.testing.assert_array_equal(weights, 100.0)
-    best = path.best("loo", rows, targets, weights=weights) if rule == "loo" else path.best(rule)
-    assert fit.model.hessian.regularizer == best
+    fit = fit_model(TRAIN, SOAP, LOSS, regularizer=rule, keep_energies=True, progress=False).minimum
+    path, energies = rg.regularizer_path(fit.covariance), fit.energies
+    np.testing.assert_array_equal(energies.weights_in_loss, 100.0)
+    rows = (energies.values, energies.targets)
+    best = path.best("loo", *rows, weights=energies.weights_in_loss) if rule == "loo" else path.best(rule)
+    assert fit.hessian.regularizer == best
+    np.testing.assert_array_equal(fit.path.gcv, path.gcv)
     assert {"loo": "leave-one-out", "gcv": "cross-validation", "evidence": "evidence"}[rule] in (
-        fit.model.hessian.regularizer_reason
+        fit.hessian.regularizer_reason
     )
 
 
 def test_auto_is_that_of_the_sums(model):
-    fit = fit_model(TRAIN, SOAP, LOSS, progress=False)
-    assert fit.model.hessian.regularizer == fit.covariance.factorize().regularizer
+    fit = fit_model(TRAIN, SOAP, LOSS, progress=False).minimum
+    assert fit.hessian.regularizer == fit.covariance.factorize().regularizer
+    assert fit.path is None
+    assert fit.energies is None
     assert model.hessian.regularizer_reason == "given"
 
 
@@ -294,7 +296,7 @@ def test_with_a_huber_loss_what_is_beyond_the_threshold_has_no_say_in_the_scale(
 
 
 def test_rows_that_are_not_kept_give_the_same(model, monkeypatch):
-    monkeypatch.setattr(fitting, "KEPT", 0)
+    monkeypatch.setattr(training, "KEPT", 0)
     streamed = made(regularizer=1e-3)
     np.testing.assert_array_equal(streamed.coef, model.coef)
     assert streamed.scales == model.scales
@@ -304,8 +306,10 @@ def test_rows_that_are_not_kept_give_the_same(model, monkeypatch):
 @pytest.mark.filterwarnings("ignore:the pivots")
 def test_structures_that_alone_determine_a_direction_are_told():
     loss = rg.Loss(energy=LOSS.energy)
-    trace = fit_model(TRAIN[:3], SOAP, loss, regularizer=1.0, progress=False).covariance.trace
-    with pytest.warns(rg.IllConditionedWarning, match="3 of 3 training targets alone determine"):
+    trace = fit_model(TRAIN[:3], SOAP, loss, regularizer=1.0, progress=False).minimum.covariance.trace
+    with pytest.warns(
+        rg.IllConditionedWarning, match="3 of 3 training targets cannot be left out: without their structure"
+    ):
         model = made(TRAIN[:3], loss, regularizer=1e-15 * trace)
     assert np.isnan(model.scales["energy"])
     assert model.left_out["energy"].n == 0
@@ -333,6 +337,8 @@ def test_what_the_model_does_not_know_is_refused(model):
 def test_what_cannot_be_fitted_is_refused():
     with pytest.raises(ValueError, match="regularizer is 'much': expected a number, or auto, evidence, gcv, loo"):
         made(regularizer="much")
+    with pytest.raises(ValueError, match="regularizer is -1"):
+        made(regularizer=-1.0)
     with pytest.raises(ValueError, match="regularizer is 'loo', which leaves out energies"):
         made(loss=rg.Loss(forces=rg.Term()), baseline=None, regularizer="loo")
     with pytest.raises(ValueError, match="baseline is 'fit', but there are no energies"):

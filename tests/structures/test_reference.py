@@ -262,7 +262,7 @@ def test_arguments_that_cannot_be_used_are_refused(arguments, error, message):
 def test_other_things_than_structures_are_refused():
     with pytest.raises(TypeError, match=r"structure 0 is a AseSystem: targets are read from ase\.Atoms"):
         made([featomic.systems.AseSystem(FULL)])
-    with pytest.raises(TypeError, match="structures is a int"):
+    with pytest.raises(TypeError, match="structure 0 is a int"):
         made(3)
     with pytest.raises(TypeError, match="the energy is 'low': expected numbers"):
         made(carrying(e="low"), rg.Loss(energy=rg.Term(target="e")))

@@ -1,8 +1,4 @@
-"""The command line's `rigidities fit` and `rigidities score`: a linear model from structures, and what it predicts.
-
-What enters: names of files, and options. What leaves: files, tables on the terminal. Everything is computed in
-`fitting` and `model`, and told in `fitting_report`.
-"""
+"""`rigidities fit`: a linear model of structures, its errors, and a figure of λ."""
 
 from __future__ import annotations
 
@@ -31,34 +27,43 @@ from rigidities.loss.terms import Loss, Term
 from rigidities.sources.read import read_test, read_training
 
 if TYPE_CHECKING:
-    from rigidities.model.errors import Errors
-    from rigidities.model.training import ModelFit
+    from rigidities.model.errors import Evaluation
+    from rigidities.model.linear import LinearModel
     from rigidities.sources.atoms import Structures
+
+
+PER_ATOM = "Fit energies and virials per atom (default), or of the whole structure."
 
 
 def fit(
     train: Annotated[str, typer.Argument(help="Structures with energies, forces or stresses.", metavar="TRAIN")],
-    test: Annotated[str | None, typer.Argument(help="Structures to take errors of.", metavar="[TEST]")] = None,
+    test: Annotated[str | None, typer.Argument(help="Structures to evaluate errors on.", metavar="[TEST]")] = None,
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="File of the model, e.g. model.safetensors.")],
     energy_weight: Annotated[float, typer.Option(min=0, help="Weight of energies; 0 leaves them out.")] = 1000.0,
     forces_weight: Annotated[float, typer.Option(min=0, help="Weight of force components; 0 leaves them out.")] = 1.0,
     virial_weight: Annotated[float, typer.Option(min=0, help="Weight of virials; 0 leaves them out.")] = 0.0,
-    per_atom: Annotated[bool, typer.Option("--per-atom/--total", help="Of what energies and virials are.")] = True,
-    energy_huber: Annotated[float | None, typer.Option(help="Huber's threshold in eV (per atom).")] = None,
+    per_atom: Annotated[bool, typer.Option("--per-atom/--total", help=PER_ATOM)] = True,
+    energy_huber: Annotated[float | None, typer.Option(help="Huber's threshold in eV, or eV/atom.")] = None,
     forces_huber: Annotated[float | None, typer.Option(help="Huber's threshold in eV/Å.")] = None,
-    virial_huber: Annotated[float | None, typer.Option(help="Huber's threshold in eV (per atom).")] = None,
-    energy_key: Annotated[str | None, typer.Option(help="Name of energies in info, if not the calculator's.")] = None,
-    forces_key: Annotated[str | None, typer.Option(help="Name of forces in arrays, likewise.")] = None,
-    virial_key: Annotated[str | None, typer.Option(help="Name of virials in info (eV), likewise.")] = None,
+    virial_huber: Annotated[float | None, typer.Option(help="Huber's threshold in eV, or eV/atom.")] = None,
+    energy_key: Annotated[
+        str | None, typer.Option(help="Name of energies in info; the calculator's by default.")
+    ] = None,
+    forces_key: Annotated[
+        str | None, typer.Option(help="Name of forces in arrays; the calculator's by default.")
+    ] = None,
+    virial_key: Annotated[
+        str | None, typer.Option(help="Name of virials (eV) in info; by default −volume · stress.")
+    ] = None,
     missing: Annotated[
-        Literal["refuse", "skip"], typer.Option(help="What happens to structures without a target.")
+        Literal["refuse", "skip"], typer.Option(help="Structures that lack a label: refuse to start, or skip them.")
     ] = "refuse",
     baseline: Annotated[
-        str | None, typer.Option(help="Energies of the species: fit (default), none, or e.g. Si=-5.4,O=-3.1.")
+        str | None, typer.Option(help="Energies of the species: fit (default), none, or values, e.g. Si=-5.4,O=-3.1.")
     ] = None,
     regularizer: Annotated[
-        str, typer.Option(help="λ ≥ 0; auto or evidence, gcv, loo: the best by that criterion.")
+        str, typer.Option(help="λ ≥ 0, or the criterion that chooses it: auto, evidence, gcv or loo.")
     ] = "auto",
     cutoff: Cutoff = None,
     body_orders: BodyOrders = "3",
@@ -67,16 +72,17 @@ def fit(
     threads: Threads = None,
     progress: Progress = None,
 ) -> None:
-    """Fit a linear model of SOAP features to energies, forces and virials, and keep how far the data hold it.
+    """Fit a linear model of SOAP features to energies, forces and virials.
 
-    TRAIN and TEST are files that ASE reads ("file.xyz@:100" takes a part). The loss is the sum over all targets of
-    weight · error²/2, errors in eV (per atom) and eV/Å. With the weights 1000 and 1, 1 meV per atom counts as much as
-    32 meV/Å: force components are a hundred times as many as energies, or more, and would outvote them. On silicon
-    (mlearn) 1000 gives test errors of 7.6 meV/atom and 142 meV/Å where 100 gives 27.5 and 138. Virials are
-    −volume · stress.
+    TRAIN and TEST are files that ASE reads ("file.xyz@:100" takes a part). The loss is the sum over
+    all targets of weight · error²/2, errors in eV or eV/atom, and eV/Å. With the weights 1000 and
+    1, 1 meV/atom counts as much as 32 meV/Å: without the larger weight the force components, a
+    hundred times as many or more, would dominate. On silicon (mlearn) 1000 gives test errors of 7.6
+    meV/atom and 142 meV/Å, where 100 gives 27.5 and 138. Virials are −volume · stress.
 
-    Writes the model (no pickle) and, where matplotlib is there, the criteria for λ as .png beside it; files that exist
-    are replaced. Prints the errors of the training set, of fits without the structure in question, and of TEST.
+    Writes the model with its Hessian (no pickle) and, if matplotlib is installed, the criteria for
+    λ as .png beside it. Files that exist are replaced. Prints the errors of the training set, of
+    fits without the structure in question, and of TEST.
     """
     with one_line_errors(), warnings_as_lines():
         require("ase", "featomic")
@@ -94,33 +100,30 @@ def fit(
         known = read_training(train, settings, progress_shown(progress))
         asked = None if test is None else read_test(test, known)
 
+        from rigidities.model.linear import LinearModel
         from rigidities.model.training import fit_model
-        from rigidities.report.model import fit_table
+        from rigidities.report.model import fit_table, regularizer_figure
 
-        options: Any = {"baseline": ground, "regularizer": rule, "progress": known.progress}
+        plot = plot and find_spec("matplotlib") is not None
+        options: Any = {"baseline": ground, "regularizer": rule, "keep_energies": plot, "progress": known.progress}
         with blame_in_options(train):
             fitted = fit_model(known.frames, known.soap, loss, **options)
-        typer.echo(fit_table(fitted, known, asked, _test_errors(fitted, asked)))
-        typer.echo(f"\nWritten: {', '.join(map(str, _write_fit(fitted, asked, output, plot)))}")
+        model = LinearModel.of_fit(fitted)
+        evaluation = None if asked is None else _evaluate(model, asked, plot)
+        errors = None if evaluation is None else evaluation.errors
+        typer.echo(fit_table(model, fitted.n_missing, known, asked, errors))
+        model.save(output)
+        written = [output]
+        if plot:
+            written.append(output.with_suffix(".png"))
+            regularizer_figure(fitted, None if evaluation is None else evaluation.energies).savefig(written[-1])
+        typer.echo(f"\nWritten: {', '.join(map(str, written))}")
 
 
-def _test_errors(fitted: ModelFit, asked: Structures | None) -> dict[str, Errors]:
-    if asked is None:
-        return {}
+def _evaluate(model: LinearModel, asked: Structures, keep_energies: bool) -> Evaluation:
+    """Compare the model with the test set, in one pass over its rows."""
     with blame_in_options(asked.name):
-        return fitted.model.errors(asked.frames, progress=asked.progress)
-
-
-def _write_fit(fitted: ModelFit, asked: Structures | None, output: Path, plot: bool) -> list[Path]:
-    """Write the model, and the criteria for λ beside it; return the files."""
-    from rigidities.report.model import regularizer_figure
-
-    fitted.model.save(output)
-    if not plot or find_spec("matplotlib") is None:
-        return [output]
-    picture = output.with_suffix(".png")
-    regularizer_figure(fitted, asked).savefig(picture)
-    return [output, picture]
+        return model.evaluate(asked.frames, keep_energies=keep_energies, progress=asked.progress)
 
 
 # What options mean ------------------------------------------------------------------------------------------
@@ -143,7 +146,7 @@ def _loss(terms: dict[str, dict[str, Any] | None]) -> Loss:
 
 
 def _baseline(text: str | None, loss: Loss) -> Any:
-    """Return what `LossRows` takes; by default a fit, where there are energies."""
+    """Return the baseline as `LossRows` takes it; by default "fit", if the loss has energies."""
     if text in (None, "fit", "none"):
         return "fit" if text == "fit" or (text is None and loss.energy is not None) else None
     from rigidities.structures.species import atomic_number

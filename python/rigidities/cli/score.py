@@ -1,4 +1,4 @@
-"""`rigidities score`: what a fitted model predicts, with standard deviations and rigidities."""
+"""`rigidities score`: predictions of a fitted model, with standard deviations and rigidities."""
 
 from __future__ import annotations
 
@@ -17,21 +17,27 @@ def score(
     model: Annotated[Path, typer.Argument(help="File that `rigidities fit` wrote.", metavar="MODEL")],
     structures: Annotated[str, typer.Argument(help="Structures to predict.", metavar="STRUCTURES")],
     output: Annotated[Path, typer.Option("--output", "-o", help="File of the predictions, extended XYZ.")],
-    forces: Annotated[bool, typer.Option("--forces/--no-forces", help="Forces are most of the work.")] = True,
+    forces: Annotated[
+        bool, typer.Option("--forces/--no-forces", help="Predict forces, which are most of the work.")
+    ] = True,
     virials: Annotated[
-        bool | None, typer.Option("--virials/--no-virials", help="By default if the loss has them.", show_default=False)
+        bool | None,
+        typer.Option(
+            "--virials/--no-virials", help="Predict virials; by default if the loss has them.", show_default=False
+        ),
     ] = None,
     threads: Threads = None,
     progress: Progress = None,
 ) -> None:
-    """Predict energies, forces and virials of structures, with standard deviations σ and rigidities (PR, LPR).
+    """Predict energies, forces and virials, with standard deviations σ and rigidities (PR, LPR).
 
-    STRUCTURES is a file that ASE reads ("file.xyz@:100" takes a part), of species that the model was fitted to.
+    STRUCTURES is a file that ASE reads ("file.xyz@:100" takes a part), with species that the model
+    was fitted to.
 
-    Writes them with info predicted_energy, energy_std (eV), pr, predicted_virial and virial_std (eV, Voigt order),
-    arrays predicted_forces, forces_std (eV/Å) and lpr. σ is that of the model's weights: it has no part for noise of
-    labels, and is scaled so that its mean square is the mean squared error of the training structures, each left out.
-    A file that exists is replaced.
+    Writes them with info predicted_energy, energy_std (eV), pr, predicted_virial and virial_std
+    (eV, Voigt order), arrays predicted_forces, forces_std (eV/Å) and lpr. σ is the uncertainty of
+    the model's weights, without the noise of labels. It is scaled so that its mean square is the
+    mean squared error of the training structures, each left out. A file that exists is replaced.
     """
     with one_line_errors(), warnings_as_lines():
         require("ase", "featomic")

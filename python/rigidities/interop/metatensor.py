@@ -1,8 +1,8 @@
-"""Any metatensor `TensorMap` → rows with their labels.
+"""Rows with their labels from any metatensor `TensorMap`: of a descriptor or a last layer.
 
-What enters: the sparse blocks of a descriptor or of a model's last layer. What leaves: `TensorRows`, one
-dense row per sample. All keys but those named become properties: with a key such as "center_type", each value
-of it has columns of its own, zero in the rows of others, so that a linear model has weights per species.
+The sparse blocks become one dense row per sample. All keys but those named become properties: with
+a key such as "center_type", each of its values has columns of its own, zero in the rows of others,
+so that a linear model has weights per species.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ class TensorRows(Rows):
     values : ndarray of shape (n_rows, n_features)
         One row per sample, float32 or float64 as in the tensor.
     groups : ndarray of shape (n_rows,), optional
-        The samples' dimension that was asked for, e.g. the index of the system.
+        The chosen dimension of the samples, e.g. the index of the system.
     feature_space : str
         Name of the columns.
     samples : metatensor.Labels
-        What each row is, with the keys that were moved to samples.
+        Label of each row, with the keys that were moved to samples.
     properties : metatensor.Labels
-        What each column is, with the keys and components that were moved to properties.
+        Label of each column, with the keys and components that were moved to properties.
     """
 
     samples: Labels
@@ -59,26 +59,29 @@ def tensor_rows(
 ) -> TensorRows:
     """Return the blocks of a tensor map as rows.
 
-    Where a block has no value, merging fills in 0: for a sample it lacks or (`keys_to_samples`) a property.
-    Gradients in the tensor are left out. If no key is moved, the values are the tensor's own, not a copy.
+    Where a block lacks a sample or, with `keys_to_samples`, a property, its value becomes 0.
+    Gradients in the tensor are ignored. If no key is moved, the values are the tensor's own, not a
+    copy.
 
     Parameters
     ----------
     tensor : metatensor.TensorMap or metatensor.torch.TensorMap
-        Values of shape (n_samples, …, n_properties), in any unit. PyTorch's are detached and
-        brought to the CPU.
+        Values of shape (n_samples, …, n_properties), in any unit. PyTorch's are detached and moved
+        to the CPU.
     samples : str or None, default "system"
-        Dimension of the samples that says which rows belong to one target; None: each row is a target.
+        Dimension of the samples that says which rows belong to one target; None: each row is a
+        target.
     keys_to_samples : str or sequence of str, default ()
-        Keys that do not split the columns, e.g. "center_type" where all species share their weights. All
-        other keys are moved to properties, in the order in which they stand in the tensor.
+        Keys that do not split the columns, e.g. "center_type" where all species share their
+        weights. All other keys are moved to properties, in the order in which they stand in the
+        tensor.
     components : {"refuse", "properties"}, default "refuse"
-        What to do with blocks that have components (vectors, spherical tensors). A row is the gradient of a
-        scalar, so they are an error, unless each component is meant to be a column: then "properties".
+        How to treat blocks with components (vectors, spherical tensors). A row is the gradient of a
+        scalar, so they are refused by default. "properties" makes each component a column.
     feature_space : str, optional
-        Name of the columns. By default a hash of the property labels, so that rows of other properties, or of
-        the same in another order, are refused later. It does not know the descriptor's settings: name them if
-        they vary.
+        Name of the columns. By default a hash of the property labels, so that rows of other
+        properties, or of the same properties in another order, are refused later. The hash does not
+        know the descriptor's settings: if they vary, give a name that tells them apart.
 
     Returns
     -------
@@ -90,7 +93,8 @@ def tensor_rows(
     TypeError
         If `tensor` is no tensor map, or its values are neither float32 nor float64.
     ValueError
-        If the tensor is empty, has components that are not asked for, or a name is missing or would be twice.
+        If the tensor is empty or has components that are refused, or a name is missing or would
+        occur twice.
     """
     block = _merged(_in_numpy(tensor), _names(keys_to_samples), components)
     values, labels = block.values, block.samples
@@ -109,7 +113,8 @@ def tensor_rows(
 
 def _in_numpy(tensor: Any) -> TensorMap:
     """Return the tensor map in NumPy, without gradients."""
-    # metatensor-torch has another class with the same methods: asked for those, torch need not be imported.
+    # metatensor-torch has another class with the same methods: looking for them needs no import of
+    # torch.
     if not (hasattr(tensor, "block_by_id") and hasattr(tensor, "keys")):
         raise TypeError(f"tensor is a {type(tensor).__name__}: expected a metatensor.TensorMap")
     if len(tensor) == 0:
@@ -135,12 +140,12 @@ def _array(values: Any) -> NDArray[Any]:
 
 
 def _merged(tensor: TensorMap, to_samples: list[str], components: str) -> TensorBlock:
-    """Return the one block that is left when keys and components have become samples and properties."""
+    """Return the one block left when keys and components are samples and properties."""
     keys = tensor.keys.names
     absent = [name for name in to_samples if name not in keys]
     if absent:
         raise ValueError(f"keys_to_samples has {_listed(absent)}: the tensor's keys have {_listed(keys)}")
-    # "_" is metatensor's name for a key that says nothing: the only block has it.
+    # "_" is metatensor's name for a key without meaning, as a tensor of one block has it.
     to_properties = [name for name in keys if name not in to_samples and (name, len(tensor)) != ("_", 1)]
     _refuse_twins(to_samples, tensor.sample_names, "samples")
     _refuse_twins(to_properties + tensor.component_names, tensor.property_names, "properties")
@@ -155,7 +160,7 @@ def _merged(tensor: TensorMap, to_samples: list[str], components: str) -> Tensor
 
 def _flattened(names: list[str], components: str) -> list[str]:
     if components == "properties":
-        return names[::-1]  # each goes before the last: their order stays
+        return names[::-1]  # each is put before the one moved last, so this keeps their order
     if components != "refuse":
         raise ValueError(f"components is {components!r}: expected 'refuse' or 'properties'")
     raise ValueError(
@@ -165,10 +170,10 @@ def _flattened(names: list[str], components: str) -> list[str]:
 
 
 def _refuse_twins(moved: list[str], present: list[str], place: str) -> None:
-    # Metatensor answers this with a crash report.
+    # metatensor would end with a crash report
     twins = [name for name in moved if name in present]
     if twins:
-        raise ValueError(f"{_listed(twins)} would come twice in the {place}: rename it in the tensor")
+        raise ValueError(f"{_listed(twins)} would occur twice in the {place}: rename it in the tensor")
 
 
 def _names(names: str | Sequence[str]) -> list[str]:
@@ -180,7 +185,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _hashed(properties: Labels) -> str:
-    """Return a name of the columns: the same for the same labels in the same order, on any machine."""
+    """Return a name of the columns, which depends on their labels and order alone."""
     values = np.ascontiguousarray(properties.values, dtype="<i4")
     text = json.dumps(properties.names).encode()
     return f"metatensor-{hashlib.sha256(text + values.tobytes()).hexdigest()[:16]}"

@@ -1,11 +1,13 @@
-"""The loss that was minimised: its terms, their rows and sums, its minimum, and the weights of its terms.
+"""Losses: their terms, rows and sums, their minimum, and the weights of their terms.
 
 A loss is
 
-    Σ_terms weight · Σ_targets w ρ(y − fᵀθ)  +  ½ λ θᵀΛθ,    ρ(r) = ½ r², or Huber's function beyond a threshold δ,
+    Σ_terms weight · Σ_targets w ρ(y − fᵀθ)  +  ½ λ θᵀΛθ,
+    ρ(r) = ½ r², or Huber's function beyond a threshold δ,
 
-with y and f the target and the row of an energy, a force component or a component of a virial. All rows are
-derivatives of one linear model with respect to the same weights θ. Nothing here knows of atoms.
+with y and f the target and the row of an energy, a force component or a component of a virial. All
+rows are derivatives of one linear model with respect to the same weights θ. Nothing here depends on
+atoms.
 """
 
 from rigidities.loss.baseline import Baseline

@@ -1,7 +1,6 @@
-"""Energies of the composition: a constant per species, taken out of the energies before a model is fitted.
+"""Energies of the composition: a constant per species, subtracted before a model is fitted.
 
-What enters: atomic numbers of structures, and their energies. What leaves: E₀ = Σ_species count · energy, which
-shifts energies alone: forces and virials have none of it.
+E₀ = Σ_species count · energy shifts energies alone; forces and virials do not depend on it.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 class Baseline:
     """Energy of each species, summed over the atoms of a structure.
 
-    Taken as given by a fit that follows: rigidities know nothing of its own uncertainty.
+    The fit of a model takes it as exact: rigidities do not include its uncertainty.
 
     Parameters
     ----------
@@ -33,7 +32,7 @@ class Baseline:
     species : tuple of int
         Atomic numbers, rising.
     energies : tuple of float
-        Theirs, in eV per atom.
+        Their energies, in eV per atom.
 
     Raises
     ------
@@ -65,15 +64,15 @@ class Baseline:
     def fit(cls, numbers: Sequence[ArrayLike], energies: ArrayLike) -> Baseline:
         """Fit E/n = Σ_species (count/n) · energy by least squares over the structures.
 
-        Where compositions do not tell the species apart (all NaCl), the solution of least norm is taken: any other
-        gives such compositions the same energy.
+        Where compositions do not determine the energies (all NaCl), take the solution of least
+        norm. All solutions give the same energy to these compositions.
 
         Parameters
         ----------
         numbers : sequence of array_like of int
             Atomic numbers of each structure.
         energies : array_like of shape (n_structures,)
-            Their energies, in eV of the whole structure.
+            Energy of each whole structure, in eV.
 
         Returns
         -------

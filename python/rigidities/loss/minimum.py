@@ -1,10 +1,11 @@
-"""The fit of a loss, Huber's included, by iteratively re-weighted least squares.
+"""Minimise a loss: choose λ, fit squares, and Huber's loss by re-weighted least squares.
 
-What enters: batches of rows that can be gone through again. What leaves: the weights θ at the minimum, and the Hessian
-of the loss there. A Huber term is fitted as squares with weights w·min(1, δ/|r|), r from the fit before, which never
-raises the loss. Its second derivative is w where |r| < δ and 0 elsewhere: that makes H, and θ comes from the fit.
+Squares need one pass over the rows. A Huber term is fitted as squares with weights w·min(1, δ/|r|),
+r the residuals of the fit before, which never raises the loss. Its second derivative is w where |r|
+< δ and 0 elsewhere: this makes the Hessian, and θ comes from the fit.
 
-P. J. Huber, Ann. Math. Statist. 35 (1964) 73; P. W. Holland, R. E. Welsch, Commun. Stat. A 6 (1977) 813.
+P. J. Huber, Ann. Math. Statist. 35 (1964) 73; P. W. Holland, R. E. Welsch, Commun. Stat. A 6 (1977)
+813.
 """
 
 from __future__ import annotations
@@ -19,33 +20,54 @@ import numpy as np
 from rigidities.covariance import Covariance
 from rigidities.exceptions import NotConvergedWarning
 from rigidities.hessian import Hessian
-from rigidities.loss.rows import Batch, TermRows, check_rows, loss_of
+from rigidities.loss.rows import Batch, TermRows, check_rows, join_rows, loss_of
 from rigidities.loss.sums import LossSums, add, loss_sums
 from rigidities.loss.terms import Loss, Term
+from rigidities.regularizer.path import RegularizerPath, regularizer_path
+from rigidities.validation import as_regularizer
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+PathRule = Literal["evidence", "gcv", "loo"]
+"""Rules that choose λ from a path."""
+
+Rule = Literal["auto", PathRule]
+
+REASONS: dict[PathRule, str] = {
+    "evidence": "evidence: the largest of a path",
+    "gcv": "generalised cross-validation: the least of a path",
+    "loo": "leave-one-out of the energies: the least of a path",
+}
+"""Why λ was taken, by the rule that chose it."""
+
 
 @dataclass(frozen=True, eq=False)
 class LossFit:
-    """The minimum of a loss.
+    """The minimum of a loss, and the sums and the path of λ that led to it.
 
     Parameters
     ----------
     coef : ndarray of shape (n_features,)
         θ at the minimum.
     hessian : Hessian
-        Second derivative of the loss there. Rows beyond the threshold of a Huber term have weight 0 in it, and with
-        such a term it has no ``coef`` of its own.
+        Second derivative of the loss there. Rows beyond the threshold of a Huber term have weight 0
+        in it, and with such a term it has no ``coef`` of its own.
     loss : Loss
-        What was minimised.
+        The loss that was minimised.
     n_iterations : int
         Re-weighted fits after the first; 0 for squares.
     objective : float
-        The loss at `coef`, with the penalty; NaN for squares, whose residuals were not looked at.
+        The loss at `coef`, with the penalty. NaN for squares, where no residual is computed.
     converged : bool
         Whether the last fit lowered the loss by no more than the tolerance.
+    covariance : Covariance
+        Sums of the loss, with squares in place of Huber's function: `regularizer_path` takes them.
+    path : RegularizerPath, optional
+        The path from which "evidence", "gcv" or "loo" chose λ. None if λ was given, or found by
+        "auto".
+    energies : TermRows, optional
+        Rows of the energies, their weights without that of the term; None unless they were kept.
     """
 
     coef: NDArray[np.float64]
@@ -54,35 +76,44 @@ class LossFit:
     n_iterations: int
     objective: float
     converged: bool
+    covariance: Covariance
+    path: RegularizerPath | None = None
+    energies: TermRows | None = None
 
 
 def fit_loss(
     batches: Iterable[Batch],
     loss: Loss | None = None,
     *,
-    regularizer: float | Literal["auto"] = "auto",
+    regularizer: float | Rule = "auto",
     penalty: ArrayLike | None = None,
     tolerance: float = 1e-10,
     max_iterations: int = 100,
+    keep_energies: bool = False,
 ) -> LossFit:
     """Minimise a loss.
 
     Parameters
     ----------
     batches : iterable of mappings from a term's name to TermRows
-        Rows with targets. With Huber terms they are gone through once for every fit: an iterable that begins anew,
-        such as ``rigidities.interop.featomic.LossRows`` (which computes them again) or ``list(...)`` of it (which
-        keeps the reduced rows, 8·n_targets·n_features bytes).
+        Rows with targets. Huber terms need one pass for every fit, so pass an iterable that begins
+        anew each time: ``rigidities.interop.featomic.LossRows`` (which computes the rows again) or
+        ``list(...)`` of it (which keeps the reduced rows, 8·n_targets·n_features bytes).
     loss : Loss, optional
         Other weights, thresholds or fewer terms than the rows were made for.
-    regularizer : float or "auto"
-        λ, as in `Covariance.factorize`. "auto" is settled by the first fit, of squares, and stays.
+    regularizer : float or "auto", "evidence", "gcv", "loo"
+        λ, or the rule that chooses it: "auto" as in `Covariance.factorize`, the others as the best
+        of a path (`regularizer_path`). "loo" leaves out one energy at a time. A rule looks at the
+        first fit, of squares, and Huber's fits keep its λ.
     penalty : array_like of shape (n_features,) or (n_features, n_features), optional
         Λ, as in `Covariance.factorize`.
     tolerance : float, default 1e-10
-        A fit that lowers the loss by no more than this share of it is the last.
+        Stop when a fit lowers the loss by no more than this fraction.
     max_iterations : int, default 100
-        Re-weighted fits at most.
+        Largest number of re-weighted fits.
+    keep_energies : bool, default False
+        Keep the rows of the energies as `LossFit.energies`, 8·n_energies·n_features bytes. "loo"
+        always does.
 
     Returns
     -------
@@ -91,34 +122,109 @@ def fit_loss(
     Raises
     ------
     ValueError
-        If rows have no targets, are not of this loss, or cannot be gone through again; or as `Covariance.factorize`.
+        If rows have no targets, belong to another loss, or can be read once only but are needed
+        again; if "loo" is asked of a loss without energies; or as `Covariance.factorize` and
+        `RegularizerPath.best`.
+    MemoryError
+        As `Covariance.factorize` and, with a rule that needs a path, `regularizer_path`.
 
     Warns
     -----
     NotConvergedWarning
-        If `max_iterations` fits do not settle it.
+        If the loss still falls after `max_iterations` fits.
+    UnresolvedEvidenceWarning
+        As `Covariance.factorize` and `RegularizerPath.best`.
     """
     _check_settings(tolerance, max_iterations)
-    sums = loss_sums(_with_targets(batches))
+    check_regularizer(regularizer, loss)
+    energies: list[TermRows] | None = [] if keep_energies or regularizer == "loo" else None
+    sums = loss_sums(_first_pass(batches, energies))
     loss = sums.loss if loss is None else loss
     check_rows(loss, sums.loss)
     squares = Loss(**{name: _without_threshold(term) for name, term in loss.terms.items()})
-    hessian = sums.combined(squares).factorize(regularizer, penalty=penalty, consume=True)
+    covariance = sums.combined(squares)
+    kept = join_rows(energies, loss.energy) if energies and loss.energy is not None else None
+    choice = _choose(covariance, regularizer, penalty, kept)
+    hessian = choice.factorize(covariance, penalty)
+    fit = LossFit(hessian.coef, hessian, loss, 0, float("nan"), True, covariance, choice.path, kept)
     if loss == squares:
-        return LossFit(hessian.coef, hessian, loss, 0, float("nan"), True)
+        return fit
     if iter(batches) is batches:
-        raise ValueError("a Huber fit goes through the rows again and again, but these can be read once: pass a list")
-    return _Reweighting(batches, loss, hessian.regularizer, penalty).minimise(hessian.coef, tolerance, max_iterations)
+        raise ValueError("a Huber fit needs the rows again and again, but these can be read once: pass a list")
+    return _Reweighting(batches, fit, penalty).minimise(tolerance, max_iterations)
+
+
+# λ ----------------------------------------------------------------------------------------------------------
+
+
+def check_regularizer(regularizer: float | Rule, loss: Loss | None = None) -> None:
+    """Raise if this is neither a number nor a rule, or a rule that this loss cannot follow."""
+    if not isinstance(regularizer, str):
+        as_regularizer(regularizer)
+    elif regularizer not in ("auto", *REASONS):
+        raise ValueError(f"regularizer is {regularizer!r}: expected a number, or auto, {', '.join(REASONS)}")
+    if regularizer == "loo" and loss is not None and loss.energy is None:
+        raise ValueError(_NOTHING_TO_LEAVE_OUT)
+
+
+_NOTHING_TO_LEAVE_OUT = "regularizer is 'loo', which leaves out energies, but the loss has none: choose another"
+
+
+@dataclass(frozen=True, eq=False)
+class _Choice:
+    """A λ, or "auto"; why it was chosen; and the path that it was chosen from."""
+
+    value: float | Literal["auto"]
+    reason: str | None = None
+    path: RegularizerPath | None = None
+
+    def factorize(self, covariance: Covariance, penalty: ArrayLike | None, *, consume: bool = False) -> Hessian:
+        """Factorise at this λ. The one place where the reason goes into the Hessian."""
+        hessian = covariance.factorize(self.value, penalty=penalty, consume=consume)
+        if self.reason is not None:
+            hessian._reason = self.reason
+        return hessian
+
+
+def _choose(
+    covariance: Covariance, regularizer: float | Rule, penalty: ArrayLike | None, energies: TermRows | None
+) -> _Choice:
+    if not isinstance(regularizer, str) or regularizer == "auto":
+        return _Choice(regularizer)
+    if regularizer != "loo":
+        path = regularizer_path(covariance, penalty=penalty)
+        return _Choice(path.best(regularizer), REASONS[regularizer], path)
+    if energies is None:
+        raise ValueError(_NOTHING_TO_LEAVE_OUT)
+    path = regularizer_path(covariance, penalty=penalty)
+    value = path.best("loo", energies.values, energies.targets, weights=energies.weights_in_loss)
+    return _Choice(value, REASONS["loo"], path)
+
+
+def _first_pass(batches: Iterable[Batch], energies: list[TermRows] | None) -> Iterator[Batch]:
+    """Pass rows on if they have targets, and note those of the energies in the list."""
+    for batch in batches:
+        for name in loss_of(batch).terms:
+            if batch[name].targets is None:
+                raise ValueError(f"the rows of {name} have no targets: there is nothing to fit")
+        if energies is not None and "energy" in batch:
+            energies.append(batch["energy"])
+        yield batch
+
+
+# Huber's loss -----------------------------------------------------------------------------------------------
 
 
 class _Reweighting:
     """Passes over the rows with the residuals of a fit."""
 
-    def __init__(self, batches: Iterable[Batch], loss: Loss, regularizer: float, penalty: ArrayLike | None) -> None:
-        self.batches, self.loss, self.regularizer, self.penalty = batches, loss, regularizer, penalty
+    def __init__(self, batches: Iterable[Batch], first: LossFit, penalty: ArrayLike | None) -> None:
+        self.batches, self.first, self.penalty = batches, first, penalty
+        self.loss, self.regularizer = first.loss, first.hessian.regularizer
 
-    def minimise(self, coef: NDArray[np.float64], tolerance: float, max_iterations: int) -> LossFit:
-        """Fit again until the loss falls no further."""
+    def minimise(self, tolerance: float, max_iterations: int) -> LossFit:
+        """Fit again, from the fit of squares on, until the loss falls no further."""
+        coef = self.first.coef
         sums, objective = self.reweighted(coef)
         converged, n_iterations = False, 0
         while not converged and n_iterations < max_iterations:
@@ -130,43 +236,52 @@ class _Reweighting:
         if not converged:
             fall = (before - objective) / before
             warnings.warn(
-                f"{max_iterations} re-weighted fits have not settled the loss: the last lowered it by {fall:.1e} of "
-                f"it, more than the tolerance {tolerance:g}. Raise max_iterations, the tolerance or the thresholds",
+                f"the loss still falls after {max_iterations} re-weighted fits: the last lowered it by a fraction of "
+                f"{fall:.1e}, more than the tolerance {tolerance:g}. Raise max_iterations, the tolerance or the "
+                "thresholds",
                 NotConvergedWarning,
                 stacklevel=3,
             )
-        hessian = self.curvature(coef).factorize(self.regularizer, penalty=self.penalty, consume=True)
-        return LossFit(coef, hessian, self.loss, n_iterations, objective, converged)
+        choice = _Choice(self.regularizer, self.first.hessian.regularizer_reason)
+        hessian = choice.factorize(self.curvature(coef), self.penalty, consume=True)
+        return replace(
+            self.first,
+            coef=coef,
+            hessian=hessian,
+            n_iterations=n_iterations,
+            objective=objective,
+            converged=converged,
+        )
 
     def reweighted(self, coef: NDArray[np.float64]) -> tuple[Covariance, float]:
         """Return the sums with weights w·min(1, δ/|r|), and the loss at `coef`."""
         parts = {name: Covariance(len(coef)) for name in self.loss.terms}
         objective = 0.5 * self.regularizer * _penalty_of(coef, self.penalty)
         for name, term, rows in self.rows():
-            residuals = _residuals(rows, coef)
-            weights = _weights(rows)
+            residuals = rows.residuals(coef)
+            weights = rows.known_weights
             objective += term.weight * float(weights @ _huber(residuals, term.huber))
             add(parts[name], rows, weights * _reweight(residuals, term.huber))
         return self.combined(parts), objective
 
     def curvature(self, coef: NDArray[np.float64]) -> Covariance:
-        """Return the sums with the second derivative as weights, w where |r| < δ and 0 elsewhere; without targets."""
+        """Return sums without targets, with ρ'' as weights: w where |r| < δ and 0 elsewhere."""
         parts = {name: Covariance(len(coef)) for name in self.loss.terms}
         for name, term, rows in self.rows():
-            weights = _weights(rows)
+            weights = rows.known_weights
             if term.huber is not None:
-                weights = np.where(np.abs(_residuals(rows, coef)) < term.huber, weights, 0.0)
+                weights = np.where(np.abs(rows.residuals(coef)) < term.huber, weights, 0.0)
             add(parts[name], rows, weights, with_targets=False)
         return self.combined(parts)
 
     def rows(self) -> Iterator[tuple[str, Term, TermRows]]:
-        """Go through the data once: the rows of each term of each batch."""
+        """Yield the rows of each term of each batch, in one pass over the data."""
         for batch in self.batches:
             for name, term in self.loss.terms.items():
                 yield name, term, batch[name]
 
     def combined(self, parts: dict[str, Covariance]) -> Covariance:
-        """Add the terms by their weights; the thresholds are in the rows' weights by now."""
+        """Add the terms by their weights; the rows' weights have accounted for the thresholds."""
         squares = Loss(**{name: _without_threshold(term) for name, term in self.loss.terms.items()})
         return LossSums(squares, parts).combined()
 
@@ -186,15 +301,6 @@ def _reweight(residuals: NDArray[np.float64], threshold: float | None) -> NDArra
     return threshold / np.maximum(np.abs(residuals), threshold)
 
 
-def _residuals(rows: TermRows, coef: NDArray[np.float64]) -> NDArray[np.float64]:
-    assert rows.targets is not None  # the first fit has seen to that
-    return np.asarray(rows.targets - rows.values @ coef)
-
-
-def _weights(rows: TermRows) -> NDArray[np.float64]:
-    return np.ones(len(rows)) if rows.weights is None else rows.weights
-
-
 def _penalty_of(coef: NDArray[np.float64], penalty: ArrayLike | None) -> float:
     """θᵀΛθ."""
     if penalty is None:
@@ -205,14 +311,6 @@ def _penalty_of(coef: NDArray[np.float64], penalty: ArrayLike | None) -> float:
 
 def _without_threshold(term: Term) -> Term:
     return replace(term, huber=None)
-
-
-def _with_targets(batches: Iterable[Batch]) -> Iterator[Batch]:
-    for batch in batches:
-        for name in loss_of(batch).terms:
-            if batch[name].targets is None:
-                raise ValueError(f"the rows of {name} have no targets: there is nothing to fit")
-        yield batch
 
 
 def _check_settings(tolerance: float, max_iterations: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TermRows(Rows):
-    """Rows of one term of a loss, one per target: reduced, signed and (with ``term.per_atom``) divided.
+    """Rows of one term of a loss, one per target: reduced, signed, divided if per atom.
 
     Parameters
     ----------
@@ -26,11 +26,12 @@ class TermRows(Rows):
     feature_space : str, optional
         What the columns mean.
     term : Term
-        What they were made for.
+        The term that they were made for.
     weights : ndarray of shape (n_targets,), optional
         Weights w of the targets, without that of the term. None: all 1.
     targets : ndarray of shape (n_targets,), optional
-        What is fitted: energies without those of the composition, forces, virials. None where only rows are wanted.
+        Reference energies without those of the composition, forces or virials. None: rows for
+        predictions.
     blocks : ndarray of shape (n_targets,), optional
         Index of each target's structure.
     """
@@ -39,6 +40,22 @@ class TermRows(Rows):
     weights: NDArray[np.float64] | None = None
     targets: NDArray[np.float64] | None = None
     blocks: NDArray[np.int64] | None = None
+
+    @property
+    def known_weights(self) -> NDArray[np.float64]:
+        """Weights w of the targets; 1 where none were given."""
+        return np.ones(len(self)) if self.weights is None else self.weights
+
+    @property
+    def weights_in_loss(self) -> NDArray[np.float64]:
+        """Weights of the targets times that of the term."""
+        return self.term.weight * self.known_weights
+
+    def residuals(self, coef: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return y − fᵀθ of each target."""
+        if self.targets is None:
+            raise ValueError("the rows have no targets: there are no residuals")
+        return np.asarray(self.targets - self.values @ coef)
 
 
 Batch = Mapping[str, TermRows]
@@ -54,7 +71,7 @@ def loss_of(batch: Batch) -> Loss:
 
 
 def check_rows(loss: Loss, made_for: Loss) -> None:
-    """Refuse a loss with terms that were not summed, or whose rows would be others."""
+    """Raise if `loss` has a term that `made_for` lacks, or whose rows would be recomputed."""
     terms = made_for.terms
     for name, term in loss.terms.items():
         if name not in terms:
@@ -64,3 +81,10 @@ def check_rows(loss: Loss, made_for: Loss) -> None:
                 f"the rows of {name} were made for {terms[name]}, but {term} is asked for: "
                 "only weight and huber may change; make the rows anew"
             )
+
+
+def join_rows(parts: Sequence[TermRows], term: Term) -> TermRows:
+    """Join batches of one term's rows, without blocks; `term` gives the weight in the loss."""
+    values, weights = (np.concatenate([getattr(part, name) for part in parts]) for name in ("values", "known_weights"))
+    targets = np.concatenate([part.targets for part in parts if part.targets is not None])
+    return TermRows(values, feature_space=parts[0].feature_space, term=term, weights=weights, targets=targets)

@@ -1,7 +1,7 @@
-"""Rows of a loss's terms → one `Covariance` per term → their sum by weight.
+"""Sums of a loss: one `Covariance` per term, added by the weights of the terms.
 
-What enters: batches of rows, each with its weights and targets, from any model. What leaves: sums that know the loss,
-so that the weights of its terms can be scanned without going back to the data.
+The sums know their loss, so that the weights of its terms can be scanned without a new pass over
+the data.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class LossSums:
     Parameters
     ----------
     loss : Loss
-        What the rows were made for.
+        The loss that the rows were made for.
     covariances : dict of str to Covariance
-        Sums of each term, by its name; the term's own weight is not in them.
+        Sums of each term by its name, without the weight of the term.
     """
 
     loss: Loss
@@ -42,26 +42,26 @@ class LossSums:
         Parameters
         ----------
         loss : Loss, optional
-            Other weights of the terms, or fewer terms (``sums.loss.with_weights(forces=0.2)``). The loss of these
-            sums by default.
+            Other weights of the terms (``sums.loss.with_weights(forces=0.2)``), or fewer terms. By
+            default the loss of these sums.
 
         Returns
         -------
         Covariance
-            Independent of this object.
+            A new object, independent of these sums.
 
         Raises
         ------
         ValueError
-            If the loss has a term that was not summed, its rows would be others, or it has a Huber threshold, which
-            sums of squares cannot tell (`fit_loss` can).
+            If the loss has a term that was not summed, or one whose rows would have to be
+            recomputed; or a Huber threshold, which needs the residuals themselves (`fit_loss`).
         """
         loss = self.loss if loss is None else loss
         check_rows(loss, self.loss)
         total: Covariance | None = None
         for name, term in loss.terms.items():
             if term.huber is not None:
-                raise ValueError(f"{name} has a Huber threshold, which sums of squares cannot tell: use fit_loss")
+                raise ValueError(f"{name} has a Huber threshold, which sums of squares cannot describe: use fit_loss")
             scaled = term.weight * self.covariances[name]
             if total is None:
                 total = scaled
@@ -71,11 +71,12 @@ class LossSums:
         return total
 
     def errors(self, coef: ArrayLike) -> dict[str, Any]:
-        """Return the root mean square training error √(Σwr²/n) of each term, without going back to the data.
+        """Return the training error √(Σwr²/n) of each term, without a new pass over the data.
 
-        Σwr² = Σwy² − 2θᵀb + θᵀCθ over the term's n rows of weight w > 0; the weight of the term is not in it. Where
-        rounding of the sums leaves no digit of Σwr² (it does not exceed ten times the bound on it), as in a fit that
-        goes through its targets, the error is NaN: take it from the rows.
+        Σwr² = Σwy² − 2θᵀb + θᵀCθ over the term's n rows of weight w > 0, without the weight of the
+        term. The error is NaN where rounding of the sums leaves no digit of Σwr² (where it is below
+        ten times the bound on the rounding), as in a fit that goes through its targets. Compute it
+        from the rows then.
 
         Parameters
         ----------
@@ -85,8 +86,8 @@ class LossSums:
         Returns
         -------
         dict of str to float, or to ndarray of shape (n_coefs,)
-            By the name of the term, in the unit of its targets: eV (with ``per_atom`` eV/atom), eV/Å. NaN for a term
-            without rows.
+            By the name of the term, in the unit of its targets: eV (with ``per_atom`` eV/atom),
+            eV/Å. NaN for a term without rows.
 
         Raises
         ------
@@ -131,12 +132,13 @@ def _error(covariance: Covariance, coef: NDArray[np.float64]) -> NDArray[np.floa
 def loss_sums(batches: Iterable[Batch]) -> LossSums:
     """Sum the rows of a loss, term by term.
 
-    Weights of structures and of atoms enter here; weights of terms in `LossSums.combined`.
+    Weights of structures and atoms are applied here, weights of terms in `LossSums.combined`.
 
     Parameters
     ----------
     batches : iterable of mappings from a term's name to TermRows
-        E.g. ``rigidities.interop.featomic.LossRows``. All batches have the same terms; one may have no rows.
+        E.g. ``rigidities.interop.featomic.LossRows``. All batches have the same terms; a term may
+        have no rows.
 
     Returns
     -------
@@ -145,7 +147,7 @@ def loss_sums(batches: Iterable[Batch]) -> LossSums:
     Raises
     ------
     ValueError
-        If there are no batches, or they are not of one loss; or as `Covariance.update`.
+        If there are no batches, or they belong to different losses; or as `Covariance.update`.
     MemoryError
         If the sums do not fit.
     """
@@ -167,6 +169,6 @@ def loss_sums(batches: Iterable[Batch]) -> LossSums:
 def add(
     covariance: Covariance, rows: TermRows, weights: NDArray[np.float64] | None, *, with_targets: bool = True
 ) -> None:
-    """Add the rows of a term with these weights; a batch may have none."""
+    """Add the rows of a term, if there are any, with these weights."""
     if len(rows):
         covariance.update(rows, weights=weights, targets=rows.targets if with_targets else None)

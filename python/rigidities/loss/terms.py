@@ -1,12 +1,14 @@
-"""The loss that was minimised: its terms, their weights, the per-atom habit, Huber thresholds.
+"""The terms of a loss: their weights, whether they are per atom, and Huber thresholds.
 
-What enters: what the user minimised. What leaves: one immutable object that the rows, the fit and the scores are all
-made from, so that they cannot disagree. A loss is
+Rows, fit and predictions are all made from one immutable `Loss`, so that they cannot disagree. A
+loss is
 
-    Σ_terms weight · Σ_targets w ρ(y − fᵀθ)  +  ½ λ θᵀΛθ,    ρ(r) = ½ r², or Huber's beyond a threshold δ,
+    Σ_terms weight · Σ_targets w ρ(y − fᵀθ)  +  ½ λ θᵀΛθ,
+    ρ(r) = ½ r², or Huber's function beyond a threshold δ,
 
-with y and f the target and the row of an energy, a force component or a component of a virial. All rows are derivatives
-of one linear model, E = Σ_atoms fᵀθ (+ the energies of the composition), with respect to the same θ.
+with y and f the target and the row of an energy, a force component or a component of a virial. All
+rows are derivatives of one linear model, E = Σ_atoms fᵀθ (+ the energies of the composition), with
+respect to the same θ.
 
 P. J. Huber, Ann. Math. Statist. 35 (1964) 73.
 """
@@ -30,29 +32,34 @@ class Term:
     Parameters
     ----------
     weight : float, default 1.0
-        Weight of the whole term, ≥ 0. It multiplies the term's sums when terms are combined, unsquared, and can be
-        changed without going back to the data (`LossSums.combined`). 0 keeps the term's rows but gives them no say.
+        Weight of the whole term, ≥ 0. It multiplies the term's sums when terms are combined,
+        unsquared, and can be changed without a new pass over the data (`LossSums.combined`). 0
+        keeps the term's rows without effect.
     per_atom : bool, default False
-        Divide row and target by the structure's number of atoms. A common habit for energies and virials; the weights
-        and the Huber threshold are then those of eV/atom. Forces are refused.
+        Divide row and target by the structure's number of atoms. Common for energies and virials.
+        Weights and the Huber threshold then refer to eV/atom. Refused for forces.
     huber : float, optional
-        Threshold δ > 0 in the unit of the residual: eV (with `per_atom`, eV/atom) for energies and virials, eV/Å for
-        each force component. Beyond it the loss grows as w δ(|r| − δ/2) instead of ½ w r². None: squares.
+        Threshold δ > 0 in the unit of the residual: eV (with `per_atom`, eV/atom) for energies and
+        virials, eV/Å for each force component. Beyond it the loss grows as w δ(|r| − δ/2) instead
+        of ½ w r². None: squares.
     missing : {"refuse", "skip"}
-        What happens to a structure without this target, or whose target is NaN. "skip" drops those target rows and
-        counts them, for sets that are labelled in part; by default they are an error.
+        Structures that lack this target, or whose target is NaN: refuse them, or skip (drop and
+        count) those target rows, for sets that are labelled in part.
     target : str, optional
-        Name under which structures carry the target: in ``info`` for an energy or a virial (−∂E/∂ε in eV, as 3 × 3
-        numbers or as 6 in ASE's Voigt order xx, yy, zz, yz, xz, xy), in ``arrays`` for forces. None: what the
-        calculator attached to the structure holds; the virial is then −volume · stress.
+        Name under which structures carry the target: in ``info`` for an energy or a virial (−∂E/∂ε
+        in eV, as 3 × 3 numbers or as 6 in ASE's Voigt order xx, yy, zz, yz, xz, xy), in ``arrays``
+        for forces. None: what the calculator attached to the structure holds; the virial is then
+        −volume · stress.
     weights : str, optional
-        Name under which structures carry weights w of their own: in ``info`` one number for the structure, and for
-        forces in ``arrays`` one per atom; where both are there, their product. None: all 1.
+        Name under which structures carry their own weights w: in ``info`` one number for the
+        structure, and for forces in ``arrays`` one per atom; their product where both exist. None:
+        all 1.
 
     Raises
     ------
     ValueError, TypeError
-        If a weight is negative or not finite, a threshold not positive, or a field of another type.
+        If a weight is negative or not finite, a threshold is not positive, or a field has another
+        type.
     """
 
     weight: float = 1.0
@@ -78,7 +85,7 @@ class Term:
             _check_name(getattr(self, field), field)
 
     def same_rows(self, other: Term) -> bool:
-        """Whether rows and sums made for this term serve the other too: all but `weight` and `huber` agree."""
+        """Whether the other term has the same rows: all but `weight` and `huber` agree."""
         return replace(self, weight=1.0, huber=None) == replace(other, weight=1.0, huber=None)
 
 

@@ -1,4 +1,4 @@
-"""A linear model of energies and forces that knows how far its training data determine its predictions."""
+"""A linear model of energies and forces, with standard deviations and rigidities."""
 
 from rigidities.model.errors import Errors
 from rigidities.model.linear import LinearModel

@@ -1,8 +1,7 @@
-"""Errors of a model, term by term, added up as rows come.
+"""Errors of a model, term by term, added up batch by batch; the scale of its deviations.
 
-What enters: residuals batch by batch, and variances where they are known. What leaves: for each term the number of
-targets, their error, and the scale that turns variances into standard deviations. Energies and virials count per atom
-(eV/atom), whatever the habit of the loss; force components in eV/Å.
+Errors of energies and virials are per atom (eV/atom), whether or not the loss is; those of force
+components in eV/Å.
 """
 
 from __future__ import annotations
@@ -13,10 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rigidities.loss.rows import join_rows
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rigidities.loss.rows import TermRows
+    from rigidities.structures.loss_rows import LossRows
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Errors:
     n : int
         Number of targets.
     rmse, mae : float
-        Root of the mean square and mean of the absolute value, every target counting the same; NaN if there is none.
+        Root of the mean square and mean of the absolute value, over all targets with equal weight;
+        NaN if there is none.
     """
 
     n: int
@@ -54,23 +57,52 @@ class Tally:
             self.variances += float(variances.sum())
 
     def errors(self) -> Errors:
-        """Return the errors of all that was added."""
+        """Return the errors of all residuals that were added."""
         n = self.n or math.nan
         return Errors(self.n, math.sqrt(self.squares / n), self.absolutes / n)
 
     def scale(self) -> float:
-        """√(Σr²/Σv): with it the mean of σ² = scale²·v is the mean squared error. NaN without variances.
+        """√(Σr²/Σv), so that the mean of σ² = scale²·v is the mean squared error. NaN if Σv = 0.
 
-        Not √(mean(r²/v)), the maximum of the likelihood: the force on an atom that symmetry holds has v = 0 to
-        rounding, and one such row would make the scale infinite.
+        Not √(mean(r²/v)), the maximum of the likelihood: the force on an atom that symmetry holds
+        has v = 0 to rounding, and one row of that kind would make the scale infinite.
         """
         return math.sqrt(self.squares / self.variances) if self.variances > 0 else math.nan
 
 
-def per_atom(name: str, rows: TermRows, sizes: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return what residuals of these rows are multiplied by to be per atom; 1 for forces and for what is so already.
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A model compared with the reference values of structures.
 
-    `sizes` are the numbers of atoms of all structures, which ``rows.blocks`` count.
+    Attributes
+    ----------
+    errors : dict of str to Errors
+        By the name of the term.
+    energies : TermRows, optional
+        Rows and targets of the energies, where they were kept.
+    """
+
+    errors: dict[str, Errors]
+    energies: TermRows | None = None
+
+
+def evaluate(rows: LossRows, coef: NDArray[np.float64], *, keep_energies: bool = False) -> Evaluation:
+    """Compare fᵀθ with the targets of these rows, in one pass."""
+    tallies = {name: Tally() for name in rows.loss.terms}
+    energies: list[TermRows] = []
+    for batch in rows:
+        for name, part in batch.items():
+            tallies[name].add(part.residuals(coef) * per_atom(name, part, rows.sizes))
+        if keep_energies and "energy" in batch:
+            energies.append(batch["energy"])
+    joined = join_rows(energies, energies[0].term) if energies else None
+    return Evaluation({name: tally.errors() for name, tally in tallies.items()}, joined)
+
+
+def per_atom(name: str, rows: TermRows, sizes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the factors that make residuals of these rows per atom; 1 for forces.
+
+    `sizes` are the numbers of atoms of all structures, to which ``rows.blocks`` refer.
     """
     if name == "forces" or rows.term.per_atom:
         return np.ones(len(rows))

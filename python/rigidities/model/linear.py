@@ -1,19 +1,20 @@
-"""A fitted linear model of energies and forces that knows how far its training data hold: fit, file, predictions.
+"""A linear model of energies and forces, with standard deviations and rigidities.
 
-What enters: structures. What leaves: a `LinearModel`, E = Σ_atoms fᵀθ + the energies of the composition, with the
-Hessian of its loss; and from it a `Prediction`: energies, forces, virials, their standard deviations, rigidities. Rows
-are made, used and dropped batch by batch: memory holds the structures, the factor, one batch and the results.
+`LinearModel` is E = Σ_atoms fᵀθ + the energies of the composition, with the Hessian of its loss. It
+predicts energies, forces, virials, their standard deviations and rigidities. Rows are made, used
+and dropped batch by batch: memory holds the structures, the factor, one batch and the results.
 
-σ = scale·√v, v = gᵀH⁻¹g with g the row of what is predicted. The scale is settled by the training structures, each
-left out as a whole (see `rigidities.fitting`).
+σ = scale·√v, v = gᵀH⁻¹g with g the row of the prediction. The scale comes from the training
+structures, each left out as a whole (see `rigidities.model.training`).
 """
 
 from __future__ import annotations
 
+import platform
 import warnings
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -21,10 +22,13 @@ from rigidities import files
 from rigidities.exceptions import OtherVersionWarning
 from rigidities.hessian import Hessian
 from rigidities.loss.baseline import Baseline
+from rigidities.loss.minimum import Rule
 from rigidities.loss.terms import NAMES, Loss, Term
-from rigidities.model.errors import Errors, Tally, per_atom
+from rigidities.model.errors import Errors, Evaluation, evaluate
 from rigidities.model.prediction import Prediction
-from rigidities.rows import reduce_rows
+from rigidities.model.state import check_descriptor, fields_of, state_of
+from rigidities.model.training import ModelFit, fit_model
+from rigidities.rows import Rows, reduce_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -32,23 +36,24 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from rigidities.interop.featomic import Soap
+    from rigidities.structures.descriptor import Descriptor
 
-_HESSIAN = "hessian."
+BATCH_SIZE = 2048
+"""Atoms whose rows are held at once for energies and local rigidities."""
 
 
 @dataclass(frozen=True, eq=False)
-class LinearModel(files.Stored):
-    """A linear model of SOAP features, the Hessian of the loss that it was fitted by, and the scale of its variances.
+class LinearModel:
+    """A linear model of SOAP or other features, with the Hessian of its loss and its scale.
 
     Made by `LinearModel.fit`, or read from a file by `LinearModel.load`.
 
     Attributes
     ----------
-    soap : Soap
-        What the columns of its rows mean.
+    soap : Soap, or another Descriptor
+        Meaning of the columns of its rows.
     loss : Loss
-        What was minimised.
+        The loss that was minimised.
     baseline : Baseline or None
         Energies of the composition, which are added to the prediction.
     hessian : Hessian
@@ -56,15 +61,16 @@ class LinearModel(files.Stored):
     coef : ndarray of shape (n_features,)
         The weights θ.
     scales : dict of str to float
-        σ/√v by the name of the term: of the energies, the forces, the virials, as far as the loss has them. NaN where
-        no structure could be left out.
+        σ/√v by the name of the term: of energies, forces and virials, as far as the loss has them.
+        NaN where no structure could be left out.
     training, left_out : dict of str to Errors
-        Errors of the training set by the name of the term: of the fit, and of fits without the structure in question.
+        Errors of the training set by the name of the term: of the fit, and of fits without the
+        structure in question.
     versions : dict of str to str
-        Of the packages that made it.
+        Versions of the packages that made it.
     """
 
-    soap: Soap
+    soap: Descriptor
     loss: Loss
     baseline: Baseline | None
     hessian: Hessian
@@ -74,17 +80,15 @@ class LinearModel(files.Stored):
     left_out: dict[str, Errors]
     versions: dict[str, str] = field(default_factory=dict)
 
-    _kind = "model"
-
     @classmethod
     def fit(
         cls,
         structures: Any,
-        soap: Soap,
+        soap: Descriptor,
         loss: Loss,
         *,
         baseline: Baseline | Mapping[int | str, float] | Literal["fit"] | None = "fit",
-        regularizer: float | Literal["auto", "evidence", "gcv", "loo"] = "auto",
+        regularizer: float | Rule = "auto",
         progress: bool = True,
     ) -> LinearModel:
         """Fit a model to structures with energies, forces or virials.
@@ -92,16 +96,16 @@ class LinearModel(files.Stored):
         Parameters
         ----------
         structures : ase.Atoms, or an iterable of them
-            With what the terms of the loss need.
-        soap : Soap
-            Of the species of all structures that are ever to be predicted.
+            With the data that the terms of the loss need.
+        soap : Soap, or another Descriptor
+            With the species of all structures that the model will ever predict. Features of your
+            own: see `rigidities.structures.descriptor.Descriptor`.
         loss : Loss
-            What is minimised.
+            The loss to minimise.
         baseline : Baseline, mapping of species to energy, "fit" or None
-            As for `rigidities.interop.featomic.LossRows`. A loss without energies has nothing to fit it to: None.
+            As for `rigidities.interop.featomic.LossRows`. A loss without energies needs None.
         regularizer : float or "auto", "evidence", "gcv", "loo"
-            λ; "auto" as in `Covariance.factorize`, else the best of a path (`regularizer_path`) by that criterion.
-            "loo" leaves out one energy at a time.
+            λ, or the rule that chooses it, as for `fit_loss`.
         progress : bool, default True
             Show a progress bar on stderr in each pass over the structures.
 
@@ -112,7 +116,7 @@ class LinearModel(files.Stored):
         Raises
         ------
         ValueError, TypeError
-            As `LossRows`, `fit_loss` and `RegularizerPath.best`; or "loo" is asked of a loss without energies.
+            As `LossRows` and `fit_loss`.
 
         Warns
         -----
@@ -121,7 +125,8 @@ class LinearModel(files.Stored):
         NotConvergedWarning
             As `fit_loss`.
         IllConditionedWarning
-            If the fit is not determined without some structure: those tell nothing about the scale.
+            If the fit is not determined without some structure: its targets are excluded from the
+            scale.
 
         Examples
         --------
@@ -136,10 +141,30 @@ class LinearModel(files.Stored):
         >>> prediction.forces_std.shape
         (63, 3)
         """
-        from rigidities.model.training import fit_model
+        return cls.of_fit(
+            fit_model(structures, soap, loss, baseline=baseline, regularizer=regularizer, progress=progress)
+        )
 
-        options: Any = {"baseline": baseline, "regularizer": regularizer, "progress": progress}
-        return fit_model(structures, soap, loss, **options).model
+    @classmethod
+    def of_fit(cls, fitted: ModelFit) -> LinearModel:
+        """Return the model of a fit, which `rigidities.model.training.fit_model` gives."""
+        minimum = fitted.minimum
+        packages = ("rigidities", "numpy", *fitted.soap.packages)
+        return cls(
+            soap=fitted.soap,
+            loss=minimum.loss,
+            baseline=fitted.baseline,
+            hessian=minimum.hessian,
+            coef=minimum.coef,
+            scales=fitted.scales,
+            training=fitted.training,
+            left_out=fitted.left_out,
+            versions={name: version(name) for name in packages} | {"python": platform.python_version()},
+        )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.coef.flags.writeable = False  # which a pickle forgets
 
     def __repr__(self) -> str:
         return f"LinearModel({self.soap!r}; {', '.join(self.loss.terms)}; regularizer={self.hessian.regularizer:g})"
@@ -150,7 +175,8 @@ class LinearModel(files.Stored):
         Parameters
         ----------
         name : {"energy", "forces", "virial"}
-            What the loss does not have takes the scale of the first term that it has: all rows belong to one model.
+            A term that the loss lacks takes the scale of the first term that it has: all rows
+            belong to one model.
         """
         return self.scales.get(name, next(iter(self.scales.values())))
 
@@ -162,11 +188,12 @@ class LinearModel(files.Stored):
         Parameters
         ----------
         structures : ase.Atoms, or an iterable of them
-            They need no labels.
+            They need no reference values.
         forces : bool, default True
-            Most of the work; without, `Prediction.forces` is None.
+            Predict forces, which are most of the work. Without, `Prediction.forces` is None.
         virials : bool, default False
-            −∂E/∂ε, whether or not the loss has such a term: half the work of forces, a tenth more beside them.
+            Predict −∂E/∂ε, whether or not the loss has virials: half the work of forces, a tenth
+            more beside them.
         progress : bool, default True
             Show a progress bar on stderr.
 
@@ -177,21 +204,24 @@ class LinearModel(files.Stored):
         Raises
         ------
         ValueError
-            If a structure contains a species that the model does not know, or as `iter_soap_rows`.
+            If a structure contains a species that the model does not know, or for the reasons of
+            the descriptor.
         """
-        from rigidities.interop.featomic import iter_soap_rows
-        from rigidities.interop.featomic.systems import iterable, types_of
+        from rigidities.structures.batches import batch_lengths, in_batches
 
-        frames = list(iterable(structures))
-        numbers = [types_of(frame, index) for index, frame in enumerate(frames)]
-        self._check_species(numbers)
+        frames, numbers = self._checked(structures)
+        sizes = np.array([len(entry) for entry in numbers])
+        lengths = batch_lengths(sizes, BATCH_SIZE)
+        batches = in_batches(frames, lengths, "atoms", progress)
+        stops = np.cumsum(lengths)
         energies, variances, lpr = [], [], []
-        for rows in iter_soap_rows(frames, self.soap, progress=progress):
+        for length, stop, values in zip(lengths, stops, self.soap.atom_rows(batches), strict=True):
+            groups = np.repeat(np.arange(length), sizes[stop - length : stop])
+            rows = Rows(values, groups, self.soap.feature_space)
             means = reduce_rows(rows)[1]
             energies.append(means @ self.coef)
             variances.append(self.hessian.variance(means))
             lpr.append(self.hessian.rigidity(rows.without_groups()))
-        sizes = np.array([len(entry) for entry in numbers])
         std, pr = self._std_and_rigidity(np.concatenate(variances))
         whole = sizes * np.concatenate(energies) + self._baseline_energies(numbers)
         derivatives = self._derivatives(frames, forces, virials, progress)
@@ -200,8 +230,8 @@ class LinearModel(files.Stored):
     def _derivatives(
         self, frames: Sequence[Any], forces: bool, virials: bool, progress: bool
     ) -> dict[str, NDArray[np.float64]]:
-        """Return what is asked for of forces and virials, and their standard deviations, as `Prediction` names them."""
-        from rigidities.interop.featomic import LossRows
+        """Return forces, virials and their deviations, by their names in `Prediction`."""
+        from rigidities.structures.loss_rows import LossRows
 
         if not (forces or virials):
             return {}
@@ -222,15 +252,16 @@ class LinearModel(files.Stored):
     def errors(
         self, structures: Any, *, terms: Iterable[str] | None = None, progress: bool = True
     ) -> dict[str, Errors]:
-        """Return the errors on structures with labels, by the name of the term.
+        """Return the errors on structures with reference values, by the name of the term.
 
         Parameters
         ----------
         structures : ase.Atoms, or an iterable of them
-            A structure without one of the labels counts nowhere in that term. Weights that structures carry are not
-            looked at: every target counts the same.
+            A structure that lacks the values of a term is skipped in that term. Weights that
+            structures carry are ignored: every target counts the same.
         terms : iterable of {"energy", "forces", "virial"}, optional
-            Those of the loss by default. A term that the loss has is looked for under the name that the loss gives.
+            Those of the loss by default. Reference values are found under the names that the loss
+            gives.
         progress : bool, default True
             Show a progress bar on stderr.
 
@@ -241,22 +272,25 @@ class LinearModel(files.Stored):
         Raises
         ------
         ValueError
-            If no structure has the labels of a term, or as `predict`.
+            If no structure has the values of a term, or as `predict`.
         """
-        from rigidities.interop.featomic import LossRows
-        from rigidities.interop.featomic.systems import iterable, types_of
+        return self.evaluate(structures, terms=terms, progress=progress).errors
 
-        frames = list(iterable(structures))
-        numbers = [types_of(frame, index) for index, frame in enumerate(frames)]
-        self._check_species(numbers)
-        wanted = _judged(self.loss, self.loss.terms if terms is None else terms)
-        sizes = np.array([len(entry) for entry in numbers])
-        tallies = {name: Tally() for name in wanted.terms}
-        for batch in LossRows(frames, self.soap, wanted, baseline=self.baseline, progress=progress):
-            for name, rows in batch.items():
-                assert rows.targets is not None  # LossRows was asked for them
-                tallies[name].add((rows.targets - rows.values @ self.coef) * per_atom(name, rows, sizes))
-        return {name: tally.errors() for name, tally in tallies.items()}
+    def evaluate(
+        self,
+        structures: Any,
+        *,
+        terms: Iterable[str] | None = None,
+        keep_energies: bool = False,
+        progress: bool = True,
+    ) -> Evaluation:
+        """Return the errors as `errors`, and the rows of the energies if they are to be kept."""
+        from rigidities.structures.loss_rows import LossRows
+
+        frames, _ = self._checked(structures)
+        loss = _unweighted(self.loss, self.loss.terms if terms is None else terms)
+        rows = LossRows(frames, self.soap, loss, baseline=self.baseline, progress=progress)
+        return evaluate(rows, self.coef, keep_energies=keep_energies)
 
     def _std_and_rigidity(self, variances: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         with np.errstate(divide="ignore"):
@@ -267,27 +301,53 @@ class LinearModel(files.Stored):
             return np.zeros(len(numbers))
         return np.array([self.baseline.energy(entry) for entry in numbers])
 
-    def _check_species(self, numbers: Sequence[NDArray[np.int64]]) -> None:
-        from rigidities.structures.species import symbols
+    def _checked(self, structures: Any) -> tuple[list[Any], list[NDArray[np.int64]]]:
+        """Return structures as a list, and their atomic numbers, which the model must know."""
+        from rigidities.structures.batches import iterable
+        from rigidities.structures.species import symbols, unknown_species
 
-        if not numbers:
+        frames = list(iterable(structures))
+        if not frames:
             raise ValueError("there are no structures: expected at least one")
+        numbers = [self.soap.numbers(frame, index) for index, frame in enumerate(frames)]
         for index, entry in enumerate(numbers):
-            unknown = sorted(set(entry.tolist()).difference(self.soap.species))
+            unknown = unknown_species(entry, self.soap.species)
             if unknown:
-                known = symbols(self.soap.species)
                 raise ValueError(
                     f"structure {index} contains {symbols(unknown)}, which the model does not know: it was fitted to "
-                    f"{known} only"
+                    f"{symbols(self.soap.species)} only"
                 )
+        return frames, numbers
 
-    @classmethod
-    def load(cls, path: str | PathLike[str]) -> Self:
-        """Read what `save` wrote: it predicts the same bits, with the same featomic.
+    # Files -------------------------------------------------------------------------------------------
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the whole model to a file: safetensors, no pickle, written whole or not at all.
 
         Parameters
         ----------
         path : path-like
+            Replaced if it exists. A Hessian takes 4p² bytes.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        MemoryError
+            If the bytes of the file do not fit beside the model.
+        """
+        files.save(path, "model", state_of({entry.name: getattr(self, entry.name) for entry in fields(self)}))
+
+    @classmethod
+    def load(cls, path: str | PathLike[str], descriptor: Descriptor | None = None) -> LinearModel:
+        """Read a model that `save` wrote: with the same featomic it predicts the same bits.
+
+        Parameters
+        ----------
+        path : path-like
+        descriptor : Descriptor, optional
+            The descriptor of the model, if it is not a `Soap`: a file never says what code is run.
+            Its feature space must be that of the file.
 
         Returns
         -------
@@ -296,7 +356,8 @@ class LinearModel(files.Stored):
         Raises
         ------
         ValueError
-            If the file is damaged, of a later version, or holds something else.
+            If the file is damaged, of a later version, or holds something else; if its descriptor
+            has to be passed and was not, or another one was passed.
         OSError
             If it cannot be read.
 
@@ -305,86 +366,27 @@ class LinearModel(files.Stored):
         OtherVersionWarning
             If the model was fitted with another version of featomic than is installed.
         """
-        model = super().load(path)
-        fitted, here = model.versions.get("featomic"), version("featomic")
-        if fitted not in (None, here):
-            warnings.warn(
-                f"the model was fitted to features of featomic {fitted}, here is {here}: what it predicts may differ. "
-                "Compare structures whose predictions are known, install that version, or fit anew",
-                OtherVersionWarning,
-                stacklevel=2,
-            )
+        state = files.load(path, "model")
+        check_descriptor(path, state, descriptor)
+        model = files.rebuild(path, "model", state, lambda state: cls(**fields_of(state, descriptor)))
+        for package in model.soap.packages:
+            fitted, here = model.versions.get(package), version(package)
+            if fitted not in (None, here):
+                warnings.warn(
+                    f"the model was fitted to features of {package} {fitted}, here is {here}: predictions may differ. "
+                    "Compare structures whose predictions are known, install that version, or fit anew",
+                    OtherVersionWarning,
+                    stacklevel=2,
+                )
         return model
 
-    def __getstate__(self) -> dict[str, Any]:
-        parts = {f"{_HESSIAN}{name}": value for name, value in self.hessian.__getstate__().items()}
-        return parts | {
-            "coef": self.coef,
-            "soap": _soap_state(self.soap),
-            "loss": {name: asdict(term) for name, term in self.loss.terms.items()},
-            "baseline": None if self.baseline is None else asdict(self.baseline),
-            "scales": self.scales,
-            "training": {name: asdict(errors) for name, errors in self.training.items()},
-            "left_out": {name: asdict(errors) for name, errors in self.left_out.items()},
-            "versions": self.versions,
-        }
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        for name, value in _fields_of(state).items():
-            object.__setattr__(self, name, value)  # a frozen dataclass can set its fields in no other way
-
-
-def _fields_of(state: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of a `LinearModel` with this state."""
-    parts = {name.removeprefix(_HESSIAN): value for name, value in state.items() if name.startswith(_HESSIAN)}
-    hessian = Hessian.__new__(Hessian)
-    hessian.__setstate__(parts)
-    soap, coef, baseline = _soap_of_state(state["soap"]), state["coef"], state["baseline"]
-    if coef.shape != (soap.n_features,) or hessian.n_features != soap.n_features:
-        raise ValueError(
-            f"{coef.shape} weights and a Hessian of {hessian.n_features} features, but the descriptor has "
-            f"{soap.n_features}"
-        )
-    coef.flags.writeable = False
-    if baseline is not None:
-        baseline = Baseline(dict(zip(baseline["species"], baseline["energies"], strict=True)))
-    return {
-        "soap": soap,
-        "loss": Loss(**{name: Term(**term) for name, term in state["loss"].items()}),
-        "baseline": baseline,
-        "hessian": hessian,
-        "coef": coef,
-        "scales": state["scales"],
-        "training": {name: Errors(**errors) for name, errors in state["training"].items()},
-        "left_out": {name: Errors(**errors) for name, errors in state["left_out"].items()},
-        "versions": state["versions"],
-    }
-
-
-def _judged(loss: Loss, names: Iterable[str]) -> Loss:
-    """Return the loss whose rows errors are taken of: labels where the fit had them, and all weights 1."""
+def _unweighted(loss: Loss, names: Iterable[str]) -> Loss:
+    """Loss for evaluating errors: label names of the fit, unit weights, missing labels skipped."""
     wanted = list(names)
     unknown = [name for name in wanted if name not in NAMES]
     if unknown:
         raise ValueError(f"terms has {', '.join(map(repr, unknown))}: expected some of {', '.join(NAMES)}")
     known = loss.terms
-    plain = {"weight": 1.0, "huber": None, "missing": "skip", "weights": None}
-    return Loss(**{name: replace(known.get(name, Term()), **plain) for name in wanted})  # type: ignore[arg-type]
-
-
-def _soap_state(soap: Soap) -> dict[str, Any]:
-    return {
-        "species": list(soap.species),
-        "body_orders": list(soap.body_orders),
-        "hyperparameters": soap.hyperparameters,
-        "feature_space": soap.feature_space,
-    }
-
-
-def _soap_of_state(state: dict[str, Any]) -> Soap:
-    from rigidities.interop.featomic import Soap
-
-    soap = Soap(state["species"], body_orders=state["body_orders"], hyperparameters=state["hyperparameters"])
-    if soap.feature_space != state["feature_space"]:
-        raise ValueError(f"its columns are {state['feature_space']!r}, but its settings give {soap.feature_space!r}")
-    return soap
+    terms = {name: known.get(name, Term()) for name in wanted}
+    return Loss(**{name: replace(t, weight=1.0, huber=None, missing="skip", weights=None) for name, t in terms.items()})

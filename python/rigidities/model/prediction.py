@@ -1,8 +1,4 @@
-"""What a fitted model says about structures, and the file that holds it.
-
-What enters: energies, forces, virials, standard deviations and rigidities, from `rigidities.model`. What leaves: a
-`Prediction` of plain arrays, extended XYZ.
-"""
+"""Predictions of a model for structures, and the extended XYZ file that holds them."""
 
 from __future__ import annotations
 
@@ -23,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a model says about structures, and how far its training data hold it there.
+    """Energies, forces and virials of structures, with standard deviations and rigidities.
 
     Attributes
     ----------
@@ -34,12 +30,12 @@ class Prediction:
     pr : ndarray of shape (n_structures,)
         Prediction rigidity of the energy per atom, 1/v.
     lpr : ndarray of shape (n_atoms,)
-        Local prediction rigidity of each atom, of one structure after the other.
+        Local prediction rigidity of each atom, in the order of the structures.
     forces, forces_std : ndarray of shape (n_atoms, 3), or None
         Force components and their standard deviations, in eV/Å; None where they were not asked for.
     virials, virial_std : ndarray of shape (n_structures, 6), or None
-        Virials −∂E/∂ε and their standard deviations, in eV, in ASE's Voigt order xx, yy, zz, yz, xz, xy; likewise. The
-        stress is −virial/volume.
+        Virials −∂E/∂ε and their standard deviations, in eV, in ASE's Voigt order xx, yy, zz, yz,
+        xz, xy; None where they were not asked for. The stress is −virial/volume.
     """
 
     sizes: NDArray[np.int64]
@@ -54,16 +50,17 @@ class Prediction:
 
 
 def write_xyz(prediction: Prediction, frames: Sequence[Atoms], path: str | PathLike[str]) -> None:
-    """Write structures as extended XYZ with what was predicted, beside what they brought.
+    """Write structures as extended XYZ, with the predictions beside the data they already have.
 
-    Info ``predicted_energy``, ``energy_std`` (eV) and ``pr``, array ``lpr``; with forces arrays ``predicted_forces``
-    and ``forces_std`` (eV/Å); with virials info ``predicted_virial`` and ``virial_std`` (eV, Voigt order).
+    Info ``predicted_energy``, ``energy_std`` (eV) and ``pr``, array ``lpr``; with forces arrays
+    ``predicted_forces`` and ``forces_std`` (eV/Å); with virials info ``predicted_virial`` and
+    ``virial_std`` (eV, Voigt order).
 
     Parameters
     ----------
     prediction : Prediction
     frames : sequence of ase.Atoms
-        The structures that were predicted.
+        The structures of the prediction.
     path : path-like
         Replaced if it exists.
     """

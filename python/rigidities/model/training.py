@@ -1,205 +1,158 @@
-"""Fitting a `LinearModel`: λ, the fit, its errors, and the scale of its standard deviations.
+"""Training: from structures with reference values to a fit, its errors and its scale.
 
-What enters: structures with labels, a `Soap`, a `Loss`. What leaves: a `ModelFit`. Two passes over the rows, more with
-Huber's loss: sums, then residuals. Rows that are few (`KEPT`) are computed once and kept.
+`fit_model` makes the rows of a descriptor, minimises the loss, and goes through the rows once more
+for the errors. Rows that are few (`KEPT`) are computed once and kept. `LinearModel.fit` makes a
+model of the result.
 
-The scale. σ = scale·√v with scale² = Σr²/Σv over the training set, one for each term. Each structure is left out as a
-whole, its energy and forces together, in closed form at fixed λ: r is the error of the fit without it, v the variance.
-The evidence has a scale of its own, s² = (Σwy² − bᵀH⁻¹b)/n, but takes the model for right and the noise of all targets
-for independent. With forces neither holds: test energies of lithium (mlearn) then miss by 14 of its σ (root mean
+The scale. σ = scale·√v with scale² = Σr²/Σv over the training set, one for each term. Each
+structure is left out as a whole, its energy and forces together, in closed form at fixed λ: r is
+the error of the fit without it, v the variance. The evidence has a scale of its own, s² = (Σwy² −
+bᵀH⁻¹b)/n, but assumes that the model is right and that the noise of all targets is independent.
+With forces neither holds: test energies of lithium (mlearn) then miss by 14 of its σ (root mean
 square), and by 0.72 of the σ used here.
 """
 
 from __future__ import annotations
 
-import platform
+import math
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Literal, cast
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from rigidities.exceptions import IllConditionedWarning
 from rigidities.leave_one_out import leave_out
-from rigidities.loss.minimum import LossFit, fit_loss
-from rigidities.loss.rows import Batch
-from rigidities.loss.sums import loss_sums
+from rigidities.loss.minimum import LossFit, Rule, check_regularizer, fit_loss
+from rigidities.loss.rows import Batch, TermRows
 from rigidities.loss.terms import Loss
-from rigidities.model.errors import Tally, per_atom
-from rigidities.model.linear import LinearModel
-from rigidities.regularizer.path import regularizer_path
+from rigidities.model.errors import Errors, Tally, per_atom
+from rigidities.regularizer.path import RegularizerPath, regularizer_path
 from rigidities.runtime import memory
+from rigidities.structures.descriptor import row_shape
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from rigidities.covariance import Covariance
-    from rigidities.interop.featomic import LossRows, Soap
     from rigidities.loss.baseline import Baseline
+    from rigidities.structures.descriptor import Descriptor
+    from rigidities.structures.loss_rows import LossRows
 
 KEPT = 1_000_000_000
-"""Bytes of rows that are kept from pass to pass: 13,233 atoms of silicon with 448 features take 0.14 GB."""
-
-REASONS = {
-    "evidence": "evidence: the largest of a path",
-    "gcv": "generalised cross-validation: the least of a path",
-    "loo": "leave-one-out of the energies: the least of a path",
-}
+"""Bytes of rows that are kept between passes: 13,233 silicon atoms, 448 features: 0.14 GB."""
 
 
 @dataclass(frozen=True, eq=False)
 class ModelFit:
-    """A model, and what the choice of its regularizer can be judged by.
+    """A fit with its errors, and what the choice of its regularizer can be judged by.
 
     Attributes
     ----------
-    model : LinearModel
-    covariance : Covariance
-        Sums of the loss, of squares where it has Huber thresholds: what `regularizer_path` takes.
-    energies : tuple of ndarray, or None
-        Rows, targets and weights of the energies, for leave-one-out; None where the loss has none.
+    soap : Soap, or another Descriptor
+        Meaning of the columns.
+    minimum : LossFit
+        The fit, with the sums of its loss, the path of λ if there was one, and the energies' rows
+        if they were kept.
+    baseline : Baseline or None
+        Energies of the composition that were subtracted.
+    training, left_out : dict of str to Errors
+        Errors of the training set by the name of the term: of the fit, and of fits without the
+        structure in question.
+    scales : dict of str to float
+        σ/√v by the name of the term; NaN where no structure could be left out.
     n_missing : dict of str to int
-        Targets of each term that are not there and were left out.
+        Targets of each term that were missing and left out.
     """
 
-    model: LinearModel
-    covariance: Covariance
-    energies: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]] | None
+    soap: Descriptor
+    minimum: LossFit
+    baseline: Baseline | None
+    training: dict[str, Errors]
+    left_out: dict[str, Errors]
+    scales: dict[str, float]
     n_missing: dict[str, int]
+
+    @cached_property
+    def path(self) -> RegularizerPath:
+        """The path that λ was chosen from; made now if λ was given, or found by "auto"."""
+        return self.minimum.path or regularizer_path(self.minimum.covariance)
 
 
 def fit_model(
     structures: Any,
-    soap: Soap,
+    soap: Descriptor,
     loss: Loss,
     *,
     baseline: Baseline | Mapping[int | str, float] | Literal["fit"] | None = "fit",
-    regularizer: float | Literal["auto", "evidence", "gcv", "loo"] = "auto",
+    regularizer: float | Rule = "auto",
+    keep_energies: bool = False,
     progress: bool = True,
 ) -> ModelFit:
-    """Fit a model as `LinearModel.fit`, and return the sums beside it.
+    """Fit a model as `LinearModel.fit`, and return all that the fit gives.
 
     Parameters
     ----------
     structures, soap, loss, baseline, regularizer, progress
         As for `LinearModel.fit`.
+    keep_energies : bool, default False
+        As for `fit_loss`.
 
     Returns
     -------
     ModelFit
     """
-    from rigidities.interop.featomic import LossRows
+    from rigidities.structures.loss_rows import LossRows
 
-    if not (isinstance(regularizer, str) and regularizer in ("auto", *REASONS)):
-        _check_number(regularizer)
-    if regularizer == "loo" and loss.energy is None:
-        raise ValueError("regularizer is 'loo', which leaves out energies, but the loss has none: choose another")
+    check_regularizer(regularizer, loss if isinstance(loss, Loss) else None)
     rows = LossRows(structures, soap, loss, baseline=baseline, progress=progress)
-    sizes = np.array([len(frame) for frame in rows.structures])
-    batches = _kept(rows, sizes)
-    energies: list[tuple[NDArray[np.float64], ...]] = []
-    sums = loss_sums(_noting_energies(batches, loss, energies))
-    squares = Loss(**{name: replace(term, huber=None) for name, term in loss.terms.items()})
-    covariance = sums.combined(squares)
-    train = tuple(np.concatenate(column) for column in zip(*energies, strict=True)) if energies else None
-    fit = _fit(batches, loss, covariance, train, regularizer)
-    training, left_out = _judge(batches, fit, sizes)
-    model = LinearModel(
+    batches = list(rows) if _are_few(rows) else rows
+    minimum = fit_loss(batches, regularizer=regularizer, keep_energies=keep_energies)
+    training, left_out = _judge(batches, minimum, rows.sizes)
+    return ModelFit(
         soap,
-        loss,
+        minimum,
         rows.baseline,
-        fit.hessian,
-        fit.coef,
-        {name: tally.scale() for name, tally in left_out.items()},
         {name: tally.errors() for name, tally in training.items()},
         {name: tally.errors() for name, tally in left_out.items()},
-        {name: version(name) for name in ("rigidities", "numpy", "featomic")} | {"python": platform.python_version()},
+        {name: tally.scale() for name, tally in left_out.items()},
+        rows.n_missing,
     )
-    return ModelFit(model, covariance, cast(Any, train), rows.n_missing)
 
 
-def _check_number(regularizer: Any) -> None:
-    if isinstance(regularizer, str):
-        raise ValueError(f"regularizer is {regularizer!r}: expected a number, or auto, {', '.join(REASONS)}")
-
-
-def _kept(rows: LossRows, sizes: NDArray[np.int64]) -> Iterable[Batch]:
-    """Return the rows themselves where they are few, else what computes them in every pass."""
-    counts = {"energy": len(sizes), "forces": 3 * int(sizes.sum()), "virial": 6 * len(sizes)}
-    n_bytes = 8 * rows.n_features * sum(counts[name] for name in rows.loss.terms)
+def _are_few(rows: LossRows) -> bool:
+    n_rows = sum(math.prod(row_shape(name, rows.sizes)) for name in rows.loss.terms)
     free = memory.available()
-    return list(rows) if n_bytes <= min(KEPT, KEPT if free is None else free // 4) else rows
+    return 8 * rows.n_features * n_rows <= min(KEPT, KEPT if free is None else free // 4)
 
 
-def _noting_energies(
-    batches: Iterable[Batch], loss: Loss, energies: list[tuple[NDArray[np.float64], ...]]
-) -> Iterator[Batch]:
-    """Pass rows on, and keep those of the energies with their targets and weights in the loss."""
-    for batch in batches:
-        if loss.energy is not None:
-            rows = batch["energy"]
-            assert rows.targets is not None  # LossRows was asked for them
-            assert rows.weights is not None
-            energies.append((rows.values, rows.targets, loss.energy.weight * rows.weights))
-        yield batch
-
-
-# The fit ----------------------------------------------------------------------------------------------------
-
-
-def _fit(
-    batches: Iterable[Batch],
-    loss: Loss,
-    covariance: Covariance,
-    train: tuple[NDArray[np.float64], ...] | None,
-    regularizer: float | str,
-) -> LossFit:
-    """Minimise the loss at the regularizer that was asked for; the Hessian says why it was taken."""
-    reason = None
-    if isinstance(regularizer, str) and regularizer in REASONS:
-        path, reason = regularizer_path(covariance), REASONS[regularizer]
-        if regularizer == "loo":
-            assert train is not None  # refused where the loss has no energies
-            regularizer = path.best("loo", train[0], train[1], weights=train[2])
-        else:
-            regularizer = path.best(cast(Literal["evidence", "gcv"], regularizer))
-    hessian = covariance.factorize(cast(Any, regularizer))
-    if reason is not None:
-        hessian._reason = reason
-    if all(term.huber is None for term in loss.terms.values()):
-        return LossFit(hessian.coef, hessian, loss, 0, float("nan"), True)
-    fit = fit_loss(batches, loss, regularizer=hessian.regularizer)
-    fit.hessian._reason = hessian.regularizer_reason
-    return fit
-
-
-# Its errors -------------------------------------------------------------------------------------------------
+# Errors and scale --------------------------------------------------------------------------------
 
 
 def _judge(
     batches: Iterable[Batch], fit: LossFit, sizes: NDArray[np.int64]
 ) -> tuple[dict[str, Tally], dict[str, Tally]]:
-    """Return sums over the residuals of the fit, and over those of fits without the structure in question.
+    """Return sums over residuals: of the fit, and of fits without the structure in question.
 
-    A Huber residual beyond its threshold δ has no second derivative, so its row is not in H. What it pulls at a
-    structure's predictions, less than δ times its leverage, stays in when the structure is left out.
+    A Huber residual beyond its threshold δ has no second derivative, so its row is not in H. Its
+    pull at the structure's predictions, less than δ times its leverage, remains when the structure
+    is left out.
     """
     training, left_out = ({name: Tally() for name in fit.loss.terms} for _ in range(2))
     n_lost = 0
     for batch in batches:
-        names = list(fit.loss.terms)
-        stops = np.cumsum([len(batch[name]) for name in names])[:-1]
+        rows = list(batch.values())
+        stops = np.cumsum([len(part) for part in rows])[:-1]
         values, targets, blocks = (
-            np.concatenate([getattr(batch[name], part) for name in names]) for part in ("values", "targets", "blocks")
+            np.concatenate([getattr(part, name) for part in rows]) for name in ("values", "targets", "blocks")
         )
         residuals = targets - values @ fit.coef
-        weights = [_curvature(*entry) for entry in zip(batch.values(), np.split(residuals, stops), strict=True)]
+        weights = [_curvature(*pair) for pair in zip(rows, np.split(residuals, stops), strict=True)]
         left = leave_out(fit.hessian, fit.coef, values, targets, np.concatenate(weights), blocks)
         parts = (np.split(array, stops) for array in (residuals, left.residuals, left.variances))
-        for name, own, others, variances in zip(names, *parts, strict=True):
-            factor, known = per_atom(name, batch[name], sizes), np.isfinite(variances)
+        for (name, part), own, others, variances in zip(batch.items(), *parts, strict=True):
+            factor, known = per_atom(name, part, sizes), np.isfinite(variances)
             training[name].add(own * factor)
             left_out[name].add((others * factor)[known], (variances * factor**2)[known])
             n_lost += int(len(known) - known.sum())
@@ -208,18 +161,17 @@ def _judge(
     return training, left_out
 
 
-def _curvature(rows: Any, residuals: NDArray[np.float64]) -> NDArray[np.float64]:
+def _curvature(rows: TermRows, residuals: NDArray[np.float64]) -> NDArray[np.float64]:
     """Weights of these rows in H."""
-    weights = np.asarray(rows.term.weight * rows.weights)
     if rows.term.huber is None:
-        return weights
-    return np.where(np.abs(residuals) < rows.term.huber, weights, 0.0)
+        return rows.weights_in_loss
+    return np.where(np.abs(residuals) < rows.term.huber, rows.weights_in_loss, 0.0)
 
 
 def _warn_of_lost(n_lost: int, n: int) -> None:
     warnings.warn(
-        f"{n_lost} of {n} training targets alone determine a direction to rounding: there is no fit without their "
-        "structures, and they tell nothing about the errors left out and the scale of σ. Raise the regularizer",
+        f"{n_lost} of {n} training targets cannot be left out: without their structure the fit is undetermined to "
+        "rounding. They are excluded from the errors left out and from the scale of σ. Raise the regularizer",
         IllConditionedWarning,
         stacklevel=4,
     )

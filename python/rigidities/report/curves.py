@@ -1,8 +1,4 @@
-"""Curves of what depends on a choice: all criteria for λ over λ.
-
-What enters: a path of λ, and the rows that some criteria ask for. What leaves: a matplotlib figure, made without
-pyplot's global state.
-"""
+"""Curves of all criteria over λ, as a matplotlib figure without pyplot's global state."""
 
 from __future__ import annotations
 

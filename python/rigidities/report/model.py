@@ -1,7 +1,6 @@
-"""What the terminal and a picture show of a fitted model and of its predictions.
+"""A fitted model and its predictions for people: tables of 100 columns, the figure of λ.
 
-What enters: a `LinearModel` or a `ModelFit`, structures, a `Prediction`. What leaves: text of at most 100 columns, a
-figure. Energies and virials in meV per atom, forces in meV/Å.
+Energies and virials are in meV per atom, forces in meV/Å.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
+    from rigidities.loss.rows import TermRows
     from rigidities.model.errors import Errors
     from rigidities.model.linear import LinearModel
     from rigidities.model.prediction import Prediction
@@ -35,12 +35,18 @@ LEAST_KNOWN = 10
 # A fit ------------------------------------------------------------------------------------------------------
 
 
-def fit_table(fit: ModelFit, train: Structures, test: Structures | None, errors: Mapping[str, Errors]) -> str:
-    """Return what was fitted to what, and the errors; `errors` are those of the test set."""
-    model = fit.model
+def fit_table(
+    model: LinearModel,
+    n_missing: Mapping[str, int],
+    train: Structures,
+    test: Structures | None = None,
+    test_errors: Mapping[str, Errors] | None = None,
+) -> str:
+    """Return the facts of a fit, and the errors of the training and the test set."""
     facts = {"training set": _size(train)} | ({} if test is None else {"test set": _size(test)}) | _facts(model)
-    facts |= {"unlabelled": ", ".join(f"{name} {n}" for name, n in fit.n_missing.items() if n)}
-    columns = {"training": model.training, "left out": model.left_out} | ({} if test is None else {"test": errors})
+    facts |= {"unlabelled": ", ".join(f"{name} {n}" for name, n in n_missing.items() if n)}
+    columns: dict[str, Mapping[str, Errors]] = {"training": model.training, "left out": model.left_out}
+    columns |= {} if test_errors is None else {"test": test_errors}
     lines = fact_lines({name: fact for name, fact in facts.items() if fact})
     lines += ["", f"{'errors':26}" + "".join(f"{name:>12}" for name in columns)]
     for name in model.loss.terms:
@@ -52,11 +58,10 @@ def fit_table(fit: ModelFit, train: Structures, test: Structures | None, errors:
 
 
 def _facts(model: LinearModel) -> dict[str, str]:
-    hessian, soap, p = model.hessian, model.soap, model.soap.n_features
-    orders = ", ".join(map(str, soap.body_orders))
+    hessian, p = model.hessian, model.soap.n_features
     scales = ", ".join(f"{name} {scale:.3g}" for name, scale in model.scales.items())
     return {
-        "features": f"{p} of SOAP: cutoff {soap.cutoff:g} Å, body orders {orders}",
+        "features": f"{p} of {model.soap.describe()}",
         "loss": "; ".join(_term(name, term) for name, term in model.loss.terms.items()),
         "baseline": _baseline(model),
         "regularizer": f"{hessian.regularizer:.3g} ({hessian.regularizer_reason})",
@@ -89,38 +94,32 @@ def _cell(errors: Errors | None, what: str) -> str:
     return f"{errors.n:,}" if what == "n" else f"{1000 * getattr(errors, what):.4g}"
 
 
-def regularizer_figure(fit: ModelFit, test: Structures | None) -> Figure:
-    """Draw the criteria for λ; leave-one-out and test errors are those of the energies, in the unit of the loss."""
-    from rigidities.regularizer.path import regularizer_path
+def regularizer_figure(fit: ModelFit, validation: TermRows | None = None) -> Figure:
+    """Draw the criteria for λ over the path that it was chosen from.
+
+    Leave-one-out and validation errors are those of the energies, in the unit of the loss: of the
+    training set if its energies were kept, and of the rows of other structures.
+    """
     from rigidities.report.curves import regularizer_curves
 
-    options: dict[str, Any] = {}
-    if fit.energies is not None:
-        rows, targets, weights = fit.energies
-        options = {"train": (rows, targets), "weights": weights}
-        validation = None if test is None else _energy_rows(fit.model, test)
-        options |= {} if validation is None else {"test": validation}
-    return regularizer_curves(regularizer_path(fit.covariance), **options)
+    energies = fit.minimum.energies
+    if energies is None:
+        return regularizer_curves(fit.path)
+    test = None if validation is None else _pair(validation)
+    return regularizer_curves(fit.path, train=_pair(energies), weights=energies.weights_in_loss, test=test)
 
 
-def _energy_rows(model: LinearModel, test: Structures) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Return rows and targets of the test energies, or None where there are none."""
-    from rigidities.interop.featomic import LossRows
-    from rigidities.structures.reference import labels_there
-
-    loss = Loss(energy=replace(model.loss.energy or Term(), missing="skip", weights=None))
-    if not labels_there(test.frames, loss):
-        return None
-    parts = [b["energy"] for b in LossRows(test.frames, model.soap, loss, baseline=model.baseline, progress=False)]
-    targets = [part.targets for part in parts if part.targets is not None]
-    return np.concatenate([part.values for part in parts]), np.concatenate(targets)
+def _pair(rows: TermRows) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    if rows.targets is None:
+        raise ValueError("the rows have no targets: there are no errors to draw")
+    return rows.values, rows.targets
 
 
 # Predictions ------------------------------------------------------------------------------------------------
 
 
 def score_table(model: LinearModel, name: str, frames: Any, prediction: Prediction) -> str:
-    """Return σ and rigidities of a prediction, its errors where the structures are labelled, and where σ is largest."""
+    """Return σ, rigidities and known errors of a prediction, and where σ is largest."""
     sizes = prediction.sizes
     energy_std = 1000 * prediction.energy_std / sizes
     facts = {"structures": f"{name}: {len(sizes):,} structures, {sizes.sum():,} atoms"} | _facts(model)
@@ -146,8 +145,8 @@ def score_table(model: LinearModel, name: str, frames: Any, prediction: Predicti
 def _compared(
     model: LinearModel, frames: Any, prediction: Prediction
 ) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Return residuals and σ, per atom for energies and virials, of what the structures are labelled with."""
-    from rigidities.structures.reference import labels_there
+    """Return residuals and σ (energies and virials per atom) where reference values are known."""
+    from rigidities.structures.reference import read_known_reference
 
     predicted: dict[str, tuple[NDArray[Any], ...]] = {}
     predicted["energy"] = prediction.energies, prediction.energy_std, prediction.sizes
@@ -158,9 +157,9 @@ def _compared(
     terms = {name: model.loss.terms.get(name, Term()) for name in predicted}
     loss = Loss(**{name: replace(term, missing="skip", weights=None) for name, term in terms.items()})
     compared = {}
-    for name, labels in labels_there(frames, loss).items():
+    for name, reference in read_known_reference(frames, loss).items():
         values, std, divisors = predicted[name]
-        residuals = (np.concatenate(labels.values) - values) / divisors
+        residuals = (np.concatenate(reference.values) - values) / divisors
         known = np.isfinite(residuals)
         compared[name] = residuals[known], np.broadcast_to(std / divisors, known.shape)[known]
     return compared
@@ -171,7 +170,7 @@ def _rms(values: NDArray[np.float64]) -> float:
 
 
 def _least_known(prediction: Prediction, energy_std: NDArray[np.float64]) -> list[str]:
-    """Return the structures whose energy per atom has the largest σ, with their least rigid atom."""
+    """Return the structures of largest σ per atom, each with its least rigid atom."""
     starts = np.cumsum(prediction.sizes) - prediction.sizes
     lines = [
         "least known structures, counted from 0",

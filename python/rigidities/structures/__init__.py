@@ -1,1 +1,1 @@
-"""Structures as ASE holds them: files, species, labels, and extended XYZ. ASE is the only foreign library here."""
+"""Structures of ASE: files, species, reference values, and the rows of a loss."""

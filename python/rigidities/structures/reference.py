@@ -1,7 +1,7 @@
-"""Structures of ASE → the targets of a loss, with the weights that structures and atoms carry.
+"""Reference energies, forces and virials of structures of ASE, with their weights.
 
-What enters: `ase.Atoms` and a `Loss`. What leaves: for each term the targets of all structures, which of them are
-there, and their weights. What is missing is found here, before any feature is computed, and counted.
+They are read before any feature is computed, so that what is missing or has no meaning is found
+before the long work.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ REMEDY = 'leave them out, or pass Term(missing="skip") for a set that is labelle
 
 
 @dataclass(frozen=True, eq=False)
-class Labels:
-    """Targets of one term, of one structure after the other.
+class Reference:
+    """Reference values of one term: its targets, one array for each structure.
 
     Parameters
     ----------
@@ -43,27 +43,27 @@ class Labels:
 
     @property
     def n_missing(self) -> int:
-        """Number of targets that are not there."""
+        """Number of missing targets."""
         return sum(int(np.isnan(values).sum()) for values in self.values)
 
 
-def read_labels(structures: Iterable[Any], loss: Loss) -> dict[str, Labels]:
-    """Read the targets of each term of the loss, and refuse what is missing without leave."""
-    labels, absent = _collect(structures, loss)
+def read_reference(structures: Iterable[Any], loss: Loss) -> dict[str, Reference]:
+    """Read the targets of each term; raise if some are missing that the term does not skip."""
+    found, absent = _collect(structures, loss)
     for name, term in loss.terms.items():
-        _check_present(name, term, absent[name], labels[name])
-    return labels
+        _check_present(name, term, absent[name], found[name])
+    return found
 
 
-def labels_there(structures: Iterable[Any], loss: Loss) -> dict[str, Labels]:
-    """Read the targets of those terms of the loss that any structure has."""
-    labels, absent = _collect(structures, loss)
-    return {name: entry for name, entry in labels.items() if len(absent[name]) < len(entry.values)}
+def read_known_reference(structures: Iterable[Any], loss: Loss) -> dict[str, Reference]:
+    """Read the targets of the terms of the loss that at least one structure has."""
+    found, absent = _collect(structures, loss)
+    return {name: reference for name, reference in found.items() if len(absent[name]) < len(reference.values)}
 
 
-def _collect(structures: Iterable[Any], loss: Loss) -> tuple[dict[str, Labels], dict[str, list[int]]]:
-    """Return targets and weights by term, and the numbers of the structures without."""
-    labels = {name: Labels([], []) for name in loss.terms}
+def _collect(structures: Iterable[Any], loss: Loss) -> tuple[dict[str, Reference], dict[str, list[int]]]:
+    """Return targets and weights by term, and the indices of the structures that have none."""
+    found = {name: Reference([], []) for name in loss.terms}
     absent: dict[str, list[int]] = {name: [] for name in loss.terms}
     for index, atoms in enumerate(structures):
         if not isinstance(atoms, ase.Atoms):
@@ -79,27 +79,27 @@ def _collect(structures: Iterable[Any], loss: Loss) -> tuple[dict[str, Labels], 
             else:
                 _check_finite(values, name, term, index)
                 _weigh(weights, atoms, name, term, index)
-            labels[name].values.append(values)
-            labels[name].weights.append(weights)
-    return labels, absent
+            found[name].values.append(values)
+            found[name].weights.append(weights)
+    return found, absent
 
 
-def _check_present(name: str, term: Term, absent: Sequence[int], labels: Labels) -> None:
+def _check_present(name: str, term: Term, absent: Sequence[int], reference: Reference) -> None:
     what = PLURAL[name]
     if absent and term.missing == "refuse":
         first = ", ".join(map(str, absent[:3])) + (", …" if len(absent) > 3 else "")
         where = "attached by a calculator" if term.target is None else f"under the name {term.target!r}"
         some = "1 structure has" if len(absent) == 1 else f"{len(absent)} structures have"
         raise ValueError(
-            f"{name} weight is {term.weight:g} but {some} no {what}: number {first} of {len(labels.values)}. They are "
-            f"expected {where}; label them, {REMEDY}, or pass {name}=None"
+            f"{name} weight is {term.weight:g} but {some} no {what}: number {first} of {len(reference.values)}. They "
+            f"are expected {where}; label them, {REMEDY}, or pass {name}=None"
         )
-    if labels.values and labels.n_missing == sum(map(len, labels.values)):
+    if reference.values and reference.n_missing == sum(map(len, reference.values)):
         raise ValueError(f"{name} weight is {term.weight:g} but no structure has {what}: pass {name}=None")
 
 
 def _check_finite(values: NDArray[np.float64], name: str, term: Term, index: int) -> None:
-    """Refuse infinite targets, and NaN unless the term skips them."""
+    """Raise if a target is infinite, or NaN that the term does not skip."""
     bad = ~np.isfinite(values) if term.missing == "refuse" else np.isinf(values)
     if not bad.any():
         return
@@ -119,7 +119,7 @@ def _n_targets(name: str, atoms: Any) -> int:
     return {"energy": 1, "forces": 3 * len(atoms), "virial": 6}[name]
 
 
-# ------------------------------------------------------------------------------------------------- targets
+# targets -----------------------------------------------------------------------------------------
 
 
 def _energy(atoms: Any, held: Mapping[str, Any], target: str | None, where: str) -> NDArray[np.float64] | None:
@@ -150,7 +150,7 @@ _READERS = {"energy": _energy, "forces": _forces, "virial": _virial}
 
 
 def _voigt(value: Any, what: str) -> NDArray[np.float64]:
-    """Return six numbers of a symmetric tensor, from as many or from 3 × 3."""
+    """Return six numbers of a symmetric tensor, from six or from 3 × 3."""
     array = np.asarray(value)
     if array.shape == (6,):
         return _shaped(array, (6,), what)
@@ -159,9 +159,9 @@ def _voigt(value: Any, what: str) -> NDArray[np.float64]:
 
 
 def _held(atoms: Any) -> Mapping[str, Any]:
-    """Return what the calculator holds for the structure as it is; nothing is computed."""
+    """Return the results that the calculator holds for this structure, without computing any."""
     calculator = atoms.calc
-    if isinstance(atoms.calc, Calculator):  # comparing structures takes as long as all else here: once will do
+    if isinstance(atoms.calc, Calculator):  # comparing structures takes as long as all else: once is enough
         return {} if calculator.check_state(atoms) else calculator.results
     held = {}
     for name in () if calculator is None else ("energy", "forces", "stress"):
@@ -172,7 +172,7 @@ def _held(atoms: Any) -> Mapping[str, Any]:
 
 def _shaped(value: Any, shape: tuple[int, ...], what: str) -> NDArray[np.float64]:
     try:
-        array = np.array(value, dtype=np.float64)  # a copy: baselines are taken out of it in place
+        array = np.array(value, dtype=np.float64)  # a copy: baselines are subtracted from it in place
     except (TypeError, ValueError):
         raise TypeError(f"{what} is {value!r}: expected numbers") from None
     if array.shape != shape:
@@ -181,7 +181,7 @@ def _shaped(value: Any, shape: tuple[int, ...], what: str) -> NDArray[np.float64
     return array
 
 
-# ------------------------------------------------------------------------------------------------- weights
+# weights -----------------------------------------------------------------------------------------
 
 
 def _weigh(weights: NDArray[np.float64], atoms: Any, name: str, term: Term, index: int) -> None:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from ase.data import atomic_numbers, chemical_symbols
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 """Components of a symmetric tensor in ASE's order: xx, yy, zz, yz, xz, xy."""
@@ -21,6 +26,21 @@ def atomic_number(species: int | str) -> int:
 
 
 def symbols(numbers: Iterable[int]) -> str:
-    """Name the elements of atomic numbers, for messages and labels."""
-    # Other readers than ASE number what is no element from 120 on.
+    """Return the symbols of atomic numbers, separated by commas."""
+    # other readers than ASE give numbers from 120 on to what is no element
     return ", ".join(str(chemical_symbols[n]) if 0 <= n < len(chemical_symbols) else str(n) for n in numbers)
+
+
+def unknown_species(numbers: NDArray[np.int64], known: Iterable[int]) -> list[int]:
+    """Return the atomic numbers that are not among the known ones, rising."""
+    return sorted(set(numbers.tolist()).difference(known))
+
+
+def check_species(numbers: NDArray[np.int64], index: int, known: Iterable[int]) -> None:
+    """Raise if a structure has species for which a descriptor has no columns."""
+    unknown = unknown_species(numbers, known)
+    if unknown:
+        raise ValueError(
+            f"structure {index} contains {symbols(unknown)}, which the training set lacks: the columns "
+            f"provide for {symbols(known)}; make the descriptor with the species of all structures"
+        )

@@ -89,7 +89,7 @@ def test_what_is_no_structure(structures):
 
 
 def test_what_cannot_hold_structures():
-    with pytest.raises(TypeError, match=r"structures is a int: expected ase\.Atoms"):
+    with pytest.raises(TypeError, match=r"structure 0 is a int: expected ase\.Atoms"):
         rows(5)
 
 

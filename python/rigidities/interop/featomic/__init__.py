@@ -1,11 +1,11 @@
-"""SOAP rows of structures, and the rows of a loss of energies, forces and virials, computed by featomic.
+"""SOAP rows of atoms, and rows of a loss of energies, forces and virials, by featomic.
 
-`soap_rows` gives one row per atom, `LossRows` the rows of each term of a loss with targets and weights. What the
-columns mean is a `Soap`, which depends on its settings and species alone, never on a batch of structures: rows of
-training and test set fit together.
+`soap_rows` gives one row per atom, `LossRows` the rows of each term of a loss with their targets
+and weights. A `Soap` says what the columns mean. It depends on its settings and species alone,
+never on a batch of structures: rows of training and test set fit together.
 
-Radial and power spectrum: Bartók, Kondor, Csányi, Phys. Rev. B 87 (2013) 184115; Musil et al., Chem. Rev. 121
-(2021) 9759.
+Radial and power spectrum: Bartók, Kondor, Csányi, Phys. Rev. B 87 (2013) 184115; Musil et al.,
+Chem. Rev. 121 (2021) 9759.
 """
 
 try:
@@ -16,7 +16,8 @@ except ImportError as error:
     raise ImportError(hint) from error
 
 from rigidities.interop.featomic.atom_rows import AtomRows, iter_soap_rows, soap_rows
-from rigidities.interop.featomic.loss_rows import LossRows
-from rigidities.interop.featomic.soap import ColumnBlock, Soap
+from rigidities.interop.featomic.calculators import ColumnBlock
+from rigidities.interop.featomic.soap import Soap
+from rigidities.structures.loss_rows import LossRows
 
 __all__ = ["AtomRows", "ColumnBlock", "LossRows", "Soap", "iter_soap_rows", "soap_rows"]

@@ -1,12 +1,8 @@
-"""Structures → SOAP rows, computed by featomic.
+"""SOAP rows of atoms, computed by featomic: all at once, or batch by batch.
 
-What enters: structures (`ase.Atoms`, or any system featomic takes) and a `Soap`, which describes the columns.
-What leaves: `AtomRows`, one float64 row per atom in the order of structures and atoms, labelled with both.
-The columns depend on the `Soap` alone, never on the species that a batch happens to hold: rows of training
-and test set fit together, and so do those of any two batches.
-
-Radial and power spectrum: Bartók, Kondor, Csányi, Phys. Rev. B 87 (2013) 184115; Musil et al., Chem. Rev. 121
-(2021) 9759.
+Each atom has one float64 row, labelled with its structure, its index there and its species. The
+columns depend on the `Soap` alone, never on the species that a batch happens to hold: rows of
+training and test set fit together, and so do those of any two batches.
 """
 
 from __future__ import annotations
@@ -17,16 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rigidities.interop.featomic.soap import Soap, calculator
-from rigidities.interop.featomic.systems import batches, iterable, types_of
+from rigidities.interop.featomic.soap import Soap
+from rigidities.interop.featomic.systems import stream, types_of
 from rigidities.rows import Rows
+from rigidities.structures.batches import iterable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BATCH_SIZE = 2048
-"""Atoms given to featomic at once: 7 MB of power spectrum for one species, and enough work for its threads
-(13,233 atoms of silicon, 2 threads: 1.17 s one structure at a time, 0.65 s from about 1000 atoms on)."""
+"""Atoms given to featomic at once: 7 MB of power spectrum for one species, and enough work for its
+threads (13,233 atoms of silicon, 2 threads: 1.17 s one structure at a time, 0.65 s from about 1000
+atoms on)."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -46,7 +44,7 @@ class AtomRows(Rows):
     species : ndarray of shape (n_atoms,)
         Its atomic number.
     soap : Soap
-        What the columns mean; compute the rows of other structures with the same.
+        Meaning of the columns; compute the rows of other structures with the same.
     n_structures : int
         Number of structures in these rows.
     """
@@ -73,15 +71,18 @@ def soap_rows(
     Parameters
     ----------
     structures : ase.Atoms, another system featomic takes, or an iterable of them
-        Positions and cells in Å, any mixture of periodic and open directions (an open one's cell is ignored).
+        Positions and cells in Å. Any mixture of periodic and open directions; the cell of an open
+        direction is ignored.
     soap : Soap, optional
-        What the columns mean: for a test set, that of the training rows. By default made of the next two.
+        Meaning of the columns: for a test set, pass that of the training rows. Made from the next
+        two by default.
     species : int, str, or iterable of them, optional
-        Atomic numbers or symbols the columns provide for; by default those in the structures.
+        Atomic numbers or symbols that the columns provide for; by default those in the structures.
     **settings
         Passed to `Soap`: cutoff, body_orders, ….
     batch_size : int, default 2048
-        Atoms computed at once; a batch ends with the structure that reaches it. No effect on the result.
+        Atoms computed at once; a batch ends with the structure that reaches it. No effect on the
+        result.
     progress : bool, default True
         Show a progress bar on stderr.
 
@@ -95,20 +96,20 @@ def soap_rows(
     TypeError
         If something is not a structure.
     ValueError
-        If there is no structure, or one has no atoms, a position that is not finite, a periodic direction
-        without a cell, or a species that the columns do not provide for.
+        If there is no structure, or one has no atoms, a position that is not finite, a periodic
+        direction without a cell, or a species that the columns do not provide for.
     """
     structures = list(iterable(structures))
     types = [types_of(structure, index) for index, structure in enumerate(structures)]
     if not types:
         raise ValueError("there are no structures: expected at least one")
     soap = _chosen_soap(types, soap, species, settings)
-    calculation = _Calculation(soap)
+    calculators = soap.calculators()
     values = np.zeros((sum(map(len, types)), soap.n_features))
     start = 0
-    for systems in batches(structures, soap, batch_size, progress):
+    for systems in stream(structures, soap.species, soap.cutoff, batch_size, progress):
         stop = start + sum(system.size() for system in systems)
-        calculation.fill(systems, values[start:stop])
+        calculators.fill(systems, values[start:stop])
         start = stop
     return _labelled(values, types, 0, soap)
 
@@ -121,9 +122,10 @@ def iter_soap_rows(
     Parameters
     ----------
     structures : ase.Atoms, another system featomic takes, or an iterable of them
-        Read as they are needed, so a generator will do.
+        Read one at a time, so a generator is enough.
     soap : Soap
-        What the columns mean. Not optional: the species of structures still to come are not known.
+        Meaning of the columns. Required, because the species of structures still to come are not
+        known.
     batch_size : int, default 2048
         Atoms of a batch, which ends with the structure that reaches it: no structure is split.
     progress : bool, default True
@@ -132,20 +134,18 @@ def iter_soap_rows(
     Yields
     ------
     AtomRows
-        Rows of the next structures. Their groups are numbered on through all batches: no label comes twice.
+        Rows of the next structures. Groups are counted through all batches: no label occurs twice.
 
     Raises
     ------
     TypeError, ValueError
-        As `soap_rows`; those of a structure when its turn comes.
+        As `soap_rows`; for a structure when it is read.
     """
-    calculation = _Calculation(_checked(soap))
+    calculators = _checked(soap).calculators()
     first = 0
-    for systems in batches(iterable(structures), soap, batch_size, progress):
+    for systems in stream(iterable(structures), soap.species, soap.cutoff, batch_size, progress):
         types = [np.array(system.types(), dtype=np.int64) for system in systems]
-        values = np.zeros((sum(map(len, types)), soap.n_features))
-        calculation.fill(systems, values)
-        yield _labelled(values, types, first, soap)
+        yield _labelled(calculators.atom_rows(systems), types, first, soap)
         first += len(systems)
     if first == 0:
         raise ValueError("there are no structures: expected at least one")
@@ -161,7 +161,7 @@ def _chosen_soap(
         return Soap(np.unique(np.concatenate(types)).tolist() if species is None else species, **settings)
     if species is not None or settings:
         given = ", ".join(([] if species is None else ["species"]) + list(settings))
-        raise ValueError(f"a soap is given, and {given} beside it: give one or the other")
+        raise ValueError(f"a soap is given, and {given} beside it: give one of the two")
     return _checked(soap)
 
 
@@ -169,29 +169,6 @@ def _checked(soap: Soap) -> Soap:
     if not isinstance(soap, Soap):
         raise TypeError(f"soap is a {type(soap).__name__}: expected a Soap, e.g. Soap(['Si'])")
     return soap
-
-
-# ------------------------------------------------------------------------------------------------------ rows
-
-
-class _Calculation:
-    """Featomic's calculators for a `Soap`, and the columns that their blocks go to.
-
-    Made anew for each pass: a calculator of featomic is not to be used by two threads at once.
-    """
-
-    def __init__(self, soap: Soap) -> None:
-        self.calculators = {order: calculator(soap.settings, order) for order in soap.body_orders}
-        self.columns = {(b.body_order, b.centre, *b.neighbours): b.columns for b in soap.blocks}
-
-    def fill(self, systems: list[Any], rows: NDArray[np.float64]) -> None:
-        """Write the systems' blocks into `rows`, zeros of shape (n_atoms, n_features)."""
-        starts = np.cumsum([0] + [system.size() for system in systems])
-        for order, descriptor in self.calculators.items():
-            for key, block in descriptor.compute(systems).items():
-                # A block holds the atoms of one species only, whichever structures they are in.
-                atoms = starts[block.samples["system"]] + block.samples["atom"]
-                rows[atoms, self.columns[(order, *key.values.tolist())]] = block.values
 
 
 def _labelled(values: NDArray[np.float64], types: Sequence[NDArray[np.int64]], first: int, soap: Soap) -> AtomRows:

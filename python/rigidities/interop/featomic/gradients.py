@@ -1,12 +1,14 @@
-"""Structures → derivatives of their summed features: the rows of energies, forces and virials.
+"""Rows of energies, forces and virials: summed features and their derivatives, by featomic.
 
-What enters: systems of featomic's. What leaves: for the linear model E = Σ_atoms fᵀθ, the rows Σ f (energy), −∂(Σ f)/∂R
-(forces) and −∂(Σ f)/∂ε (virial, symmetrised), all with respect to the same θ. Featomic gives a gradient row for every
-pair of atoms; those of one atom are summed by the core as soon as they are there, so that few are ever held.
+For the linear model E = Σ_atoms fᵀθ these are Σ f (energy), −∂(Σ f)/∂R (forces) and −∂(Σ f)/∂ε
+(virial, symmetrised), all with respect to the same θ. Featomic gives a gradient row for every pair
+of atoms. The core sums the rows of each atom as soon as they are computed, so that few are held at
+a time.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,65 +18,62 @@ from metatensor import Labels
 
 from rigidities import _core
 from rigidities.exceptions import Advice
-from rigidities.interop.featomic.soap import Soap, calculator
 from rigidities.rows import reduce_rows
 from rigidities.runtime import memory
 from rigidities.runtime.ahead import ahead
+from rigidities.structures.descriptor import row_shape
 from rigidities.structures.species import VOIGT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from rigidities.interop.featomic.calculators import Calculators
+
 CENTRES = 64
-"""Centres whose gradients are held at once, for each thread; a smaller structure is never split. Silicon at 5 Å with
-448 features: 64 centres · 28 neighbours · 3 · 448 · 8 bytes = 19 MB. With 128 the force rows and sums of 2,230 atoms
-take as long, with 32 a tenth longer."""
+"""Centres whose gradients are held at once, for each thread; a smaller structure is never split.
+Silicon at 5 Å with 448 features: 64 centres · 28 neighbours · 3 · 448 · 8 bytes = 19 MB. With 128
+the force rows and sums of 2,230 atoms take as long, with 32 a tenth longer."""
 
 GRADIENTS = {"forces": "positions", "virial": "strain"}
-"""Featomic's name of the gradient that a term needs."""
+"""Featomic's name for the gradient that a term needs."""
 
 
 class Derivatives:
-    """Featomic's calculators for a `Soap`, and the columns that their blocks go to.
+    """Rows of a loss's terms for batches of systems, from the calculators of one pass."""
 
-    Made anew for each pass: a calculator of featomic is not to be used by two threads at once.
-    """
-
-    def __init__(self, soap: Soap) -> None:
-        self.n_features = soap.n_features
-        self.calculators = {order: calculator(soap.settings, order) for order in soap.body_orders}
-        self.columns = {(b.body_order, b.centre, *b.neighbours): b.columns for b in soap.blocks}
+    def __init__(self, calculators: Calculators) -> None:
+        self.calculators = calculators
 
     def rows(
         self, batches: Iterable[Sequence[Any]], terms: Collection[str]
-    ) -> Iterator[tuple[NDArray[np.int64], dict[str, NDArray[np.float64]]]]:
-        """Yield the sizes of each batch's systems and the rows of these terms.
+    ) -> Iterator[dict[str, NDArray[np.float64]]]:
+        """Yield the rows of these terms for each batch of systems.
 
-        Rows are of shape (n_systems or n_atoms, components, n_features): one component for an energy, three for an
-        atom's force, six for a virial. Featomic computes the next part on a thread of its own meanwhile.
+        Rows are of shape (n_systems or n_atoms, components, n_features): one component for an
+        energy, three for an atom's force, six for a virial. Featomic computes the next part on a
+        thread of its own meanwhile.
         """
         gradients = [GRADIENTS[name] for name in terms if name in GRADIENTS]
 
         def compute(part: _Part) -> tuple[_Part, Any]:
-            calculate = self.calculators[part.order].compute
+            calculate = self.calculators.of_order[part.order].compute
             return part, calculate(part.systems, gradients=gradients, selected_samples=part.centres)
 
         for part, tensor in ahead(compute, self._parts(batches, whole=not gradients)):
             if part.opens:
-                sizes = part.sizes
-                starts = np.cumsum(np.append(0, sizes))
-                rows = self._zeros(sizes, terms)
+                starts = np.cumsum(np.append(0, part.sizes))
+                rows = self._zeros(part.sizes, terms)
             self._add_tensor(rows, part, tensor, starts)
             del tensor  # before the next one is there
             if part.closes:
-                yield sizes, rows
+                yield rows
 
     def _parts(self, batches: Iterable[Sequence[Any]], whole: bool) -> Iterator[_Part]:
-        """Cut batches into what featomic computes at once."""
+        """Cut batches into the parts that featomic computes at once."""
         for systems in batches:
             sizes = np.array([system.size() for system in systems])
             cuts = [(slice(0, len(systems)), None)] if whole else _cuts(sizes, CENTRES * _core.get_num_threads())
-            steps = [(order, part, centres) for part, centres in cuts for order in self.calculators]
+            steps = [(order, part, centres) for part, centres in cuts for order in self.calculators.of_order]
             for step, (order, part, centres) in enumerate(steps):
                 opens, closes = step == 0, step == len(steps) - 1
                 yield _Part(order, systems[part], centres, part.start, sizes, opens, closes)
@@ -83,21 +82,21 @@ class Derivatives:
         self, rows: dict[str, NDArray[np.float64]], part: _Part, tensor: Any, starts: NDArray[np.int64]
     ) -> None:
         for key, block in tensor.items():
-            _add_block(rows, block, self.columns[(part.order, *key.values.tolist())], part.first, starts)
+            _add_block(rows, block, self.calculators.columns(part.order, key), part.first, starts)
 
     def _zeros(self, sizes: NDArray[np.int64], terms: Collection[str]) -> dict[str, NDArray[np.float64]]:
-        shapes = {"energy": (len(sizes), 1), "forces": (int(sizes.sum()), 3), "virial": (len(sizes), 6)}
-        n_rows = sum(shapes[name][0] * shapes[name][1] for name in terms)
-        memory.require(8 * n_rows * self.n_features, "the rows of a batch", Advice.SMALLER_BATCHES)
-        return {name: np.zeros((*shapes[name], self.n_features)) for name in terms}
+        shapes = {name: (*row_shape(name, sizes), self.calculators.n_features) for name in terms}
+        memory.require(8 * sum(map(math.prod, shapes.values())), "the rows of a batch", Advice.SMALLER_BATCHES)
+        return {name: np.zeros(shape) for name, shape in shapes.items()}
 
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """What featomic computes at once: systems of a batch from its `first` on, or some centres of one; one body order.
+    """Systems of a batch, or centres of one system, that featomic computes at once.
 
-    `sizes` are those of all systems of the batch, whose rows begin with a part that `opens` it and end with one that
-    `closes` it.
+    `order` is the body order, `first` the index of the first system in the batch. `sizes` are the
+    numbers of atoms of all systems of the batch. The first part of a batch `opens` it, the last
+    part `closes` it.
     """
 
     order: int
@@ -110,7 +109,10 @@ class _Part:
 
 
 def _cuts(sizes: NDArray[np.int64], at_once: int) -> Iterator[tuple[slice, Labels | None]]:
-    """Cut a batch so that few centres' gradients are held at once; a structure always alike, whatever its batch."""
+    """Cut a batch so that the gradients of few centres are held at once.
+
+    A structure is cut in the same way in every batch, so that its rows have the same bits.
+    """
     first = n = 0
     for index, size in enumerate(sizes):
         if index > first and (n + size > at_once or size > CENTRES):
@@ -147,10 +149,14 @@ def _add_block(
 def _add(
     out: NDArray[np.float64], columns: slice, targets: NDArray[np.int64], values: NDArray[np.float64], sign: int = 1
 ) -> None:
-    """Add the sum of each target's values, of shape (n, components…, n_columns), to ``out[target, :, columns]``."""
+    """Add the sum of each target's values to ``out[target, :, columns]``.
+
+    Values are of shape (n, components…, n_columns).
+    """
     if len(targets) == 0:  # no atom of this species among the centres
         return
-    # All components of a sample stand side by side in memory: they are summed as one long row, without a copy.
+    # All components of a sample stand side by side in memory: they are summed as one long row,
+    # without a copy.
     labels, sums = reduce_rows(values.reshape(len(values), -1), targets, "sum")
     sums = sums.reshape(len(labels), *(values.shape[1:] if values.ndim > 2 else (1, -1)))
     if values.ndim == 4:  # of shape (n, 3, 3, n_columns)

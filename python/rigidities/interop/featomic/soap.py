@@ -1,7 +1,7 @@
-"""What the columns of SOAP rows mean: the settings of the descriptor, and the blocks of columns that follow from them.
+"""`Soap`: the settings and species that give SOAP columns their meaning. It fills `Descriptor`.
 
-What enters: cutoff, basis, species, or featomic's own dictionary. What leaves: a `Soap`, which `interop.featomic`
-computes rows with, and which says which columns are a body order's or a species'.
+Columns come in blocks, one for each body order, centre and choice of neighbours; components for CPR
+are unions of them.
 """
 
 from __future__ import annotations
@@ -10,43 +10,34 @@ import hashlib
 import json
 import math
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import combinations_with_replacement
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, Self
 
-import ase
-import featomic
 import numpy as np
 from numpy.typing import NDArray
 
+from rigidities.interop.featomic.calculators import Calculators, ColumnBlock, column_blocks, n_properties
+from rigidities.interop.featomic.gradients import Derivatives
+from rigidities.interop.featomic.systems import systems_of, types_of
 from rigidities.structures.species import atomic_number, symbols
-
-
-class ColumnBlock(NamedTuple):
-    """The columns of one kind of centre, seen through one choice of neighbours' species."""
-
-    body_order: int
-    centre: int
-    neighbours: tuple[int, ...]
-    columns: slice
 
 
 @dataclass(frozen=True, init=False, repr=False)
 class Soap:
-    """What the columns of SOAP rows mean: immutable, hashable, the same in every process.
+    """SOAP features of some species: the meaning of the columns. Immutable and hashable.
 
-    Columns come in `blocks`: body orders rising; within one, the centre's species rising (each has weights of
-    its own in a linear model: a row is zero in the blocks of other centres); within one, the neighbours'
-    species (radial spectrum) or pairs of species (power spectrum) rising; within one, featomic's order: n, or
-    l, n₁, n₂.
-    With S species, N radial functions and L = max_angular there are S²·N columns of body order 2 and
-    S·S(S+1)/2·N²·(L+1) of body order 3.
+    Columns are ordered in `blocks` by body order, then by the species of the centre, then by the
+    species of the neighbours (radial spectrum) or pairs of them (power spectrum), all rising.
+    Within a block the order is featomic's: n, or l, n₁, n₂. A row is zero in the blocks of other
+    centres, so each species has weights of its own in a linear model. With S species, N radial
+    functions and L = max_angular there are S²·N columns of body order 2 and S·S(S+1)/2·N²·(L+1) of
+    body order 3.
 
-    A pair of different species stands once, scaled by √2 (by featomic), which leaves scalar products those of
-    the full power spectrum; in a pair of equal species, column (l, n₁, n₂) repeats (l, n₂, n₁). The power
-    spectrum holds l = 0 and the central atom, so it knows distances: "2-body" and "3-body" share information.
+    Featomic keeps a pair of different species once and scales it by √2, which leaves scalar
+    products as in the full power spectrum. In a pair of equal species, column (l, n₁, n₂) repeats
+    (l, n₂, n₁). The power spectrum contains l = 0 and the central atom, so it depends on distances:
+    "2-body" and "3-body" share information.
 
     Parameters
     ----------
@@ -63,23 +54,28 @@ class Soap:
     max_angular : int, default 6
         Largest l of the power spectrum's angular channels.
     body_orders : iterable of {2, 3}, default (3,)
-        (2,): radial spectrum. (3,): power spectrum. (2, 3): one beside the other, components for CPR.
+        (2,): radial spectrum. (3,): power spectrum. (2, 3): both side by side, as components for
+        CPR.
     hyperparameters : mapping, optional
-        Featomic's own dictionary for `SoapPowerSpectrum` in place of the settings above: "cutoff", "density",
-        "basis", of plain values or featomic's classes. The radial spectrum uses the basis functions of l = 0.
+        Featomic's own dictionary for `SoapPowerSpectrum` in place of the settings above, with
+        "cutoff", "density" and "basis", as plain values or featomic's classes. The radial spectrum
+        uses the basis functions of l = 0.
 
     Attributes
     ----------
     species, body_orders : tuple of int
         Rising, each once.
     settings : str
-        The hyper-parameters as canonical JSON.
+        The hyperparameters as canonical JSON.
 
     Raises
     ------
     ValueError
-        If a setting has no meaning, or featomic refuses the hyper-parameters.
+        If a setting has no meaning, or featomic refuses the hyperparameters.
     """
+
+    kind: ClassVar[str] = "soap"
+    packages: ClassVar[tuple[str, ...]] = ("featomic",)
 
     species: tuple[int, ...]
     body_orders: tuple[int, ...]
@@ -107,7 +103,7 @@ class Soap:
         object.__setattr__(self, "body_orders", _body_orders(body_orders))
         object.__setattr__(self, "settings", _canonical_json(hyperparameters))
         for order in self.body_orders:
-            _n_properties(self.settings, order)
+            n_properties(self.settings, order)
 
     def __repr__(self) -> str:
         return (
@@ -117,7 +113,7 @@ class Soap:
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
-        """Featomic's dictionary of settings; a fresh one each time."""
+        """Featomic's dictionary of settings; a new one each time."""
         return dict(json.loads(self.settings))
 
     @property
@@ -128,15 +124,7 @@ class Soap:
     @property
     def blocks(self) -> tuple[ColumnBlock, ...]:
         """The blocks of columns, in order."""
-        blocks: list[ColumnBlock] = []
-        start = 0
-        for order in self.body_orders:
-            size = _n_properties(self.settings, order)
-            for centre in self.species:
-                for neighbours in combinations_with_replacement(self.species, order - 1):
-                    blocks.append(ColumnBlock(order, centre, neighbours, slice(start, start + size)))
-                    start += size
-        return tuple(blocks)
+        return column_blocks(self.settings, self.body_orders, self.species)
 
     @property
     def n_features(self) -> int:
@@ -150,17 +138,19 @@ class Soap:
         return f"soap-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
     def components(self, by: Literal["body_order", "species"] = "body_order") -> dict[str, NDArray[np.int64]]:
-        """Return the columns of each component; their values are what `component_rigidity` takes.
+        """Return the columns of each component, as `Hessian.component_rigidity` takes them.
 
         Parameters
         ----------
         by : {"body_order", "species"}
-            Body orders, named "2-body" and "3-body", or species of the central atom, named by their symbol.
+            Body orders, named "2-body" and "3-body", or species of the central atom, named by their
+            symbol.
 
         Returns
         -------
         dict of str to ndarray of shape (n_columns,)
-            Indices of columns, rising. Each column is in one component; the order is that of the columns.
+            Indices of columns, rising. Each column is in one component; components follow the order
+            of the columns.
 
         Examples
         --------
@@ -177,11 +167,48 @@ class Soap:
             parts.setdefault(name, []).append(columns)
         return {name: np.concatenate(columns) for name, columns in parts.items()}
 
+    # The other members of a `Descriptor` -------------------------------------------------------------
+
+    def numbers(self, structure: Any, index: int) -> NDArray[np.int64]:
+        """Return the atomic numbers of a structure of any library that featomic knows."""
+        return types_of(structure, index)
+
+    def calculators(self) -> Calculators:
+        """Return featomic's calculators for one pass over structures."""
+        return Calculators(self.settings, self.blocks)
+
+    def atom_rows(self, batches: Iterable[Sequence[Any]]) -> Iterator[NDArray[np.float64]]:
+        """Yield the rows of all atoms of each batch, of shape (n_atoms, n_features)."""
+        return map(self.calculators().atom_rows, systems_of(batches, self.cutoff))
+
+    def term_rows(
+        self, batches: Iterable[Sequence[Any]], terms: Collection[str]
+    ) -> Iterator[dict[str, NDArray[np.float64]]]:
+        """Yield the rows of these terms of a loss for each batch, as `Descriptor` says."""
+        return Derivatives(self.calculators()).rows(systems_of(batches, self.cutoff), terms)
+
+    def state(self) -> dict[str, Any]:
+        """Return species, body orders and hyperparameters."""
+        return {
+            "species": list(self.species),
+            "body_orders": list(self.body_orders),
+            "hyperparameters": self.hyperparameters,
+        }
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any]) -> Self:
+        """Return the `Soap` that has this state."""
+        return cls(state["species"], body_orders=state["body_orders"], hyperparameters=state["hyperparameters"])
+
+    def describe(self) -> str:
+        """Return cutoff and body orders in a few words."""
+        return f"SOAP: cutoff {self.cutoff:g} Å, body orders {', '.join(map(str, self.body_orders))}"
+
 
 def _hyperparameters(
     cutoff: float, smoothing: float, density_width: float, max_radial: int, max_angular: int
 ) -> dict[str, Any]:
-    """Return featomic's dictionary. What is refused here, featomic lets pass or answers with a crash."""
+    """Return featomic's dictionary. Featomic would accept what is refused here, or crash."""
     if not (math.isfinite(cutoff) and cutoff > 0):
         raise ValueError(f"cutoff is {cutoff}: expected a positive number, in Å")
     if not 0 <= smoothing <= cutoff:
@@ -204,12 +231,13 @@ def _canonical_json(hyperparameters: Mapping[str, Any]) -> str:
     if set(hyperparameters) != {"cutoff", "density", "basis"}:
         names = ", ".join(map(repr, hyperparameters))
         raise ValueError(f"hyperparameters have {names}: expected 'cutoff', 'density' and 'basis'")
-    # Sorted keys, floats in the shortest form that reads back to the same bits: equal settings, equal text.
+    # Sorted keys, floats in the shortest form that reads back to the same bits: equal settings,
+    # equal text.
     return json.dumps(_plain(hyperparameters), sort_keys=True, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:
-    """Return a setting as JSON has it: featomic's classes as dictionaries, arrays as lists, 5.0 as 5."""
+    """Return a setting in the types of JSON: classes as dictionaries, arrays as lists, 5.0 as 5."""
     if hasattr(value, "_featomic_hypers"):
         value = value._featomic_hypers()
     if isinstance(value, Mapping):
@@ -218,7 +246,8 @@ def _plain(value: Any) -> Any:
         return [_plain(entry) for entry in value]
     if isinstance(value, np.generic):
         value = value.item()
-    # Whole numbers become integers: featomic reads 5 where it wants a float, but not 5.0 for an integer.
+    # Whole numbers become integers: featomic reads 5 where it wants a float, but not 5.0 for an
+    # integer.
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return int(value)
     return value
@@ -238,34 +267,3 @@ def _body_orders(body_orders: Iterable[int]) -> tuple[int, ...]:
     if orders not in ((2,), (3,), (2, 3)):
         raise ValueError(f"body_orders is {orders}: expected (2,), (3,) or (2, 3)")
     return orders
-
-
-def calculator(settings: str, body_order: int) -> Any:
-    """Return featomic's calculator of one body order."""
-    hyperparameters = json.loads(settings)
-    if body_order == 3:
-        return featomic.SoapPowerSpectrum(**hyperparameters)
-    hyperparameters["basis"] = _radial_basis(hyperparameters["basis"])
-    return featomic.SoapRadialSpectrum(**hyperparameters)
-
-
-def _radial_basis(basis: Any) -> Any:
-    """Return what of a power spectrum's basis the radial spectrum takes: the functions of l = 0."""
-    if not isinstance(basis, Mapping):
-        return basis
-    radial = {key: basis[key] for key in ("radial", "spline_accuracy") if key in basis}
-    if "by_angular" in basis:
-        if "0" not in basis["by_angular"]:
-            raise ValueError("the basis has no functions of l = 0, which the radial spectrum (body order 2) needs")
-        radial["radial"] = basis["by_angular"]["0"]
-    return radial
-
-
-@lru_cache(maxsize=256)
-def _n_properties(settings: str, body_order: int) -> int:
-    """Columns of one block, asked of featomic for a lone atom: right for any basis, and a check of it."""
-    try:
-        descriptor = calculator(settings, body_order).compute(ase.Atoms("H", positions=[[0.0, 0.0, 0.0]]))
-    except featomic.FeatomicError as error:
-        raise ValueError(f"featomic refuses the hyperparameters: {error}") from error
-    return len(descriptor.block(0).properties)

@@ -1,13 +1,13 @@
-"""Structures → the systems that featomic takes, in batches.
+"""Structures as the systems that featomic takes, checked and in batches.
 
-What enters: `ase.Atoms`, or any system featomic takes. What leaves: checked systems: what featomic would let pass or
-answer with a crash is refused here, with the structure's index.
+Featomic accepts some structures that have no meaning, and answers others with a crash. They are
+refused here, and the message names the structure by its index.
 """
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import ase
@@ -15,25 +15,11 @@ import numpy as np
 from featomic.systems import wrap_system
 from tqdm import tqdm
 
-from rigidities.interop.featomic.soap import Soap
-from rigidities.structures.species import symbols
+from rigidities.structures.batches import require_batch_size
+from rigidities.structures.species import check_species
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-
-def iterable(structures: Any) -> Iterable[Any]:
-    """Return structures as an iterable of them: a single one counts too."""
-    if isinstance(structures, ase.Atoms):  # which is an iterable of its atoms
-        return [structures]
-    try:
-        return [wrap_system(structures)]
-    except TypeError:
-        pass
-    if not isinstance(structures, Iterable):
-        kind = type(structures).__name__
-        raise TypeError(f"structures is a {kind}: expected ase.Atoms or an iterable of them")
-    return structures
 
 
 def _wrapped(structure: Any, index: int) -> Any:
@@ -55,15 +41,26 @@ def types_of(structure: Any, index: int) -> NDArray[np.int64]:
     return types
 
 
-def batches(structures: Iterable[Any], soap: Soap, batch_size: int, progress: bool) -> Iterator[list[Any]]:
-    """Yield checked systems, as many at once as make `batch_size` atoms."""
-    if operator.index(batch_size) < 1:
-        raise ValueError(f"batch_size is {batch_size}: expected at least 1 atom")
-    cutoff = soap.cutoff
+def systems_of(batches: Iterable[Sequence[Any]], cutoff: float) -> Iterator[list[Any]]:
+    """Yield each batch of structures as checked systems."""
+    index = count()
+    for batch in batches:
+        yield [system_of(structure, next(index), cutoff) for structure in batch]
+
+
+def stream(
+    structures: Iterable[Any], species: Sequence[int], cutoff: float, batch_size: int, progress: bool
+) -> Iterator[list[Any]]:
+    """Yield checked systems as structures are read; a batch ends with the one that fills it.
+
+    For structures whose number and sizes are not known beforehand. Where they are known,
+    `rigidities.structures.batches` ends a batch before it would become too large.
+    """
+    require_batch_size(batch_size)
     batch: list[Any] = []
     n_atoms = 0
     for index, structure in enumerate(tqdm(structures, "SOAP", unit=" structures", disable=not progress)):
-        check_species(types_of(structure, index), index, soap)
+        check_species(types_of(structure, index), index, species)
         batch.append(system_of(structure, index, cutoff))
         n_atoms += batch[-1].size()
         if n_atoms >= batch_size:
@@ -73,18 +70,8 @@ def batches(structures: Iterable[Any], soap: Soap, batch_size: int, progress: bo
         yield batch
 
 
-def check_species(types: NDArray[np.int64], index: int, soap: Soap) -> None:
-    """Refuse species that the columns do not provide for."""
-    unknown = sorted(set(types.tolist()).difference(soap.species))
-    if unknown:
-        raise ValueError(
-            f"structure {index} contains {symbols(unknown)}, which the training set lacks: the columns "
-            f"provide for {symbols(soap.species)}; build the Soap with the species of all structures"
-        )
-
-
 def system_of(structure: Any, index: int, cutoff: float) -> Any:
-    """Return the structure as featomic takes it, after a look at what featomic lets pass."""
+    """Return the structure as featomic takes it, with finite positions and a valid cell."""
     if isinstance(structure, ase.Atoms):
         _check_positions(structure.positions, index)
         return wrap_system(_boxed(structure, index, cutoff))
@@ -102,7 +89,7 @@ def _check_positions(positions: NDArray[np.float64], index: int) -> None:
 
 
 def _boxed(atoms: Any, index: int, cutoff: float) -> Any:
-    """Return atoms with a cell that featomic takes: three periodic directions, or none and no cell."""
+    """Return atoms that are periodic in three directions, or open and without a cell."""
     pbc, cell = np.array(atoms.pbc), np.array(atoms.cell)
     if not pbc.any():
         return ase.Atoms(atoms.numbers, atoms.positions)
@@ -121,7 +108,7 @@ def _boxed(atoms: Any, index: int, cutoff: float) -> Any:
 def _padded(
     cell: NDArray[np.float64], pbc: NDArray[np.bool_], positions: NDArray[np.float64], cutoff: float
 ) -> NDArray[np.float64]:
-    """Return the cell with images along open directions out of reach: exact, as the cutoff ends all."""
+    """Return a cell whose images along open directions are beyond the cutoff."""
     # The last right-singular vectors are unit vectors at right angles to all periodic ones.
     normals = np.linalg.svd(cell[pbc])[2][pbc.sum() :]
     extent = np.ptp(positions @ normals.T, axis=0)

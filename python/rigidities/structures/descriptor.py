@@ -1,0 +1,88 @@
+"""The contract of a descriptor: what `LossRows` and `LinearModel` ask of the features of atoms.
+
+`rigidities.interop.featomic.Soap` fills it. So can LODE, ACE or features of your own: write a class
+with these members (it need not inherit), and pass it where a `Soap` is taken. A descriptor must not
+depend on a batch: the same structure gives the same rows beside any others, and columns mean the
+same for all structures.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@runtime_checkable
+class Descriptor(Protocol):
+    """Features of atoms, from which a linear model E = Σ_atoms fᵀθ is made. Immutable."""
+
+    @property
+    def kind(self) -> str:
+        """Name of the class of descriptors, which files of models hold: "soap" for `Soap`."""
+        ...
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Distributions whose versions a model notes, such as "featomic". May be empty."""
+        ...
+
+    @property
+    def n_features(self) -> int:
+        """Length of a row."""
+        ...
+
+    @property
+    def feature_space(self) -> str:
+        """Short name of the columns: the same for the same settings and species, in any process."""
+        ...
+
+    @property
+    def species(self) -> tuple[int, ...]:
+        """Atomic numbers that the columns provide for, rising."""
+        ...
+
+    def components(self, by: Literal["body_order", "species"] = "body_order") -> dict[str, NDArray[np.int64]]:
+        """Return the columns of each component by name; ValueError if `by` has no meaning here."""
+        ...
+
+    def numbers(self, structure: Any, index: int) -> NDArray[np.int64]:
+        """Return the atomic numbers of a structure of any species; `index` names it in messages.
+
+        TypeError if it is no structure, ValueError if it has no atoms.
+        """
+        ...
+
+    def atom_rows(self, batches: Iterable[Sequence[Any]]) -> Iterator[NDArray[np.float64]]:
+        """Yield the rows of all atoms of each batch, of shape (n_atoms, n_features)."""
+        ...
+
+    def term_rows(
+        self, batches: Iterable[Sequence[Any]], terms: Collection[str]
+    ) -> Iterator[dict[str, NDArray[np.float64]]]:
+        """Yield the rows of these terms of a loss for each batch; the caller may overwrite them.
+
+        "energy": Σ_atoms f of each structure, of shape (n_structures, 1, n_features). "forces":
+        −∂(Σ f)/∂R of each atom, (n_atoms, 3, n_features). "virial": −∂(Σ f)/∂ε of each structure in
+        ASE's Voigt order xx, yy, zz, yz, xz, xy, (n_structures, 6, n_features).
+        """
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Return the settings that make the descriptor, as values of JSON, for files of models."""
+        ...
+
+    def describe(self) -> str:
+        """Return a few words for people, e.g. "SOAP: cutoff 5 Å, body orders 3"."""
+        ...
+
+
+def row_shape(term: str, sizes: NDArray[np.int64]) -> tuple[int, int]:
+    """Return how many rows a term has: structures or atoms, and components of each."""
+    if term == "forces":
+        return int(sizes.sum()), 3
+    return len(sizes), {"energy": 1, "virial": 6}[term]

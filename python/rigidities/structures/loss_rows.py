@@ -1,0 +1,215 @@
+"""The rows of a loss, from structures' reference values and a descriptor, in bounded memory.
+
+For each batch of structures this gives `TermRows` for each term, with targets and weights, as
+`loss_sums` and `fit_loss` take them; or with ``targets=False`` the rows alone, for predictions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from rigidities.loss.baseline import Baseline
+from rigidities.loss.rows import TermRows
+from rigidities.loss.terms import Loss
+from rigidities.structures.batches import batch_lengths, in_batches, iterable, require_batch_size
+from rigidities.structures.descriptor import Descriptor, row_shape
+from rigidities.structures.reference import read_reference
+from rigidities.structures.species import atomic_number, check_species, symbols, unknown_species
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+BATCH_SIZE_ENERGIES = 2048
+"""Atoms of a batch for energies alone."""
+
+BATCH_BYTES = 8_000_000
+"""Bytes of rows of a batch with forces or virials (750 atoms at 448 features).
+
+Enough that sums run at full speed."""
+
+
+class LossRows:
+    """Rows of the terms of a loss, computed anew in each pass over them.
+
+    Each pass yields one dictionary for each batch of structures, from a term's name to `TermRows`.
+    Rows follow the order of the structures; within one, atoms and x, y, z for forces, and xx, yy,
+    zz, yz, xz, xy for virials. All are derivatives of the same model, E = Σ_atoms fᵀθ + baseline. A
+    pass holds the rows of a batch, and with a `Soap` the gradients of two times 64 centres for each
+    thread (80 MB on two threads at 448 features and 5 Å). ``list(rows)`` keeps the reduced rows,
+    8·n_targets·n_features bytes, so that further passes cost nothing.
+
+    Parameters
+    ----------
+    structures : ase.Atoms, or an iterable of them
+        With the data that the terms need (see `Term`) attached. They are read at the start and
+        again in each pass; a generator becomes a list.
+    soap : Soap, or another Descriptor
+        Meaning of the columns: for a test set, pass that of the training rows.
+    loss : Loss
+        Its terms say which rows are made, and where their targets and weights are found.
+    baseline : Baseline, mapping of species to energy, or "fit", optional
+        Energies of the composition, subtracted from the energies. "fit" fits them by least squares
+        to the energies of these structures (for a training set; pass its ``rows.baseline`` for the
+        test set). Species are atomic numbers or symbols, energies eV per atom. None: nothing is
+        subtracted.
+    targets : bool, default True
+        Read targets and weights. Without, structures need no reference values, and may be of any
+        library that the descriptor takes.
+    batch_size : int, optional
+        Atoms of a batch, or one structure that has more. By default 2048 for energies alone; with
+        forces or virials the number that has 8 MB of rows. The rows do not depend on it.
+    progress : bool, default True
+        Show a progress bar on stderr in each pass.
+
+    Attributes
+    ----------
+    baseline : Baseline or None
+        Energies that were subtracted.
+    n_missing : dict of str to int
+        Target rows of each term that are missing and were dropped (``missing="skip"``).
+    n_structures : int
+        Number of structures.
+    sizes : ndarray of shape (n_structures,)
+        Their numbers of atoms.
+
+    Raises
+    ------
+    TypeError
+        If something is not a structure, or a target or weight not a number.
+    ValueError
+        If there is no structure, a term has no data, a target is infinite or (without
+        ``missing="skip"``) NaN, a weight is negative, a species is not among those of the columns
+        or of the baseline; or for the reasons of the descriptor.
+
+    Examples
+    --------
+    >>> import rigidities as rg
+    >>> from rigidities.datasets import load_silicon
+    >>> from rigidities.interop.featomic import LossRows, Soap
+    >>> loss = rg.Loss(energy=rg.Term(per_atom=True), forces=rg.Term(weight=0.1))
+    >>> soap = Soap("Si", cutoff=4.0, max_radial=3, max_angular=2)
+    >>> rows = LossRows(load_silicon(groups="crystal")[:4], soap, loss, baseline="fit", progress=False)
+    >>> sums = rg.loss_sums(rows)
+    >>> {name: covariance.n_rows for name, covariance in sums.covariances.items()}
+    {'energy': 4, 'forces': 96}
+    >>> hessian = sums.combined().factorize()
+    """
+
+    def __init__(
+        self,
+        structures: Any,
+        soap: Descriptor,
+        loss: Loss,
+        *,
+        baseline: Baseline | Mapping[int | str, float] | Literal["fit"] | None = None,
+        targets: bool = True,
+        batch_size: int | None = None,
+        progress: bool = True,
+    ) -> None:
+        _check_types(soap, loss)
+        structures = iterable(structures)
+        self.structures = list(structures) if iter(structures) is structures else structures
+        self.soap, self.loss, self.progress = soap, loss, progress
+        self.batch_size = _batch_size(loss, soap) if batch_size is None else require_batch_size(batch_size)
+        self._reference = read_reference(self.structures, loss) if targets else None
+        numbers = self._numbers()
+        self.n_structures = len(numbers)
+        self.sizes = np.array([len(entry) for entry in numbers], dtype=np.int64)
+        self.baseline = self._chosen_baseline(baseline, numbers)
+        self.n_missing = {name: reference.n_missing for name, reference in (self._reference or {}).items()}
+        self._subtract_baseline(numbers)
+
+    @property
+    def n_features(self) -> int:
+        """Length of a row."""
+        return self.soap.n_features
+
+    @property
+    def feature_space(self) -> str:
+        """Name of the columns."""
+        return self.soap.feature_space
+
+    def __iter__(self) -> Iterator[dict[str, TermRows]]:
+        lengths = batch_lengths(self.sizes, self.batch_size)
+        batches = in_batches(self.structures, lengths, "rows", self.progress)
+        first = 0
+        for length, rows in zip(lengths, self.soap.term_rows(batches, self.loss.terms), strict=True):
+            structures = slice(first, first + length)
+            yield {name: self._term_rows(name, rows.pop(name), structures) for name in self.loss.terms}
+            first += length
+
+    def _numbers(self) -> list[NDArray[np.int64]]:
+        """Return the atomic numbers of each structure, checked before the hours of work."""
+        numbers = []
+        for index, structure in enumerate(self.structures):
+            numbers.append(self.soap.numbers(structure, index))
+            check_species(numbers[-1], index, self.soap.species)
+        if not numbers:
+            raise ValueError("there are no structures: expected at least one")
+        return numbers
+
+    def _chosen_baseline(self, baseline: Any, numbers: list[NDArray[np.int64]]) -> Baseline | None:
+        if baseline is None or isinstance(baseline, Baseline):
+            return baseline
+        if isinstance(baseline, Mapping):
+            return Baseline({atomic_number(species): energy for species, energy in baseline.items()})
+        if not (isinstance(baseline, str) and baseline == "fit"):
+            raise TypeError(f"baseline is {baseline!r}: expected a Baseline, a mapping from species, 'fit' or None")
+        if self._reference is None or "energy" not in self._reference:
+            raise ValueError("baseline is 'fit', but there are no energies to fit it to: pass one, or None")
+        energies = np.concatenate(self._reference["energy"].values)
+        known = np.flatnonzero(~np.isnan(energies))
+        return Baseline.fit([numbers[index] for index in known], energies[known])
+
+    def _subtract_baseline(self, numbers: list[NDArray[np.int64]]) -> None:
+        if self.baseline is None or "energy" not in self.loss.terms:
+            return
+        energies = self._reference["energy"].values if self._reference else [np.zeros(1) for _ in numbers]
+        for values, entry in zip(energies, numbers, strict=True):
+            if np.isnan(values[0]):  # no energy, so the baseline need not have its species
+                continue
+            unknown = unknown_species(entry, self.baseline.species)
+            if unknown:
+                known = symbols(self.baseline.species)
+                raise ValueError(f"the baseline has no energy for {symbols(unknown)}, only for {known}: add it")
+            values -= self.baseline.energy(entry)
+
+    def _term_rows(self, name: str, values: NDArray[np.float64], structures: slice) -> TermRows:
+        """Label the rows of a batch of structures, and drop those that have no target."""
+        term, sizes = self.loss.terms[name], self.sizes[structures]
+        expected = (*row_shape(name, sizes), self.n_features)
+        if values.shape != expected:
+            raise ValueError(f"the descriptor gave rows of {name} of shape {values.shape}: expected {expected}")
+        per_structure = values.shape[1] * (sizes if name == "forces" else np.ones_like(sizes))
+        blocks = np.repeat(np.arange(structures.start, structures.stop), per_structure)
+        values = values.reshape(-1, values.shape[-1])
+        divisors = np.repeat(sizes if term.per_atom else np.ones_like(sizes), per_structure)
+        if term.per_atom:
+            values /= divisors[:, None]
+        if self._reference is None:
+            return TermRows(values, feature_space=self.feature_space, term=term, blocks=blocks)
+        reference = self._reference[name]
+        targets = np.concatenate(reference.values[structures]) / divisors
+        weights = np.concatenate(reference.weights[structures])
+        known = ~np.isnan(targets)
+        if not known.all():
+            values, targets, weights, blocks = values[known], targets[known], weights[known], blocks[known]
+        return TermRows(
+            values, feature_space=self.feature_space, term=term, weights=weights, targets=targets, blocks=blocks
+        )
+
+
+def _check_types(soap: Any, loss: Any) -> None:
+    if not isinstance(soap, Descriptor):
+        raise TypeError(f"soap is a {type(soap).__name__}: expected a Soap, e.g. Soap(['Si']), or another Descriptor")
+    if not isinstance(loss, Loss):
+        raise TypeError(f"loss is a {type(loss).__name__}: expected a Loss, e.g. Loss(energy=Term())")
+
+
+def _batch_size(loss: Loss, soap: Descriptor) -> int:
+    if loss.forces is None and loss.virial is None:
+        return BATCH_SIZE_ENERGIES
+    return max(1, BATCH_BYTES // (3 * 8 * soap.n_features))
