@@ -294,7 +294,7 @@ class Covariance(files.Stored):
             trusted.
         """
         checked = Penalty.of(penalty, self.n_features)
-        choice = regularizer if isinstance(regularizer, Choice) else self._choice(as_regularizer(regularizer), checked)
+        choice = regularizer if isinstance(regularizer, Choice) else self.choose(regularizer, checked)
         # the penalty's matrix is kept, and the guaranteed λ takes a factor of it
         arrays = (not consume) + (checked.matrix is not None) * (2 if choice.regularizer is None else 1)
         _require_square(self.n_features, "the factor", Advice.CONSUME, arrays)
@@ -304,8 +304,22 @@ class Covariance(files.Stored):
         _warn_if_unresolved(hessian)
         return hessian
 
-    def _choice(self, value: float | None, penalty: Penalty) -> Choice:
-        """λ as given; for None the largest evidence, or without targets the guaranteed λ."""
+    def choose(
+        self, regularizer: float | Literal["auto"] = "auto", penalty: ArrayLike | Penalty | None = None
+    ) -> Choice:
+        """Return the λ that `factorize` would take, with its reason, warning as it would.
+
+        Parameters
+        ----------
+        regularizer, penalty
+            As for `factorize`.
+
+        Returns
+        -------
+        Choice
+            Its λ is None where `factorize` takes the guaranteed one.
+        """
+        value = as_regularizer(regularizer)
         if value is not None:
             return Choice(value, 0.0, Reason.GIVEN)
         if self._core.n_outputs == 0 or self.n_rows == 0:

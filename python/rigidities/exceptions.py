@@ -26,6 +26,7 @@ class Advice(Enum):
         'label them, leave them out, pass Term(missing="skip") for a set that is labelled in part, or pass {term}=None'
     )
     DROP_TERM = "pass {term}=None"
+    CORRECT_OR_DROP = "correct it, or leave the structure out"
     # The regularizer
     LEAVE_ONE_OUT = "choose it by leave-one-out, path.best('loo', F, y) of a regularizer_path"
     RAISE_REGULARIZER = "raise the regularizer"

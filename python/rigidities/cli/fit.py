@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from rigidities.cli.messages import blame_in_options, one_line_errors, warnings_as_lines
+from rigidities.cli.messages import one_line_errors, warnings_as_lines
 from rigidities.cli.options import (
     BodyOrders,
     Cutoff,
@@ -106,7 +106,7 @@ def fit(
 
         plot = plot and find_spec("matplotlib") is not None
         options: Any = {"baseline": ground, "regularizer": rule, "keep_energies": plot, "progress": known.progress}
-        with blame_in_options(train):
+        with blame(train):
             fitted = fit_model(known.frames, known.soap, loss, **options)
         model = LinearModel.of_fit(fitted)
         evaluation = None if asked is None else _evaluate(model, asked, plot)
@@ -122,7 +122,7 @@ def fit(
 
 def _evaluate(model: LinearModel, asked: Structures, keep_energies: bool) -> Evaluation:
     """Compare the model with the test set, in one pass over its rows."""
-    with blame_in_options(asked.name):
+    with blame(asked.name):
         return model.evaluate(asked.frames, keep_energies=keep_energies, progress=asked.progress)
 
 

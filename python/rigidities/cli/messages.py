@@ -20,6 +20,7 @@ WORDS = {
         "label them, leave them out, pass --missing skip for a set that is labelled in part, or pass --{term}-weight 0"
     ),
     Advice.DROP_TERM: "pass --{term}-weight 0",
+    Advice.CORRECT_OR_DROP: "correct it, or leave the structure out",
     Advice.LEAVE_ONE_OUT: "choose it by leave-one-out, --regularizer loo",
     Advice.RAISE_REGULARIZER: "raise --regularizer",
     Advice.RAISE_OR_AUTO: "raise --regularizer; auto takes the smallest that is resolved",

@@ -10,7 +10,6 @@ P. J. Huber, Ann. Math. Statist. 35 (1964) 73; P. W. Holland, R. E. Welsch, Comm
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
@@ -18,12 +17,15 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from rigidities.covariance import Covariance
-from rigidities.exceptions import NotConvergedWarning
+from rigidities.exceptions import Advice, AdvisedValueError, NotConvergedWarning, warn
 from rigidities.hessian import Hessian
 from rigidities.loss.rows import Batch, TermRows, check_rows, join_rows, loss_of
 from rigidities.loss.sums import LossSums, add, loss_sums
 from rigidities.loss.terms import Loss, Term
+from rigidities.penalty import Penalty
+from rigidities.reason import Reason
 from rigidities.regularizer.path import RegularizerPath, regularizer_path
+from rigidities.spectrum.maximum import Choice
 from rigidities.validation import as_regularizer
 
 if TYPE_CHECKING:
@@ -34,10 +36,10 @@ PathRule = Literal["evidence", "gcv", "loo"]
 
 Rule = Literal["auto", PathRule]
 
-REASONS: dict[PathRule, str] = {
-    "evidence": "evidence: the largest of a path",
-    "gcv": "generalised cross-validation: the least of a path",
-    "loo": "leave-one-out of the energies: the least of a path",
+REASONS: dict[PathRule, Reason] = {
+    "evidence": Reason.PATH_EVIDENCE,
+    "gcv": Reason.PATH_GCV,
+    "loo": Reason.PATH_LEAVE_ONE_OUT,
 }
 """Why λ was taken, by the rule that chose it."""
 
@@ -144,17 +146,20 @@ def fit_loss(
     squares = Loss(**{name: _without_threshold(term) for name, term in loss.terms.items()})
     covariance = sums.combined(squares)
     kept = join_rows(energies, loss.energy) if energies and loss.energy is not None else None
-    choice = _choose(covariance, regularizer, penalty, kept)
-    hessian = choice.factorize(covariance, penalty)
-    fit = LossFit(hessian.coef, hessian, loss, 0, float("nan"), True, covariance, choice.path, kept)
+    checked = Penalty.of(penalty, covariance.n_features)
+    choice, path = _choose(covariance, regularizer, checked, kept)
+    hessian = covariance.factorize(choice, penalty=checked)
+    fit = LossFit(hessian.coef, hessian, loss, 0, float("nan"), True, covariance, path, kept)
     if loss == squares:
         return fit
     if iter(batches) is batches:
         raise ValueError("a Huber fit needs the rows again and again, but these can be read once: pass a list")
-    return _Reweighting(batches, fit, penalty).minimise(tolerance, max_iterations)
+    jitter = 0.0 if choice.regularizer is None else choice.jitter
+    settled = Choice(hessian.regularizer, jitter, hessian.reason)
+    return _Reweighting(batches, fit, settled, checked).minimise(tolerance, max_iterations)
 
 
-# λ ----------------------------------------------------------------------------------------------------------
+# λ ------------------------------------------------------------------------------------------------
 
 
 def check_regularizer(regularizer: float | Rule, loss: Loss | None = None) -> None:
@@ -164,41 +169,26 @@ def check_regularizer(regularizer: float | Rule, loss: Loss | None = None) -> No
     elif regularizer not in ("auto", *REASONS):
         raise ValueError(f"regularizer is {regularizer!r}: expected a number, or auto, {', '.join(REASONS)}")
     if regularizer == "loo" and loss is not None and loss.energy is None:
-        raise ValueError(_NOTHING_TO_LEAVE_OUT)
+        raise AdvisedValueError(_NOTHING_TO_LEAVE_OUT, Advice.OTHER_CRITERION)
 
 
-_NOTHING_TO_LEAVE_OUT = "regularizer is 'loo', which leaves out energies, but the loss has none: choose another"
-
-
-@dataclass(frozen=True, eq=False)
-class _Choice:
-    """A λ, or "auto"; why it was chosen; and the path that it was chosen from."""
-
-    value: float | Literal["auto"]
-    reason: str | None = None
-    path: RegularizerPath | None = None
-
-    def factorize(self, covariance: Covariance, penalty: ArrayLike | None, *, consume: bool = False) -> Hessian:
-        """Factorise at this λ. The one place where the reason goes into the Hessian."""
-        hessian = covariance.factorize(self.value, penalty=penalty, consume=consume)
-        if self.reason is not None:
-            hessian._reason = self.reason
-        return hessian
+_NOTHING_TO_LEAVE_OUT = "regularizer is 'loo', which leaves out energies, but the loss has none"
 
 
 def _choose(
-    covariance: Covariance, regularizer: float | Rule, penalty: ArrayLike | None, energies: TermRows | None
-) -> _Choice:
+    covariance: Covariance, regularizer: float | Rule, penalty: Penalty, energies: TermRows | None
+) -> tuple[Choice, RegularizerPath | None]:
+    """λ, and the path that it was chosen from."""
     if not isinstance(regularizer, str) or regularizer == "auto":
-        return _Choice(regularizer)
-    if regularizer != "loo":
-        path = regularizer_path(covariance, penalty=penalty)
-        return _Choice(path.best(regularizer), REASONS[regularizer], path)
-    if energies is None:
-        raise ValueError(_NOTHING_TO_LEAVE_OUT)
+        return covariance.choose(regularizer, penalty), None
+    if regularizer == "loo" and energies is None:
+        raise AdvisedValueError(_NOTHING_TO_LEAVE_OUT, Advice.OTHER_CRITERION)
     path = regularizer_path(covariance, penalty=penalty)
-    value = path.best("loo", energies.values, energies.targets, weights=energies.weights_in_loss)
-    return _Choice(value, REASONS["loo"], path)
+    if regularizer == "loo" and energies is not None:
+        value = path.best("loo", energies.values, energies.targets, weights=energies.weights_in_loss)
+    else:
+        value = path.best(regularizer)
+    return Choice(value, path.jitter, REASONS[regularizer]), path
 
 
 def _first_pass(batches: Iterable[Batch], energies: list[TermRows] | None) -> Iterator[Batch]:
@@ -212,14 +202,14 @@ def _first_pass(batches: Iterable[Batch], energies: list[TermRows] | None) -> It
         yield batch
 
 
-# Huber's loss -----------------------------------------------------------------------------------------------
+# Huber's loss -------------------------------------------------------------------------------------
 
 
 class _Reweighting:
     """Passes over the rows with the residuals of a fit."""
 
-    def __init__(self, batches: Iterable[Batch], first: LossFit, penalty: ArrayLike | None) -> None:
-        self.batches, self.first, self.penalty = batches, first, penalty
+    def __init__(self, batches: Iterable[Batch], first: LossFit, choice: Choice, penalty: Penalty) -> None:
+        self.batches, self.first, self.choice, self.penalty = batches, first, choice, penalty
         self.loss, self.regularizer = first.loss, first.hessian.regularizer
 
     def minimise(self, tolerance: float, max_iterations: int) -> LossFit:
@@ -229,21 +219,19 @@ class _Reweighting:
         converged, n_iterations = False, 0
         while not converged and n_iterations < max_iterations:
             n_iterations += 1
-            coef = sums.factorize(self.regularizer, penalty=self.penalty, consume=True).coef
+            coef = sums.factorize(self.choice, penalty=self.penalty, consume=True).coef
             before = objective
             sums, objective = self.reweighted(coef)
             converged = before - objective <= tolerance * before
         if not converged:
             fall = (before - objective) / before
-            warnings.warn(
-                f"the loss still falls after {max_iterations} re-weighted fits: the last lowered it by a fraction of "
-                f"{fall:.1e}, more than the tolerance {tolerance:g}. Raise max_iterations, the tolerance or the "
-                "thresholds",
+            warn(
                 NotConvergedWarning,
-                stacklevel=3,
+                f"the loss still falls after {max_iterations} re-weighted fits: the last lowered it by a fraction of "
+                f"{fall:.1e}, more than the tolerance {tolerance:g}",
+                Advice.MORE_ITERATIONS,
             )
-        choice = _Choice(self.regularizer, self.first.hessian.regularizer_reason)
-        hessian = choice.factorize(self.curvature(coef), self.penalty, consume=True)
+        hessian = self.curvature(coef).factorize(self.choice, penalty=self.penalty, consume=True)
         return replace(
             self.first,
             coef=coef,
@@ -256,7 +244,7 @@ class _Reweighting:
     def reweighted(self, coef: NDArray[np.float64]) -> tuple[Covariance, float]:
         """Return the sums with weights w·min(1, δ/|r|), and the loss at `coef`."""
         parts = {name: Covariance(len(coef)) for name in self.loss.terms}
-        objective = 0.5 * self.regularizer * _penalty_of(coef, self.penalty)
+        objective = 0.5 * self.regularizer * self.penalty.quadratic_form(coef)
         for name, term, rows in self.rows():
             residuals = rows.residuals(coef)
             weights = rows.known_weights
@@ -299,14 +287,6 @@ def _reweight(residuals: NDArray[np.float64], threshold: float | None) -> NDArra
     if threshold is None:
         return np.ones(len(residuals))
     return threshold / np.maximum(np.abs(residuals), threshold)
-
-
-def _penalty_of(coef: NDArray[np.float64], penalty: ArrayLike | None) -> float:
-    """θᵀΛθ."""
-    if penalty is None:
-        return float(coef @ coef)
-    matrix = np.asarray(penalty, dtype=np.float64)
-    return float(coef @ (matrix * coef if matrix.ndim == 1 else matrix @ coef))
 
 
 def _without_threshold(term: Term) -> Term:

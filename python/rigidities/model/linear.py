@@ -11,7 +11,6 @@ structures, each left out as a whole (see `rigidities.model.training`).
 from __future__ import annotations
 
 import platform
-import warnings
 from dataclasses import dataclass, field, fields, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from rigidities import files
-from rigidities.exceptions import OtherVersionWarning
+from rigidities.exceptions import Advice, OtherVersionWarning, warn
 from rigidities.hessian import Hessian
 from rigidities.loss.baseline import Baseline
 from rigidities.loss.minimum import Rule
@@ -372,11 +371,10 @@ class LinearModel:
         for package in model.soap.packages:
             fitted, here = model.versions.get(package), version(package)
             if fitted not in (None, here):
-                warnings.warn(
-                    f"the model was fitted to features of {package} {fitted}, here is {here}: predictions may differ. "
-                    "Compare structures whose predictions are known, install that version, or fit anew",
+                warn(
                     OtherVersionWarning,
-                    stacklevel=2,
+                    f"the model was fitted to features of {package} {fitted}, here is {here}: predictions may differ",
+                    Advice.COMPARE_VERSIONS,
                 )
         return model
 

@@ -15,7 +15,6 @@ square), and by 0.72 of the σ used here.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from rigidities.exceptions import IllConditionedWarning
+from rigidities.exceptions import Advice, IllConditionedWarning, warn
 from rigidities.leave_one_out import leave_out
 from rigidities.loss.minimum import LossFit, Rule, check_regularizer, fit_loss
 from rigidities.loss.rows import Batch, TermRows
@@ -169,9 +168,9 @@ def _curvature(rows: TermRows, residuals: NDArray[np.float64]) -> NDArray[np.flo
 
 
 def _warn_of_lost(n_lost: int, n: int) -> None:
-    warnings.warn(
-        f"{n_lost} of {n} training targets cannot be left out: without their structure the fit is undetermined to "
-        "rounding. They are excluded from the errors left out and from the scale of σ. Raise the regularizer",
+    warn(
         IllConditionedWarning,
-        stacklevel=4,
+        f"{n_lost} of {n} training targets cannot be left out: without their structure the fit is undetermined to "
+        "rounding. They are excluded from the errors left out and from the scale of σ",
+        Advice.RAISE_REGULARIZER,
     )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 
 from rigidities.covariance import Covariance
-from rigidities.exceptions import Advice
+from rigidities.exceptions import Advice, AdvisedValueError
 from rigidities.moments import Moments
 from rigidities.penalty import Penalty
 from rigidities.regularizer.path_residuals import block_scores, residuals_along
@@ -45,7 +45,7 @@ GRID_SIZE = 200
 
 
 def regularizer_path(
-    cov: Covariance, regularizers: ArrayLike | None = None, *, penalty: ArrayLike | None = None
+    cov: Covariance, regularizers: ArrayLike | None = None, *, penalty: ArrayLike | Penalty | None = None
 ) -> RegularizerPath:
     """Decompose C once, and have every λ at O(p) a row.
 
@@ -362,9 +362,10 @@ class RegularizerPath:
         else:
             losses = self.score(X, y, cast("Score", criterion), **options)
         if np.isnan(losses).all():
-            raise ValueError(
+            raise AdvisedValueError(
                 f"{criterion} is resolved at no regularizer of the path ({self.regularizers.min():.3g} to "
-                f"{self.regularizers.max():.3g}): rounding hides it; pass larger ones, or another criterion"
+                f"{self.regularizers.max():.3g}): rounding hides it",
+                Advice.LARGER_OR_OTHER_CRITERION,
             )
         best = int(np.nanargmin(losses))
         if criterion in ("evidence", "gcv") and self._is_edge(best, criterion):

@@ -15,6 +15,7 @@ import ase
 import numpy as np
 from ase.calculators.calculator import Calculator
 
+from rigidities.exceptions import Advice, AdvisedValueError
 from rigidities.loss.terms import Loss, Term
 from rigidities.structures.species import VOIGT
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 SINGULAR = {"energy": "energy", "forces": "force", "virial": "virial"}
 PLURAL = {"energy": "energies", "forces": "forces", "virial": "virials"}
-REMEDY = 'leave them out, or pass Term(missing="skip") for a set that is labelled in part'
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,12 +90,15 @@ def _check_present(name: str, term: Term, absent: Sequence[int], reference: Refe
         first = ", ".join(map(str, absent[:3])) + (", …" if len(absent) > 3 else "")
         where = "attached by a calculator" if term.target is None else f"under the name {term.target!r}"
         some = "1 structure has" if len(absent) == 1 else f"{len(absent)} structures have"
-        raise ValueError(
+        raise AdvisedValueError(
             f"{name} weight is {term.weight:g} but {some} no {what}: number {first} of {len(reference.values)}. They "
-            f"are expected {where}; label them, {REMEDY}, or pass {name}=None"
+            f"are expected {where}",
+            Advice.LABEL_OR_DROP_TERM,
+            term=name,
         )
     if reference.values and reference.n_missing == sum(map(len, reference.values)):
-        raise ValueError(f"{name} weight is {term.weight:g} but no structure has {what}: pass {name}=None")
+        fault = f"{name} weight is {term.weight:g} but no structure has {what}"
+        raise AdvisedValueError(fault, Advice.DROP_TERM, term=name)
 
 
 def _check_finite(values: NDArray[np.float64], name: str, term: Term, index: int) -> None:
@@ -109,9 +112,9 @@ def _check_finite(values: NDArray[np.float64], name: str, term: Term, index: int
         "forces": f" on atom {target // 3}, component {'xyz'[target % 3]},",
         "virial": f", component {('xx', 'yy', 'zz', 'yz', 'xz', 'xy')[target % 6]},",
     }[name]
-    remedy = REMEDY if np.isnan(values[target]) else "correct it, or leave the structure out"
-    raise ValueError(
-        f"structure {index}: the {SINGULAR[name]}{place} is {values[target]}: expected a finite number; {remedy}"
+    raise AdvisedValueError(
+        f"structure {index}: the {SINGULAR[name]}{place} is {values[target]}: expected a finite number",
+        Advice.SKIP_UNLABELLED if np.isnan(values[target]) else Advice.CORRECT_OR_DROP,
     )
 
 
