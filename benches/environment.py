@@ -26,8 +26,8 @@ PREFIXES = (
     "VECLIB_",
 )
 
-#: Of those, what threadpoolctl and scikit-learn set themselves when they are imported; no kernel or thread
-#: depends on it.
+#: Of those, what threadpoolctl and scikit-learn set themselves when they are imported; no kernel or
+#: thread depends on it.
 HARMLESS = ("KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK")
 
 #: Exit status of a suite that was started with one of these variables.

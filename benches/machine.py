@@ -1,8 +1,8 @@
 """The machine a benchmark runs on: what it is, whether it is quiet, and what it can do at most.
 
-Calls are timed in turn, each after the process has come to rest, and again if others used the machine
-meanwhile. The roofline (the rates of reading memory and of a matrix product) is what no implementation
-gets past.
+Calls are timed in turn, each after the process has come to rest, and again if others used the
+machine meanwhile. The roofline (the rates of reading memory and of a matrix product) is what no
+implementation gets past.
 
     python benches/machine.py     # prints the description
 """

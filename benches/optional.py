@@ -1,7 +1,8 @@
 """Pairs with packages that may be missing: oneDAL (scikit-learn-intelex) and PyTorch.
 
-`make bench` installs scikit-learn-intelex, where PyPI has it for the machine. They come last, because
-their threads stay in the process. What is missing is named in the results and in the tables.
+`make bench` installs scikit-learn-intelex, where PyPI has it for the machine. They come last,
+because their threads stay in the process. What is missing is named in the results and in the
+tables.
 """
 
 import importlib.util
@@ -22,8 +23,8 @@ def left_out():
 def onedal_covariance(sizes, n):
     """oneDAL's incremental covariance of uncentred rows: X.T @ X / n, summed from batches as ours is.
 
-    It takes all rows in one batch here, its fastest way at p = 64 to 256: in batches of 2,048 rows, as we
-    take them, it reaches about half of that rate.
+    It takes all rows in one batch here, its fastest way at p = 64 to 256: in batches of 2,048 rows,
+    as we take them, it reaches about half of that rate.
     """
     from sklearnex.covariance import IncrementalEmpiricalCovariance
 

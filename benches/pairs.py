@@ -1,9 +1,9 @@
 """Pairs of calls that do the same work, ours and another's, and how they are timed and reported.
 
 A ratio is the peer's best time over ours: above 1 we are faster. OpenBLAS's threads spin while they
-wait and lose most of their speed when another process takes one of the cores, which would flatter us.
-What others use of the machine is therefore watched while a pair runs, a disturbed pair is measured
-again, and what was seen is kept in the result.
+wait and lose most of their speed when another process takes one of the cores, which would flatter
+us. What others use of the machine is therefore watched while a pair runs, a disturbed pair is
+measured again, and what was seen is kept in the result.
 """
 
 import statistics

@@ -3,8 +3,9 @@
     python benches/run.py [--short]                    # all suites, in a clean environment
     python benches/peers.py [--short] [--output FILE]  # this one alone; refuses an unclean environment
 
-Each pair is interleaved in one run, on a machine that was seen to be quiet (`pairs.py`). Pairs of what a
-loss with forces adds are in `losses.py`, pairs with packages that may be missing in `optional.py`.
+Each pair is interleaved in one run, on a machine that was seen to be quiet (`pairs.py`). Pairs of
+what a loss with forces adds are in `losses.py`, pairs with packages that may be missing in
+`optional.py`.
 """
 
 import subprocess
@@ -28,7 +29,8 @@ from rigidities.interop import skmatter as drop_in
 #: What `import rigidities` must not load.
 HEAVY = ("torch", "sklearn", "ase", "dask", "matplotlib", "scipy")
 
-#: Seconds that a call may cost over its arithmetic, and the least that such a difference can resolve.
+#: Seconds that a call may cost over its arithmetic, and the least that such a difference can
+#: resolve.
 ALLOWED, RESOLVED = 15e-6, 1e-6
 
 
@@ -150,7 +152,8 @@ def streaming(p, n_structures, runs):
 def calling(p, n_structures):
     """What a call costs: the same structures, one a call and 32 a call, do the same arithmetic.
 
-    The difference is divided by the calls saved. That a single structure keeps one core alone busy counts as a cost.
+    The difference is divided by the calls saved. That a single structure keeps one core alone busy
+    counts as a cost.
     """
     X = np.random.default_rng(6).normal(size=(64 * n_structures, p))
     saved = n_structures - n_structures // 32

@@ -3,10 +3,10 @@
     python benches/run.py [--short]                       # all suites, in a clean environment
     python benches/pipeline.py [--short] [--output FILE]  # this one alone; refuses an unclean environment
 
-It shows how the cost of each stage grows with n and p, fitted on the large sizes, and its rate beside
-the roofline (`roofline.py`): a row takes p² flop and 8p bytes to accumulate or score, p/8 flop a byte,
-so that small p is bound by memory. A factorisation of p³/3 flop stands beside the peak alone. There is
-one data set, larger than caches; each (n, p) takes the first n·p numbers of it.
+It shows how the cost of each stage grows with n and p, fitted on the large sizes, and its rate
+beside the roofline (`roofline.py`): a row takes p² flop and 8p bytes to accumulate or score, p/8
+flop a byte, so that small p is bound by memory. A factorisation of p³/3 flop stands beside the peak
+alone. There is one data set, larger than caches; each (n, p) takes the first n·p numbers of it.
 """
 
 from dataclasses import asdict, dataclass

@@ -1,8 +1,8 @@
 """Files of figures: written whole or not at all, joined only if they are from one machine, never dropped.
 
-Each suite writes a part: the date, the description of the machine, and its own figures. `join` makes
-one file of all parts. A part from another day or machine (processor, kernels, threads, versions) is an
-error that names the difference, and stays where it is. Standard library only.
+Each suite writes a part: the date, the description of the machine, and its own figures. `join`
+makes one file of all parts. A part from another day or machine (processor, kernels, threads,
+versions) is an error that names the difference, and stays where it is. Standard library only.
 """
 
 import json

@@ -5,8 +5,9 @@
 
 Every suite writes its figures to FOLDER. Those of all suites are joined into a new file in
 benches/results if they are from one day and one machine (processor, kernels, threads, versions).
-Otherwise that is an error, which names the difference, and all figures stay in FOLDER; suites that are
-missing there can be added by another call. `--short` shows that everything runs, and keeps nothing.
+Otherwise that is an error, which names the difference, and all figures stay in FOLDER; suites that
+are missing there can be added by another call. `--short` shows that everything runs, and keeps
+nothing.
 
 Standard library only, so that nothing is loaded before the environment is clean.
 """

@@ -2,9 +2,10 @@
 
     python benches/table.py [--check]
 
-What stands between `<!-- NAME -->` and `<!-- /NAME -->` is replaced; with --check nothing is written, and
-the exit status is 1 if a document does not say what the file says. Incomplete results are an error, and
-so is a table in the documents that no results are there for. Standard library only.
+What stands between `<!-- NAME -->` and `<!-- /NAME -->` is replaced; with --check nothing is
+written, and the exit status is 1 if a document does not say what the file says. Incomplete results
+are an error, and so is a table in the documents that no results are there for. Standard library
+only.
 """
 
 import argparse

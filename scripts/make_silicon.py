@@ -1,8 +1,9 @@
 """Make the silicon data set that `rigidities.datasets.load_silicon` reads.
 
-What enters: nothing but the seed below. What leaves: one compressed ``silicon.npz`` of structures of seven
-kinds, each with the energy, forces and stress of Tersoff's potential at exactly the stored positions, and a
-mask of the atoms at a defect. The same machine with the same versions of ASE and NumPy gives the same bytes.
+What enters: nothing but the seed below. What leaves: one compressed ``silicon.npz`` of structures
+of seven kinds, each with the energy, forces and stress of Tersoff's potential at exactly the stored
+positions, and a mask of the atoms at a defect. The same machine with the same versions of ASE and
+NumPy gives the same bytes.
 
     python scripts/make_silicon.py [where/to/put/silicon.npz]
 
@@ -59,8 +60,8 @@ def main(output: Path = OUTPUT) -> None:
 def calculator() -> Tersoff:
     """Return the potential that labels the set.
 
-    ASE looks for neighbours within twice (R + D + skin), although the potential ends at R + D = 3.0 Å. The
-    negative skin takes that excess away: the same numbers in half the time.
+    ASE looks for neighbours within twice (R + D + skin), although the potential ends at R + D = 3.0
+    Å. The negative skin takes that excess away: the same numbers in half the time.
     """
     return Tersoff({("Si", "Si", "Si"): TERSOFF_SILICON}, skin=-1.45)
 
@@ -132,7 +133,8 @@ def vacancy(rng: Generator) -> list[Atoms]:
 def interstitial(rng: Generator) -> list[Atoms]:
     """65 atoms: tetrahedral, hexagonal and split <110>, relaxed, then rattled.
 
-    At the defect: the extra atom (both, where two share a site) and those within 3 Å of it after relaxing.
+    At the defect: the extra atom (both, where two share a site) and those within 3 Å of it after
+    relaxing.
     """
     structures = []
     for build in (tetrahedral, hexagonal, split_110):
@@ -221,7 +223,8 @@ def slab_110() -> Atoms:
 def slab_111() -> Atoms:
     """Return 5 double layers of 8 atoms; each outermost atom has lost one bond.
 
-    ASE cuts inside a double layer, where three bonds of an atom are lost: what hangs by one bond is dropped.
+    ASE cuts inside a double layer, where three bonds of an atom are lost: what hangs by one bond is
+    dropped.
     """
     slab = as_slab(diamond111("Si", size=(2, 2, 12), a=LATTICE_CONSTANT))
     return as_slab(slab[n_bonds(slab) > 1])
@@ -238,8 +241,9 @@ def as_slab(atoms: Atoms) -> Atoms:
 def dimerised(slab: Atoms) -> Atoms:
     """Pair the outermost atoms of (100) into the rows of dimers of the 2x1 reconstruction.
 
-    An atom with two bonds left leans towards its partner, across the plane of these bonds: every other atom
-    of a row one way, the rest the other way, 0.7 Å each. That leaves 2.44 Å, near enough for the relaxation.
+    An atom with two bonds left leans towards its partner, across the plane of these bonds: every
+    other atom of a row one way, the rest the other way, 0.7 Å each. That leaves 2.44 Å, near enough
+    for the relaxation.
     """
     i, vectors = neighbor_list("iD", slab, BOND_CUTOFF)
     for atom in np.flatnonzero(n_bonds(slab) == 2):

@@ -1,6 +1,7 @@
 """A descriptor that is not ours, in NumPy alone: Gaussians of pair distances with a smooth cutoff, without periodicity.
 
-f_ik = Σ_j g_k(r_ij), g_k(r) = exp(−(r − c_k)²/2w²) (1 − r²/R²)³ for r < R. Each species has columns of its own.
+f_ik = Σ_j g_k(r_ij), g_k(r) = exp(−(r − c_k)²/2w²) (1 − r²/R²)³ for r < R. Each species has columns
+of its own.
 """
 
 from dataclasses import dataclass

@@ -60,8 +60,9 @@ def test_file_needs_no_pickle_and_carries_no_date():
 
 
 def test_writing_again_gives_the_same(script, structures, tmp_path):
-    # What was read stands in for what was made: rounding it again must change nothing. The bytes shipped may
-    # differ from these by the version of zlib, so only the arrays are held against them.
+    # What was read stands in for what was made: rounding it again must change nothing. The bytes
+    # shipped may differ from these by the version of zlib, so only the arrays are held against
+    # them.
     paths = tmp_path / "one.npz", tmp_path / "two.npz"
     for path in paths:
         script.write(structures, path)
@@ -95,7 +96,8 @@ def test_labels_are_those_of_the_potential(script, structures, group):
     for stored in of_group(structures, group)[::13]:
         fresh = stored.copy()
         fresh.calc = Tersoff({("Si", "Si", "Si"): script.TERSOFF_SILICON})
-        # Energies: sums of a thousand terms, perhaps in another order. Forces: float32, 6e-8 of 30 eV/Å.
+        # Energies: sums of a thousand terms, perhaps in another order. Forces: float32, 6e-8 of 30
+        # eV/Å.
         assert stored.get_potential_energy() == pytest.approx(fresh.get_potential_energy(), abs=1e-9)
         np.testing.assert_allclose(stored.get_forces(), fresh.get_forces(), atol=2e-6)
         np.testing.assert_allclose(stored.get_stress(), fresh.get_stress(), atol=1e-10)

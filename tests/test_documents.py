@@ -1,7 +1,8 @@
 """What the documents say must run, and must be true.
 
-Every Python block of README and docs is run by itself in an empty directory, as a reader would who copies it. What it
-prints must be the ``text`` block that follows: the same words, and numbers that agree to the digits that are shown.
+Every Python block of README and docs is run by itself in an empty directory, as a reader would who
+copies it. What it prints must be the ``text`` block that follows: the same words, and numbers that
+agree to the digits that are shown.
 """
 
 import doctest

@@ -25,7 +25,8 @@ WINGS = (
     ("plot", "demo"),
     ("cli", "__main__"),
 )
-"""From the ground up. A wing imports from itself and from what is below; `_core` is below all of them."""
+"""From the ground up. A wing imports from itself and from what is below; `_core` is below all of
+them."""
 
 LEVEL = {name: level for level, names in enumerate(WINGS) for name in names}
 FOUNDATION = LEVEL["structures"]

@@ -107,7 +107,7 @@ def worded(advised: BaseException | Advised, words: Mapping[Advice, str] | None 
     return f"{advised.fault}; {text}"
 
 
-# Errors -------------------------------------------------------------------------------------
+# Errors -------------------------------------------------------------------------------------------
 
 
 class AdvisedValueError(Advised, ValueError):
@@ -159,7 +159,7 @@ class NotFittedError(ValueError, AttributeError):
     """A result that needs targets was asked of an object that has seen none."""
 
 
-# Warnings -----------------------------------------------------------------------------------
+# Warnings -----------------------------------------------------------------------------------------
 
 
 class IllConditionedWarning(Advised, RuntimeWarning):

@@ -124,7 +124,7 @@ def restore(path: str | os.PathLike[str], kind: str, build: Callable[[dict[str, 
 
 
 def rebuild(path: str | os.PathLike[str], kind: str, state: dict[str, Any], build: Callable[[dict[str, Any]], T]) -> T:
-    """Build what a file with this state holds; what is missing, or does not fit together, is the file's fault."""
+    """Build what a file with this state holds; parts that do not fit are the file's fault."""
     try:
         return build(state)
     except (KeyError, TypeError, ValueError) as error:

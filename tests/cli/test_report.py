@@ -319,7 +319,8 @@ def test_real_silicon_is_that_of_direct_evaluation(tmp_path, regularizer):
     H = F.T @ F + summary["regularizer"] * np.eye(448)
     direct = 1 / np.einsum("ij,ji->i", X, np.linalg.solve(H, X.T))
     lpr = np.concatenate([frame.arrays["lpr"] for frame in ase.io.read(tmp_path / "rigidities.xyz", ":")])
-    # Both are off by some eps·cond: 3e-8 at 1e-3, 0.03 at auto's λ, the least that rounding allows (p·eps·cond is
-    # for errors that all point one way). Arithmetic with 64 bits of mantissa finds both right to 2e-5.
+    # Both are off by some eps·cond: 3e-8 at 1e-3, 0.03 at auto's λ, the least that rounding allows
+    # (p·eps·cond is for errors that all point one way). Arithmetic with 64 bits of mantissa finds
+    # both right to 2e-5.
     np.testing.assert_allclose(lpr, direct, rtol=np.finfo(float).eps / summary["rcond"])
     assert summary["lpr"]["all"]["min"] == lpr.min()

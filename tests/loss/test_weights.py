@@ -336,7 +336,8 @@ def test_where_there_is_no_maximum_it_is_said():
     sums = rg.loss_sums([made()])
     with pytest.raises(ValueError, match="no maximum within 16 decades of the weights of forces: begin nearer"):
         rg.most_probable_weights(sums, LOSS.with_weights(forces=1e20))
-    # three energies among six features can be fitted without residuals: the evidence is flat from some weight on
+    # three energies among six features can be fitted without residuals: the evidence is flat from
+    # some weight on
     few = rg.loss_sums([made(sizes=(3, 90), noise={"energy": 0.0, "forces": 0.5})])
     with pytest.raises(ValueError, match="the targets do not tell the noise of every term"):
         rg.most_probable_weights(few)

@@ -73,7 +73,8 @@ def test_finite_differences_confirm_its_rows():
         high, low = found["energy"].values
         expected.append((low - high) / (2 * step))
     found = [*rows["forces"].values[:3], *rows["forces"].values[15:18], *rows["virial"].values]
-    # the step leaves an error of its square times the third derivative, some 10/Å³, times 13² for the virial
+    # the step leaves an error of its square times the third derivative, some 10/Å³, times 13² for
+    # the virial
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
     assert np.abs(expected).max() > 1
 

@@ -37,8 +37,8 @@ SEEDS = st.integers(0, 2**32 - 1)
 def assert_equal_where_resolved(found, expected, problem):
     """Where both are resolved, to the nat that is promised where no digits are left, else to n·p·eps·cond².
 
-    δS ≤ ρ(√Σwy² + √trC‖θ‖)² ≤ 4ρ·cond·Σwy², since λ‖θ‖² ≤ Σwy² and trC/λ ~ cond; and S ≥ Σwy²/cond: the relative
-    rounding of S, whose logarithm counts n/2 times, is 4ρ·cond² at worst.
+    δS ≤ ρ(√Σwy² + √trC‖θ‖)² ≤ 4ρ·cond·Σwy², since λ‖θ‖² ≤ Σwy² and trC/λ ~ cond; and S ≥ Σwy²/cond:
+    the relative rounding of S, whose logarithm counts n/2 times, is 4ρ·cond² at worst.
     """
     known = ~(np.isnan(found) | np.isnan(expected))
     C = reference.covariance(problem.X, problem.groups, weights=problem.weights)

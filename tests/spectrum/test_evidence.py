@@ -208,7 +208,8 @@ def test_auto_is_the_maximum(penalty):
 
     centre = np.log(hessian.regularizer)
     found = minimize_scalar(loss, bounds=(centre - 3, centre + 3), method="bounded", options={"xatol": 1e-7})
-    # Brent's method stops at 1e-5 in ln λ, and finds a maximum to the root of the rounding of its values, 1e-7 or so.
+    # Brent's method stops at 1e-5 in ln λ, and finds a maximum to the root of the rounding of its
+    # values, 1e-7 or so.
     assert centre == pytest.approx(found.x, abs=1e-4)
     assert hessian.regularizer_reason == "evidence: the maximum of the marginal likelihood"
     H = reference.hessian(covariance.matrix(), hessian.regularizer, Lambda[penalty])

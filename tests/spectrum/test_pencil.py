@@ -48,7 +48,8 @@ def test_sparse_kernel_models(width):
         for coef, v in ((path.coef[i], path.variance(K_TM)[i]), (hessian.coef, hessian.variance(K_TM))):
             np.testing.assert_allclose(K_TM @ coef, mean, rtol=0, atol=rtol * np.abs(mean).max())
             np.testing.assert_allclose(noise * v, variance, rtol=rtol)
-        # jitter is of no account: the exact model differs by less than the noise's standard deviation by far
+        # jitter is of no account: the exact model differs by less than the noise's standard
+        # deviation by far
         exact = K_TM @ np.linalg.lstsq(noise * K_MM + K_NM.T @ K_NM, K_NM.T @ y)[0]
         np.testing.assert_allclose(mean, exact, atol=1e-3)
 

@@ -126,7 +126,7 @@ def _evaluate(model: LinearModel, asked: Structures, keep_energies: bool) -> Eva
         return model.evaluate(asked.frames, keep_energies=keep_energies, progress=asked.progress)
 
 
-# What options mean ------------------------------------------------------------------------------------------
+# What options mean --------------------------------------------------------------------------------
 
 
 def _term(weight: float, per_atom: bool, huber: float | None, missing: Any, key: str | None) -> dict[str, Any] | None:

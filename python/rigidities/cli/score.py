@@ -35,9 +35,10 @@ def score(
     was fitted to.
 
     Writes them with info predicted_energy, energy_std (eV), pr, predicted_virial and virial_std
-    (eV, Voigt order), arrays predicted_forces, forces_std (eV/Å) and lpr. σ is the uncertainty of
-    the model's weights, without the noise of labels. It is scaled so that its mean square is the
-    mean squared error of the training structures, each left out. A file that exists is replaced.
+    (eV, Voigt order), arrays predicted_forces, forces_std (eV/Å) and lpr. σ is the standard
+    deviation that comes from the fitted parameters, without the noise of labels. It is scaled so
+    that its mean square is the mean squared error of the training structures, each left out. A file
+    that exists is replaced.
     """
     with one_line_errors(), warnings_as_lines():
         require("ase", "featomic")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Baseline:
     """Energy of each species, summed over the atoms of a structure.
 
-    The fit of a model takes it as exact: rigidities do not include its uncertainty.
+    The fit of a model takes it as exact: rigidities do not include its variance.
 
     Parameters
     ----------

@@ -318,7 +318,7 @@ class LinearModel:
                 )
         return frames, numbers
 
-    # Files -------------------------------------------------------------------------------------------
+    # Files ----------------------------------------------------------------------------------------
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the whole model to a file: safetensors, no pickle, written whole or not at all.

@@ -126,7 +126,7 @@ def _are_few(rows: LossRows) -> bool:
     return 8 * rows.n_features * n_rows <= min(KEPT, KEPT if free is None else free // 4)
 
 
-# Errors and scale --------------------------------------------------------------------------------
+# Errors and scale ---------------------------------------------------------------------------------
 
 
 def _judge(

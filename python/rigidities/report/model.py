@@ -32,7 +32,7 @@ LEAST_KNOWN = 10
 """Structures of the largest σ that are listed."""
 
 
-# A fit ------------------------------------------------------------------------------------------------------
+# A fit --------------------------------------------------------------------------------------------
 
 
 def fit_table(
@@ -115,7 +115,7 @@ def _pair(rows: TermRows) -> tuple[NDArray[Any], NDArray[np.float64]]:
     return rows.values, rows.targets
 
 
-# Predictions ------------------------------------------------------------------------------------------------
+# Predictions --------------------------------------------------------------------------------------
 
 
 def score_table(model: LinearModel, name: str, frames: Any, prediction: Prediction) -> str:

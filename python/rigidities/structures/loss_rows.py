@@ -91,7 +91,8 @@ class LossRows:
     >>> from rigidities.interop.featomic import LossRows, Soap
     >>> loss = rg.Loss(energy=rg.Term(per_atom=True), forces=rg.Term(weight=0.1))
     >>> soap = Soap("Si", cutoff=4.0, max_radial=3, max_angular=2)
-    >>> rows = LossRows(load_silicon(groups="crystal")[:4], soap, loss, baseline="fit", progress=False)
+    >>> structures = load_silicon(groups="crystal")[:4]
+    >>> rows = LossRows(structures, soap, loss, baseline="fit", progress=False)
     >>> sums = rg.loss_sums(rows)
     >>> {name: covariance.n_rows for name, covariance in sums.covariances.items()}
     {'energy': 4, 'forces': 96}

@@ -122,7 +122,7 @@ def _n_targets(name: str, atoms: Any) -> int:
     return {"energy": 1, "forces": 3 * len(atoms), "virial": 6}[name]
 
 
-# targets -----------------------------------------------------------------------------------------
+# targets ------------------------------------------------------------------------------------------
 
 
 def _energy(atoms: Any, held: Mapping[str, Any], target: str | None, where: str) -> NDArray[np.float64] | None:
@@ -184,7 +184,7 @@ def _shaped(value: Any, shape: tuple[int, ...], what: str) -> NDArray[np.float64
     return array
 
 
-# weights -----------------------------------------------------------------------------------------
+# weights ------------------------------------------------------------------------------------------
 
 
 def _weigh(weights: NDArray[np.float64], atoms: Any, name: str, term: Term, index: int) -> None:

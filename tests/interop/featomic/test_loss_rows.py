@@ -94,7 +94,8 @@ def test_rows_and_targets_of_all_terms_are_of_one_model(name, group, others):
     coef = rg.loss_sums(made(structures, rg.Loss(**{name: rg.Term()}), soap)).combined().factorize(1e-9).coef
     terms = together(made(structures, rg.Loss(energy=rg.Term(per_atom=True), forces=rg.Term(), virial=rg.Term()), soap))
     for other in {name, others, "energy"}:
-        # a correlation does not see the constant; 0.986 at the least, the rest is what so small a model leaves
+        # a correlation does not see the constant; 0.986 at the least, the rest is what so small a
+        # model leaves
         assert np.corrcoef(terms[other]["values"] @ coef, terms[other]["targets"])[0, 1] > 0.97, other
 
 

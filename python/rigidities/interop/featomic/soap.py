@@ -167,7 +167,7 @@ class Soap:
             parts.setdefault(name, []).append(columns)
         return {name: np.concatenate(columns) for name, columns in parts.items()}
 
-    # The other members of a `Descriptor` -------------------------------------------------------------
+    # The other members of a `Descriptor` ----------------------------------------------------------
 
     def numbers(self, structure: Any, index: int) -> NDArray[np.int64]:
         """Return the atomic numbers of a structure of any library that featomic knows."""
