@@ -5,7 +5,8 @@ import pytest
 
 import rigidities as rg
 from rigidities import _core
-from rigidities.penalty import jittered
+from rigidities.penalty import Penalty
+from rigidities.reason import Reason
 
 P = 12
 
@@ -24,6 +25,12 @@ def kernel():
     return B.T @ B
 
 
+def test_the_core_knows_the_same_reasons():
+    assert {reason.value for reason in Reason} == set(_core.REASONS)
+    assert all(reason.text() for reason in Reason)
+    assert Reason.GUARANTEED.text(0.25).endswith("(jitter 0.25 on the diagonal of the penalty)")
+
+
 @pytest.mark.parametrize("reason", _core.REASONS)
 def test_a_reason_goes_with_the_factor_and_its_files(reason):
     hessian = accumulated().factorize((0.5, reason, 0.0), None, 0.0, False)
@@ -34,7 +41,7 @@ def test_a_reason_goes_with_the_factor_and_its_files(reason):
 def test_jitter_of_a_criterion_goes_on_penalised_features():
     penalty, eps = kernel(), np.finfo(float).eps
     hessian = accumulated().factorize((0.5, "evidence maximum", 0.25), penalty, eps, False)
-    expected = accumulated().factorize((0.5, "given", 0.0), jittered(penalty, 0.25), eps, False)
+    expected = accumulated().factorize((0.5, "given", 0.0), Penalty.of(penalty, P).with_jitter(0.25).matrix, eps, False)
     assert hessian.jitter == 0.25
     np.testing.assert_array_equal(hessian.snapshot()["lower"], expected.snapshot()["lower"])
     assert hessian.effective_dimension() == expected.effective_dimension()

@@ -14,9 +14,9 @@ _Floats = NDArray[np.float64]
 _Features = NDArray[Any]
 _Labels = NDArray[np.int64] | None
 
-#: λ, or None for the guaranteed one; the name of the reason, one of REASONS; the jitter that goes on
-#: the diagonal of Λ, but for features whose row of Λ is zero. Without λ the reason is "guaranteed",
-#: "evidence unresolved" or "evidence undetermined", and the jitter is the core's.
+#: λ, or None for the guaranteed one; the name of the reason, one of REASONS; the jitter that goes
+#: on the diagonal of Λ, but for features whose row of Λ is zero. Without λ the reason is
+#: "guaranteed", "evidence unresolved" or "evidence undetermined", and the jitter is the core's.
 _Choice = tuple[float | None, str, float]
 
 def get_num_threads() -> int: ...
