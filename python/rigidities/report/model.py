@@ -13,7 +13,7 @@ import numpy as np
 
 from rigidities.loss.terms import Loss, Term
 from rigidities.report.statistics import describe
-from rigidities.report.text import fact_lines, quantile_head, quantile_row
+from rigidities.report.text import fact_lines, quantile_head, quantile_row, size_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,7 +43,7 @@ def fit_table(
     test_errors: Mapping[str, Errors] | None = None,
 ) -> str:
     """Return the facts of a fit, and the errors of the training and the test set."""
-    facts = {"training set": _size(train)} | ({} if test is None else {"test set": _size(test)}) | _facts(model)
+    facts = {"training set": size_text(train)} | ({} if test is None else {"test set": size_text(test)}) | _facts(model)
     facts |= {"unlabelled": ", ".join(f"{name} {n}" for name, n in n_missing.items() if n)}
     columns: dict[str, Mapping[str, Errors]] = {"training": model.training, "left out": model.left_out}
     columns |= {} if test_errors is None else {"test": test_errors}
@@ -82,10 +82,6 @@ def _baseline(model: LinearModel) -> str:
 
     pairs = zip(model.baseline.species, model.baseline.energies, strict=True)
     return ", ".join(f"{symbols([number])} {energy:.4f} eV" for number, energy in pairs)
-
-
-def _size(source: Structures) -> str:
-    return f"{source.name}: {len(source.sizes):,} structures, {source.sizes.sum():,} atoms"
 
 
 def _cell(errors: Errors | None, what: str) -> str:

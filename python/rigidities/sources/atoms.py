@@ -77,7 +77,6 @@ class Structures(Source):
     def describe(self) -> Description:
         """Say what the columns are: the settings of SOAP."""
         soap = self.soap
-        orders = ", ".join(map(str, soap.body_orders))
         settings = {
             "kind": "SOAP, computed by featomic",
             "n_features": soap.n_features,
@@ -86,7 +85,7 @@ class Structures(Source):
             "body_orders": list(soap.body_orders),
             "hyperparameters": soap.hyperparameters,
         }
-        return Description(f"{soap.n_features} of SOAP: cutoff {soap.cutoff:g} Å, body orders {orders}", settings)
+        return Description(f"{soap.n_features} of {soap.describe()}", settings)
 
     def components(self) -> Components:
         """Return body orders; for structures also the species of the central atoms.
