@@ -19,7 +19,7 @@ pub struct Moments {
 }
 
 impl Moments {
-    /// Nothing summed yet, of `p` features and so many outputs.
+    /// Empty sums for `p` features and `n_outputs` outputs.
     pub(crate) fn zeros(p: usize, n_outputs: usize) -> Result<Self> {
         Ok(Self { n_outputs, cross: zero_matrix(p, n_outputs)?, squares: zeros(n_outputs)?, ..Self::default() })
     }

@@ -17,13 +17,13 @@ use crate::words::to_precision;
 pub struct Hessian(pub core::Hessian);
 
 impl Hessian {
-    /// Multiplications of a triangular solve for so many rows.
+    /// Multiplications of a triangular solve for target rows.
     fn work<T: Element>(&self, rows: &RowBlock<'_, T>) -> f64 {
         let p = self.0.n_features() as f64;
         0.5 * rows.n_targets() as f64 * p * p
     }
 
-    /// Multiplications of a solve for so many right-hand sides.
+    /// Multiplications of a solve for `columns` right-hand sides.
     fn solve_work(&self, columns: usize) -> f64 {
         let p = self.0.n_features() as f64;
         p * p * columns as f64
