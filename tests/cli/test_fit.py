@@ -268,7 +268,7 @@ def test_help(command):
     ("train.xyz carbon.xyz", "carbon.xyz: structure 0 contains C, which train.xyz lacks"),
     ("bare.xyz", "bare.xyz: energy weight is 1000 but 1 structure has no energies"),
     ("part.xyz", "part.xyz: energy weight is 1000 but 1 structure has no energies: number 4 of 5. They are expected "
-     "attached by a calculator; label them, leave them out, or pass --missing skip for a set that is labelled in "
+     "attached by a calculator; label them, leave them out, pass --missing skip for a set that is labelled in "
      "part, or pass --energy-weight 0"),
     ("train.xyz bare.xyz", "bare.xyz: energy weight is 1 but no structure has energies"),
     ("train.xyz --energy-weight 0 --forces-weight 0", "--energy-weight, --forces-weight and --virial-weight are all"),

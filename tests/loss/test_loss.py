@@ -267,7 +267,7 @@ def test_a_rule_takes_the_best_of_the_path_of_squares(rule, huber):
     path = rg.regularizer_path(rg.loss_sums(rows).combined(LOSS), penalty=penalty)
     expected = path.best("loo", X, y, weights=w) if rule == "loo" else path.best(rule)
     assert fit.hessian.regularizer == expected
-    assert fit.hessian.regularizer_reason == REASONS[rule]
+    assert fit.hessian.reason is REASONS[rule]
     np.testing.assert_array_equal(fit.path.regularizers, path.regularizers)
     np.testing.assert_array_equal(fit.coef, rg.fit_loss(rows, regularizer=expected, penalty=penalty).coef)
     assert (fit.energies is not None) == (rule == "loo")

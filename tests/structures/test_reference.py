@@ -206,11 +206,11 @@ def carrying(**info):
             [FULL, *[labelled(FULL, energy=1.0)] * 5],
             FORCES,
             r"forces weight is 0\.1 but 5 structures have no forces: number 1, 2, 3, … of 6\. They are expected "
-            r"attached by a calculator; label them, leave them out, or pass Term\(missing=\"skip\"\) .*forces=None",
+            r"attached by a calculator; label them, leave them out, pass Term\(missing=\"skip\"\) .*forces=None",
         ),
         ([triclinic()], ENERGY, r"energy weight is 0\.1 but 1 structure has no energies: number 0 of 1"),
         (FULL, rg.Loss(virial=rg.Term(target="v")), "no virials: .* under the name 'v'"),
-        (labelled(FULL, energy=1.0), SKIP, "virial weight is 1 but no structure has virials: pass virial=None"),
+        (labelled(FULL, energy=1.0), SKIP, "virial weight is 1 but no structure has virials; pass virial=None"),
         (labelled(FULL, forces=NAN), FORCES, 'structure 0: the force on atom 1, component z, is nan: .*missing="skip"'),
         (labelled(FULL, stress=INF), SKIP, "structure 0: the virial, component yz, is -inf: .*; correct it"),
         (labelled(FULL, energy=np.nan), ENERGY, "structure 0: the energy is nan"),
