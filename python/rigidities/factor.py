@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rigidities.components import component_indices
-from rigidities.rows import CheckedRows, target_blocks
+from rigidities.rows import CheckedRows, target_batches
 from rigidities.validation import check_columns
 
 if TYPE_CHECKING:
@@ -87,14 +87,14 @@ class Factor(ABC):
         ValueError, TypeError
             As `Covariance.update`.
         """
-        batches = target_blocks(self._rows(X, groups), reduction)
+        batches = target_batches(self._rows(X, groups), reduction)
         return np.concatenate([self._whitened(F) for F in batches])
 
     def variance(
         self, X: ArrayLike | Rows, *, groups: ArrayLike | None = None, reduction: Reduction = "mean"
     ) -> NDArray[np.float64]:
         """Variance v = gᵀH⁻¹g of each prediction, (n_targets,)."""
-        batches = target_blocks(self._rows(X, groups), reduction)
+        batches = target_batches(self._rows(X, groups), reduction)
         return np.concatenate([_squared_norms(self._whitened(F)) for F in batches])
 
     def rigidity(
@@ -113,7 +113,7 @@ class Factor(ABC):
     ) -> NDArray[np.float64]:
         """R of the part of each prediction that some features make, (n_targets, n_components)."""
         indices = component_indices(components, self.n_features)
-        batches = target_blocks(self._rows(X, groups), reduction)
+        batches = target_batches(self._rows(X, groups), reduction)
         return reciprocal(np.concatenate([self._component_variances(F, indices) for F in batches]))
 
     def _component_variances(self, F: NDArray[np.float64], indices: list[NDArray[np.int64]]) -> NDArray[np.float64]:

@@ -296,7 +296,8 @@ class Hessian(Factor, files.Stored):
         X : array_like of shape (n_rows, n_features), or Rows
         components : sequence
             One entry per component (body order, range, species, …): an array of feature indices, a
-            slice or a boolean mask, which may overlap; or block sizes that sum to n_features.
+            slice or a boolean mask, which may overlap; or the sizes of components that follow one
+            another, which sum to n_features.
         groups : array_like of int of shape (n_rows,), optional
         reduction : {"mean", "sum"}
             See `Covariance.update`.

@@ -83,24 +83,27 @@ class CheckedRows:
             )
 
 
-def target_blocks(rows: CheckedRows, reduction: Reduction, size: int = 1024) -> Iterator[NDArray[np.float64]]:
+def target_batches(rows: CheckedRows, reduction: Reduction, size: int = 1024) -> Iterator[NDArray[np.float64]]:
     """Yield target rows in the order of the sorted labels, about `size` rows at a time."""
+    if rows.groups is None:
+        for start in range(0, len(rows.values), size):
+            yield _reduced(rows, slice(start, start + size), reduction)
+        return
+    order = np.argsort(rows.groups, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(rows.groups[order])) + 1, len(order))
+    start = 0
+    for i, end in enumerate(ends):
+        if end - start >= size or i == len(ends) - 1:
+            yield _reduced(rows, order[start:end], reduction)
+            start = end
+
+
+def _reduced(rows: CheckedRows, chosen: slice | NDArray[np.int64], reduction: Reduction) -> NDArray[np.float64]:
+    """Reduce the chosen rows; an error names the place of a fault among all rows."""
     try:
-        if rows.groups is None:
-            for start in range(0, len(rows.values), size):
-                yield _core.reduce_rows(rows.values[start : start + size], None, reduction)
-            return
-        order = np.argsort(rows.groups, kind="stable")
-        ends = np.append(np.flatnonzero(np.diff(rows.groups[order])) + 1, len(order))
-        start = 0
-        for i, end in enumerate(ends):
-            if end - start >= size or i == len(ends) - 1:
-                chosen = order[start:end]
-                yield _core.reduce_rows(rows.values[chosen], rows.groups[chosen], reduction)
-                start = end
-    except ValueError:
-        _core.reduce_rows(rows.values, rows.groups, reduction)  # names the place in all rows, not in the block
-        raise
+        return _core.reduce_rows(rows.values[chosen], None if rows.groups is None else rows.groups[chosen], reduction)
+    except ValueError:  # it counts from the first of the chosen rows
+        return _core.reduce_rows(rows.values, rows.groups, reduction)
 
 
 def reduce_rows(

@@ -80,7 +80,7 @@ def componentwise_prediction_rigidity(
     alpha : float
         Regulariser in scikit-matter's scaling, see `local_prediction_rigidity`.
     comp_dims : array_like of int of shape (n_components,)
-        Sizes of the consecutive blocks of features that form the components.
+        Numbers of features of the components, which follow one another.
 
     Returns
     -------
@@ -93,7 +93,7 @@ def componentwise_prediction_rigidity(
     Raises
     ------
     ValueError
-        As `local_prediction_rigidity`, or if the block sizes do not sum to the number of features.
+        As `local_prediction_rigidity`, or if the sizes do not sum to the number of features.
 
     Warns
     -----

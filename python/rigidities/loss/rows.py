@@ -22,7 +22,7 @@ class TermRows(Rows):
     Parameters
     ----------
     values : ndarray of shape (n_targets, n_features)
-        Derivatives of the model's energies, forces or virials with respect to its weights.
+        Derivatives of the model's energies, forces or virials with respect to its parameters θ.
     feature_space : str, optional
         What the columns mean.
     term : Term

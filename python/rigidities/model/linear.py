@@ -58,7 +58,7 @@ class LinearModel:
     hessian : Hessian
         Second derivative of the loss at the fit, with its regularizer.
     coef : ndarray of shape (n_features,)
-        The weights θ.
+        The parameters θ.
     scales : dict of str to float
         σ/√v by the name of the term: of energies, forces and virials, as far as the loss has them.
         NaN where no structure could be left out.

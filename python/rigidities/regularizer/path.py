@@ -18,7 +18,7 @@ from rigidities.exceptions import Advice, AdvisedValueError
 from rigidities.moments import Moments
 from rigidities.penalty import Penalty
 from rigidities.regularizer.path_residuals import block_scores, residuals_along
-from rigidities.rows import CheckedRows, Rows, target_blocks
+from rigidities.rows import CheckedRows, Rows, target_batches
 from rigidities.runtime import memory
 from rigidities.scores import continuous_ranked_probability_score, negative_log_likelihood, root_mean_square
 from rigidities.spectrum.decomposition import Spectrum, decompose
@@ -226,9 +226,9 @@ class RegularizerPath:
         inverse = 1 / self._spectrum.denominators(self.regularizers)
         out = np.empty((len(inverse), n))
         start = 0
-        for block in target_blocks(rows, reduction):
-            stop = start + len(block)
-            out[:, start:stop] = inverse @ ((block @ self._basis) ** 2).T
+        for batch in target_batches(rows, reduction):
+            stop = start + len(batch)
+            out[:, start:stop] = inverse @ ((batch @ self._basis) ** 2).T
             start = stop
         return out
 
@@ -300,10 +300,10 @@ class RegularizerPath:
         if blocks is not None:
             members = block_members(blocks, n)
             memory.require(8 * n * len(self._basis), f"{n} target rows", Advice.FEWER_BLOCKS)
-            F = np.concatenate(list(target_blocks(rows, reduction)))
+            F = np.concatenate(list(target_batches(rows, reduction)))
             return block_scores(self._projection, self._basis, self.regularizers, F, outputs, w, members)
         found = residuals_along(
-            self._projection, self._basis, self.regularizers, target_blocks(rows, reduction), outputs
+            self._projection, self._basis, self.regularizers, target_batches(rows, reduction), outputs
         )
         if criterion == "loo":
             return found.left_out(w)

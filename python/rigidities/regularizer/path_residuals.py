@@ -56,20 +56,20 @@ def residuals_along(
     projection: Projection,
     basis: NDArray[np.float64],
     regularizers: NDArray[np.float64],
-    blocks: Iterable[NDArray[np.float64]],
+    batches: Iterable[NDArray[np.float64]],
     y: NDArray[np.float64],
 ) -> PathResiduals:
-    """Return residuals and variances of the rows in `blocks`, with targets y (n, k), at every λ."""
+    """Return residuals and variances of rows in batches, with targets y (n, k), at every λ."""
     (n, k), n_path, p = y.shape, len(regularizers), len(basis)
     memory.require(8 * n_path * n * (k + 2), f"the residuals of {n} targets", Advice.FEWER_REGULARIZERS_OR_TARGETS)
     inverse, inverse_squared = _diagonals(projection, regularizers)
     coef = projection.coef(regularizers).transpose(1, 0, 2).reshape(p, n_path * k)
     residuals, variances, rounding = np.empty((n_path, k, n)), np.empty((n_path, n)), np.empty((n_path, n))
     start = 0
-    for block in blocks:
-        part = slice(start, start + len(block))
-        start += len(block)
-        z = block @ basis
+    for batch in batches:
+        part = slice(start, start + len(batch))
+        start += len(batch)
+        z = batch @ basis
         residuals[:, :, part] = y[part].T - (z @ coef).T.reshape(n_path, k, -1)
         z **= 2
         variances[:, part] = inverse @ z.T
