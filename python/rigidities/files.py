@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
@@ -131,19 +132,19 @@ def rebuild(path: str | os.PathLike[str], kind: str, state: dict[str, Any], buil
         raise ValueError(f"{os.fspath(path)} is not a whole {kind}: {error}") from None
 
 
-class Stored:
-    """What has a state of arrays and plain values, as pickle takes it, and so can be a file."""
+class Stored(ABC):
+    """An object whose state is arrays and plain values: files and pickle hold it."""
 
-    #: What a file says that it holds.
+    #: Name of this kind of object in files.
     _kind: ClassVar[str]
 
+    @abstractmethod
     def __getstate__(self) -> dict[str, Any]:
-        """Return all that makes the object."""
-        raise NotImplementedError
+        """Return the whole state of the object."""
 
+    @abstractmethod
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Become what the state is of."""
-        raise NotImplementedError
+        """Take over a state that `__getstate__` returned."""
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all of it to a file: safetensors, no pickle, written whole or not at all.

@@ -202,14 +202,13 @@ def _warn_of(lost: NDArray[np.int64]) -> None:
 
 
 def _batches(members: list[NDArray[np.int64]]) -> Iterator[list[NDArray[np.int64]]]:
-    """Yield so many blocks that they hold about `ROWS_AT_ONCE` rows."""
+    """Yield blocks in batches of at most `ROWS_AT_ONCE` rows, or of one larger block."""
     batch: list[NDArray[np.int64]] = []
-    held = 0
-    for rows_of in members:
-        if batch and held + len(rows_of) > ROWS_AT_ONCE:
+    n_rows = 0
+    for block in members:
+        if batch and n_rows + len(block) > ROWS_AT_ONCE:
             yield batch
-            batch, held = [], 0
-        batch.append(rows_of)
-        held += len(rows_of)
-    if batch:
-        yield batch
+            batch, n_rows = [], 0
+        batch.append(block)
+        n_rows += len(block)
+    yield batch

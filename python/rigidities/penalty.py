@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -104,13 +104,12 @@ class Penalty:
             return float(coef @ (self.matrix @ coef))
         return float(coef @ coef if self.diagonal is None else coef @ (self.diagonal * coef))
 
-    def with_jitter(self, jitter: float) -> Penalty:
-        """Λ with jitter on its diagonal; features whose row of a matrix is zero get none."""
-        if jitter == 0.0 or self.matrix is None:
-            return self
-        matrix = self.matrix.copy()
-        matrix[np.diag_indices_from(matrix)] += np.where(matrix.any(axis=0), jitter, 0.0)
-        return replace(self, matrix=matrix)
+
+def with_jitter(matrix: NDArray[np.float64], jitter: float) -> NDArray[np.float64]:
+    """Return Λ with jitter on its diagonal; features whose row is zero get none."""
+    matrix = matrix.copy()
+    matrix[np.diag_indices_from(matrix)] += np.where(matrix.any(axis=0), jitter, 0.0)
+    return matrix
 
 
 def _check_shape(shape: tuple[int, ...], n_features: int) -> None:

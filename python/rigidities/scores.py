@@ -65,9 +65,8 @@ def _crps_scale(misses: NDArray[np.float64], deviation: NDArray[np.float64]) -> 
         low, high = np.where(value > 0, low, log), np.where(value > 0, log, high)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             newton = log - value / slope
-        following = np.where((low <= newton) & (newton <= high), newton, 0.5 * (low + high))
-        moved, log = np.abs(following - log).max(initial=0.0), following
-        if moved < _CONVERGED:
+        before, log = log, np.where((low <= newton) & (newton <= high), newton, 0.5 * (low + high))
+        if np.abs(log - before).max(initial=0.0) < _CONVERGED:
             break
     return np.asarray(np.where(largest > 0, np.exp(log), 0.0))
 

@@ -262,7 +262,7 @@ def test_weights_need_sums_with_targets():
         rg.scan_term_weights(rg.loss_sums([blind]), [LOSS])
     with pytest.raises(rg.NotFittedError, match="the evidence of weights needs targets"):
         rg.most_probable_weights(rg.loss_sums([blind]))
-    with pytest.raises(TypeError, match="sums is a Covariance: expected LossSums, as of loss_sums"):
+    with pytest.raises(TypeError, match="sums is a Covariance: expected LossSums, which loss_sums returns"):
         rg.most_probable_weights(rg.Covariance(3))
 
 

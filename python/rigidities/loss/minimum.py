@@ -256,9 +256,7 @@ class _Reweighting:
         """Return sums without targets, with ρ'' as weights: w where |r| < δ and 0 elsewhere."""
         parts = {name: Covariance(len(coef)) for name in self.loss.terms}
         for name, term, rows in self.rows():
-            weights = rows.known_weights
-            if term.huber is not None:
-                weights = np.where(np.abs(rows.residuals(coef)) < term.huber, weights, 0.0)
+            weights = rows.known_weights * curvature(rows.residuals(coef), term.huber)
             add(parts[name], rows, weights, with_targets=False)
         return self.combined(parts)
 
@@ -287,6 +285,13 @@ def _reweight(residuals: NDArray[np.float64], threshold: float | None) -> NDArra
     if threshold is None:
         return np.ones(len(residuals))
     return threshold / np.maximum(np.abs(residuals), threshold)
+
+
+def curvature(residuals: NDArray[np.float64], threshold: float | None) -> NDArray[np.float64]:
+    """ρ''(r): 1 up to the threshold δ, 0 from there on."""
+    if threshold is None:
+        return np.ones(len(residuals))
+    return (np.abs(residuals) < threshold).astype(np.float64)
 
 
 def _without_threshold(term: Term) -> Term:

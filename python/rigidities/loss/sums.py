@@ -6,6 +6,8 @@ the data.
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -58,17 +60,11 @@ class LossSums:
         """
         loss = self.loss if loss is None else loss
         check_rows(loss, self.loss)
-        total: Covariance | None = None
         for name, term in loss.terms.items():
             if term.huber is not None:
                 raise ValueError(f"{name} has a Huber threshold, which sums of squares cannot describe: use fit_loss")
-            scaled = term.weight * self.covariances[name]
-            if total is None:
-                total = scaled
-            else:
-                total += scaled
-        assert total is not None  # a loss without a term cannot be made
-        return total
+        parts = (term.weight * self.covariances[name] for name, term in loss.terms.items())
+        return functools.reduce(operator.iadd, parts)
 
     def errors(self, coef: ArrayLike) -> dict[str, Any]:
         """Return the training error √(Σwr²/n) of each term, without a new pass over the data.

@@ -134,6 +134,7 @@ def scan_term_weights(sums: LossSums, losses: Iterable[Loss], *, penalty: ArrayL
     100.0
     """
     losses = tuple(losses)
+    _check_sums(sums)
     _check(sums, {f"losses[{i}]": loss for i, loss in enumerate(losses)})
     checked = Penalty.of(penalty, _n_features(sums))
     choices, fits = [], []
@@ -206,9 +207,9 @@ def most_probable_weights(sums: LossSums, loss: Loss | None = None, *, penalty: 
     """
     from scipy.optimize import minimize
 
-    loss = sums.loss if loss is None and isinstance(sums, LossSums) else loss
+    _check_sums(sums)
+    loss = sums.loss if loss is None else loss
     _check(sums, {"loss": loss})
-    assert loss is not None  # checked
     ratios = _Ratios(sums, loss, Penalty.of(penalty, _n_features(sums)))
     begin, n = ratios.highest(), len(ratios.others)
     simplex = np.vstack([begin, begin + 0.5 * ratios.step * np.eye(n)])
@@ -279,10 +280,13 @@ class _Ratios:
         )
 
 
-def _check(sums: LossSums, losses: dict[str, Loss | None]) -> None:
-    """Refuse what has no evidence, or none that can be compared."""
+def _check_sums(sums: LossSums) -> None:
     if not isinstance(sums, LossSums):
-        raise TypeError(f"sums is a {type(sums).__name__}: expected LossSums, as of loss_sums")
+        raise TypeError(f"sums is a {type(sums).__name__}: expected LossSums, which loss_sums returns")
+
+
+def _check(sums: LossSums, losses: dict[str, Loss]) -> None:
+    """Raise unless the evidence of these losses exists and can be compared."""
     if not losses:
         raise ValueError("there are no losses: expected at least one")
     first: list[str] = []

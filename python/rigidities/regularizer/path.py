@@ -9,7 +9,7 @@ where rounding leaves it resolved (`rigidities.spectrum.evidence`).
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -348,19 +348,7 @@ class RegularizerPath:
         UnresolvedEvidenceWarning
             If "evidence" or "gcv" is best at the least λ at which it is resolved.
         """
-        if criterion in ("evidence", "gcv"):
-            if X is not None or y is not None or options:
-                raise TypeError(f'best("{criterion}") takes the sums alone: pass neither rows nor options')
-            losses = -self.log_evidence if criterion == "evidence" else self.gcv
-        elif X is None or y is None:
-            if criterion not in ("nll", "crps", "rmse", "loo"):
-                raise ValueError(
-                    f'criterion is {criterion!r}: expected "evidence", "gcv", "loo", "nll", "crps" or "rmse"'
-                )
-            what = "training" if criterion == "loo" else "validation"
-            raise TypeError(f'best("{criterion}") needs {what} rows and their targets: best("{criterion}", X, y)')
-        else:
-            losses = self.score(X, y, cast("Score", criterion), **options)
+        losses = self._losses(criterion, X, y, options)
         if np.isnan(losses).all():
             raise AdvisedValueError(
                 f"{criterion} is resolved at no regularizer of the path ({self.regularizers.min():.3g} to "
@@ -371,6 +359,26 @@ class RegularizerPath:
         if criterion in ("evidence", "gcv") and self._is_edge(best, criterion):
             warn_of_edge(criterion, float(self.regularizers[best]))
         return float(self.regularizers[best])
+
+    def _losses(
+        self, criterion: Criterion, X: ArrayLike | Rows | None, y: ArrayLike | None, options: dict[str, Any]
+    ) -> NDArray[np.float64]:
+        """Return a criterion at every λ, (n_λ,); the less the better."""
+        match criterion:
+            case "evidence" | "gcv":
+                if X is not None or y is not None or options:
+                    raise TypeError(f'best("{criterion}") takes the sums alone: pass neither rows nor options')
+                return -self.log_evidence if criterion == "evidence" else self.gcv
+            case "loo" | "nll" | "crps" | "rmse":
+                if X is None or y is None:
+                    what = "training" if criterion == "loo" else "validation"
+                    fault = f'best("{criterion}") needs {what} rows and their targets: best("{criterion}", X, y)'
+                    raise TypeError(fault)
+                return self.score(X, y, criterion, **options)
+            case _:
+                raise ValueError(
+                    f'criterion is {criterion!r}: expected "evidence", "gcv", "loo", "nll", "crps" or "rmse"'
+                )
 
     def _is_edge(self, best: int, criterion: Criterion) -> bool:
         """Whether a criterion is resolved at no λ of the path below this, nor one step below."""

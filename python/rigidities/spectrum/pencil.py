@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rigidities.exceptions import NotPositiveDefiniteError
-from rigidities.penalty import Penalty
+from rigidities.penalty import Penalty, with_jitter
 from rigidities.rounding import UNIT_ROUNDOFF
 from rigidities.runtime import lapack
 
@@ -97,7 +97,7 @@ def make_pencil(C: NDArray[np.float64], penalty: Penalty, unit: float = UNIT_ROU
             "penalty is zero: no regularizer makes a difference. Pass a penalty with positive entries, or none"
         )
     if penalty.matrix is not None:
-        return _rotated(C, penalty, unit)
+        return _rotated(C, penalty.matrix, penalty.eps, unit)
     if penalty.diagonal is None:
         trace = float(np.trace(C))
         floor = _guaranteed(len(C), trace, unit)
@@ -127,21 +127,19 @@ def _scaled(C: NDArray[np.float64], penalty: NDArray[np.float64], unit: float) -
     return Pencil(C, R, free, 0.0, float(np.log(R).sum()), trace, floor, floor, unit)
 
 
-def _rotated(C: NDArray[np.float64], penalty: Penalty, unit: float) -> Pencil:
+def _rotated(C: NDArray[np.float64], matrix: NDArray[np.float64], eps: float, unit: float) -> Pencil:
     """R = U d^-½ with Λ = U d Uᵀ.
 
     Directions in which Λ is zero to rounding are unpenalised if the data determine all of them (an
     intercept, what a roughness penalty cannot see). If not, H would be singular (a kernel matrix
     K_MM of points that are alike): then jitter is added to the diagonal of Λ.
     """
-    p, eps, matrix = len(C), penalty.eps, penalty.matrix
-    assert matrix is not None
-    trace = float(np.trace(C))
+    p, trace = len(C), float(np.trace(C))
     d, U = lapack.eigh((0.5 * matrix + 0.5 * matrix.T).T)
     free, jitter = d <= p * eps * d[-1], 0.0
     if free.any() and not _determined(U[:, free], C, trace, unit):
         jitter = float(max(np.sqrt(2 * (p + 1) * unit), 4 * p * eps) * d[-1])
-        d, U = _with_jitter(penalty, jitter)
+        d, U = _decomposed(with_jitter(matrix, jitter))
         free = d <= 0
     root = np.sqrt(np.where(free, 1.0, d))
     R = U / root
@@ -151,10 +149,8 @@ def _rotated(C: NDArray[np.float64], penalty: Penalty, unit: float) -> Pencil:
     return Pencil(rotated, R, free, jitter, float(-np.log(root).sum()), trace, floor, safe, unit)
 
 
-def _with_jitter(penalty: Penalty, jitter: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Eigenvalues and vectors of Λ with jitter; exact zeros for features whose row is zero."""
-    matrix = penalty.with_jitter(jitter).matrix
-    assert matrix is not None
+def _decomposed(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Eigenvalues and eigenvectors of Λ; exactly 0 for features whose row is zero."""
     zero = np.asarray(~matrix.any(axis=0))
     kept = np.flatnonzero(~zero)
     part = matrix[np.ix_(kept, kept)]
