@@ -1,7 +1,7 @@
 """Sums of a loss: one `Covariance` per term, added by the weights of the terms.
 
-The sums know their loss, so that the weights of its terms can be scanned without a new pass over
-the data.
+Sums of the terms are kept apart, so that the weights of terms can be changed without a new pass
+over the data.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class LossSums:
     loss : Loss
         The loss that the rows were made for.
     covariances : dict of str to Covariance
-        Sums of each term by its name, without the weight of the term.
+        Sums of each term by its name, excluding the weight of the term.
     """
 
     loss: Loss
@@ -69,10 +69,10 @@ class LossSums:
     def errors(self, coef: ArrayLike) -> dict[str, Any]:
         """Return the training error √(Σwr²/n) of each term, without a new pass over the data.
 
-        Σwr² = Σwy² − 2θᵀb + θᵀCθ over the term's n rows of weight w > 0, without the weight of the
-        term. The error is NaN where rounding of the sums leaves no digit of Σwr² (where it is below
-        ten times the bound on the rounding), as in a fit that goes through its targets. Compute it
-        from the rows then.
+        Σwr² = Σwy² − 2θᵀb + θᵀCθ over the n rows of the term with weight w > 0, excluding the
+        weight of the term. The error is NaN if rounding of the sums leaves no digit of Σwr² (if it
+        is below ten times the bound on the rounding), as in a fit that reproduces its targets.
+        Compute it from the rows then.
 
         Parameters
         ----------
@@ -92,7 +92,7 @@ class LossSums:
         ValueError, TypeError
             If `coef` is not finite or of another shape, or the targets have several outputs.
         MemoryError
-            If the matrix of a term does not fit once more.
+            If another matrix of the size of C does not fit in memory.
         """
         array = as_array(coef, "coef")
         p = next(iter(self.covariances.values())).n_features
@@ -145,7 +145,7 @@ def loss_sums(batches: Iterable[Batch]) -> LossSums:
     ValueError
         If there are no batches, or they belong to different losses; or as `Covariance.update`.
     MemoryError
-        If the sums do not fit.
+        If the sums do not fit in memory.
     """
     covariances: dict[str, Covariance] = {}
     loss: Loss | None = None

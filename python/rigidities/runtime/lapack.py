@@ -1,9 +1,9 @@
-"""LAPACK's eigenvalue routines without the interpreter: other threads go on and Ctrl-C is answered.
+"""LAPACK's eigenvalue routines without the interpreter: other threads run on, and Ctrl-C works.
 
 SciPy's wrappers of these routines hold the interpreter until they return: a second at 2,048
-features, a minute at 8,192. Here the same routines are called on a thread of their own, through the
-pointers that SciPy gives to Cython. Where a SciPy has other integers than this file knows, its
-wrappers serve.
+features, a minute at 8,192. Here the same routines are called on a separate thread, through the
+pointers that SciPy gives to Cython. If SciPy was built with other integers than expected here, its
+wrappers are used.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SMALL = 256
-"""Rows of an array up to which LAPACK is back within a hundredth of a second, and needs no thread
-of its own."""
+"""Up to this number of rows LAPACK returns within a hundredth of a second, and no other thread is
+needed."""
 
 
 def eigh(A: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -31,7 +31,7 @@ def eigh(A: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float6
     Parameters
     ----------
     A : ndarray of shape (n, n)
-        Overwritten if it is in Fortran order: the eigenvectors are in its place then.
+        If it is in Fortran order, the eigenvectors overwrite it.
 
     Raises
     ------
@@ -72,14 +72,14 @@ def tridiagonalise(A: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
 
 
 def _wait(n: int, call: Callable[[], None]) -> None:
-    """Call on another thread, so this one answers signals. An abandoned call ends by itself."""
+    """Call on another thread, so that this one handles signals. After Ctrl-C the call runs on."""
     if n <= SMALL:
         call()
         return
     raised: list[BaseException] = []
 
     def run() -> None:
-        """Keep what the call raises: nobody catches it on this thread."""
+        """Keep what the call raises, for the thread that waits."""
         try:
             call()
         except BaseException as error:
@@ -88,7 +88,7 @@ def _wait(n: int, call: Callable[[], None]) -> None:
     thread = threading.Thread(target=run, name="rigidities-lapack", daemon=True)
     thread.start()
     while thread.is_alive():
-        thread.join(0.1)  # a signal that another thread was given wakes nobody up here
+        thread.join(0.1)  # a signal to another thread does not end a wait
     if raised:
         raise raised[0]
 

@@ -70,10 +70,10 @@ class Spectrum:
     Attributes
     ----------
     values : ndarray of shape (p,)
-        τ ≥ 0 of the penalised directions (what rounding made negative is 0), then a 1 for each that
-        is not.
+        τ ≥ 0 of the penalised directions (0 where rounding made it negative), then 1 for each
+        unpenalised direction.
     n_free : int
-        How many directions are not penalised.
+        Number of unpenalised directions.
     spread : ndarray of shape (p,)
         ‖a‖² of the columns of A in the coordinates in which C is rounded: ones unless the penalty
         is a matrix.
@@ -98,7 +98,7 @@ class Spectrum:
 
     @property
     def penalised(self) -> NDArray[np.float64]:
-        """τ."""
+        """τ of the penalised directions."""
         return self.values[: len(self.values) - self.n_free]
 
     def denominators(self, regularizers: NDArray[np.float64]) -> NDArray[np.float64]:

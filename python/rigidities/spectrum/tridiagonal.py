@@ -17,7 +17,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Tridiagonal:
-    """T = QᵀC''Q of the penalised part; b there, Qᵀb'' (p − m, k) and L⁻¹b'_free (m, k)."""
+    """T = QᵀC''Q of the penalised part C'', and b in the same coordinates.
+
+    Attributes
+    ----------
+    spectrum : Spectrum
+    diagonal, beside : ndarray of shape (p − m,) and (p − m − 1,)
+        Diagonal and off-diagonal of T; m directions are unpenalised.
+    projected : ndarray of shape (p, k)
+        Qᵀb'' (p − m rows), then L⁻¹b'_free (m rows).
+    """
 
     spectrum: Spectrum
     diagonal: NDArray[np.float64]
@@ -25,7 +34,7 @@ class Tridiagonal:
     projected: NDArray[np.float64]
 
     def coef(self, regularizers: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(T + λ)⁻¹Qᵀb'', then L⁻¹b'_free as it is: (n_λ, p, k)."""
+        """Return (T + λ)⁻¹Qᵀb'', then L⁻¹b'_free at every λ: (n_λ, p, k)."""
         from scipy.linalg.lapack import dpttrf, dpttrs
 
         coef = np.repeat(self.projected[None], len(regularizers), axis=0)
