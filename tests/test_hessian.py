@@ -224,15 +224,15 @@ COMPONENT_ERRORS = [
     (ValueError, [[0], [0, 24]], r"component 1 has feature index 24, but there are 24 features \(0 to 23\)"),
     (ValueError, [[-1]], "component 0 has feature index -1"),
     (ValueError, [[3, 1, 3]], "component 0 has feature 3 twice"),
-    (ValueError, [10, 10], "block sizes sum to 20, but there are 24 features"),
-    (ValueError, [24, 0], "component 1 has block size 0: each must have at least one feature"),
-    (ValueError, [25, -1], "component 1 has block size -1"),
+    (ValueError, [10, 10], "component sizes sum to 20, but there are 24 features"),
+    (ValueError, [24, 0], "component 1 has size 0: each must have at least one feature"),
+    (ValueError, [25, -1], "component 1 has size -1"),
     (ValueError, [np.ones(3, bool)], "the mask of component 0 has 3 entries for 24 features"),
-    (TypeError, np.array([12.0, 12.0]), "block sizes have dtype float64: expected integers"),
+    (TypeError, np.array([12.0, 12.0]), "component sizes have dtype float64: expected integers"),
     (TypeError, [[0.5]], "component 0 has dtype float64: expected integer indices or a boolean mask"),
     (TypeError, [["a"]], "component 0 has dtype <U1"),
     (TypeError, [[[0]]], "component 0 is .*: expected an index array, a slice or a boolean mask"),
-    (TypeError, 3, "components is 3: expected index arrays, slices, masks or block sizes"),
+    (TypeError, 3, "components is 3: expected index arrays, slices, masks or sizes of components"),
 ]
 
 

@@ -5,7 +5,7 @@ import pytest
 
 import rigidities as rg
 from rigidities import _core
-from rigidities.penalty import Penalty
+from rigidities.penalty import Penalty, with_jitter
 from rigidities.reason import Reason
 
 P = 12
@@ -41,7 +41,8 @@ def test_a_reason_goes_with_the_factor_and_its_files(reason):
 def test_jitter_of_a_criterion_goes_on_penalised_features():
     penalty, eps = kernel(), np.finfo(float).eps
     hessian = accumulated().factorize((0.5, "evidence maximum", 0.25), penalty, eps, False)
-    expected = accumulated().factorize((0.5, "given", 0.0), Penalty.of(penalty, P).with_jitter(0.25).matrix, eps, False)
+    whole = with_jitter(Penalty.of(penalty, P).matrix, 0.25)
+    expected = accumulated().factorize((0.5, "given", 0.0), whole, eps, False)
     assert hessian.jitter == 0.25
     np.testing.assert_array_equal(hessian.snapshot()["lower"], expected.snapshot()["lower"])
     assert hessian.effective_dimension() == expected.effective_dimension()

@@ -1,4 +1,4 @@
-"""Prediction rigidities tell how far the training data pin down a prediction.
+"""Prediction rigidities measure how firmly the training data determine a prediction.
 
 >>> import rigidities as rg
 >>> covariance = rg.Covariance(n_features=448)

@@ -11,16 +11,16 @@ if TYPE_CHECKING:
 
 
 def component_indices(components: Any, n_features: int) -> list[NDArray[np.int64]]:
-    """Components in any form as arrays of feature indices; the core checks ranges and repeats."""
+    """Return components of any form as index arrays; the core checks ranges and repeats."""
     if not isinstance(components, np.ndarray) or components.dtype == object:
         try:
             components = list(components)
         except TypeError:
-            text = f"components is {components!r}: expected index arrays, slices, masks or block sizes"
+            text = f"components is {components!r}: expected index arrays, slices, masks or sizes of components"
             raise TypeError(text) from None
     array = np.asarray(components) if _are_sizes(components) else None
     if array is not None:
-        return _blocks(array, n_features)
+        return _consecutive(array, n_features)
     return [_indices(entry, i, n_features) for i, entry in enumerate(components)]
 
 
@@ -33,17 +33,15 @@ def _are_sizes(components: Any) -> bool:
     )
 
 
-def _blocks(sizes: NDArray[Any], n_features: int) -> list[NDArray[np.int64]]:
-    """Consecutive blocks of these sizes."""
+def _consecutive(sizes: NDArray[Any], n_features: int) -> list[NDArray[np.int64]]:
+    """Components of these sizes, one after the other."""
     if sizes.dtype.kind not in "iu":
-        raise TypeError(f"block sizes have dtype {sizes.dtype}: expected integers")
+        raise TypeError(f"component sizes have dtype {sizes.dtype}: expected integers")
     if (sizes < 1).any():
         component = int(np.argmax(sizes < 1))
-        raise ValueError(
-            f"component {component} has block size {sizes[component]}: each must have at least one feature"
-        )
+        raise ValueError(f"component {component} has size {sizes[component]}: each must have at least one feature")
     if sizes.sum() != n_features:
-        raise ValueError(f"block sizes sum to {sizes.sum()}, but there are {n_features} features")
+        raise ValueError(f"component sizes sum to {sizes.sum()}, but there are {n_features} features")
     return np.split(np.arange(n_features), np.cumsum(sizes)[:-1])
 
 

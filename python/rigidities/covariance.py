@@ -1,7 +1,7 @@
 """Sums over the training data: C = Σ w f fᵀ, and with targets b = Σ w f yᵀ, Σ w y², n, Σ ln w.
 
-The sums run in the compiled core, in float64 whatever comes in. Only with ``precision="float32"``
-are the products of some rows at a time formed in float32.
+The compiled core sums in float64, whatever the type of the features. With ``precision="float32"``
+it forms the products of some rows at a time in float32.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ class Covariance(files.Stored):
     Raises
     ------
     ValueError, TypeError
-        If `n_features` is not a positive integer, or `precision` none of the two.
+        If `n_features` is not a positive integer, or `precision` is another word.
     MemoryError
-        If C does not fit.
+        If C does not fit in memory.
 
     Examples
     --------
@@ -111,7 +111,7 @@ class Covariance(files.Stored):
         weights: ArrayLike | None = None,
         targets: ArrayLike | None = None,
     ) -> None:
-        """Add a batch of rows. A batch that is refused has added nothing.
+        """Add a batch of rows. If an error is raised, nothing is added.
 
         Parameters
         ----------
@@ -127,22 +127,21 @@ class Covariance(files.Stored):
             Loss weights w ≥ 0 of the targets, in the order of the sorted labels; 1 by default.
         targets : array_like of shape (n_targets,) or (n_targets, n_outputs), optional
             What is fitted, in the same order and in the unit of the reduced row (per atom for a
-            mean, total for a sum). With every update or with none.
+            mean, total for a sum). Pass them to every update, or to none.
 
         Raises
         ------
         ValueError
-            If shapes do not match, a feature, weight or target is NaN or infinite (named by its
-            place), a weight is negative, the feature space is another, or targets come to only some
-            updates.
+            If shapes do not match, a feature, weight or target is NaN or infinite (the message
+            names its place), a weight is negative, the feature space is another, or only some
+            updates have targets.
         TypeError
             If features, weights or targets are not real numbers, or labels not integers.
 
         Notes
         -----
-        Ctrl-C takes the batch back, unless it comes while the very last block of rows is summed
-        (milliseconds): the batch is then in, as it is when Ctrl-C comes just after the call.
-        `n_rows` tells.
+        Ctrl-C removes the batch again, unless it comes while the last rows are summed
+        (milliseconds): then the batch is included. `n_rows` shows which.
         """
         rows = CheckedRows.of(features, groups)
         rows.check_space(self.feature_space)
@@ -161,12 +160,14 @@ class Covariance(files.Stored):
         Parameters
         ----------
         other : Covariance
-            Of as many features and the same feature space; left as it is.
+            With the same number of features and the same feature space. It is not changed.
 
         Raises
         ------
         ValueError
             If sizes, feature spaces or outputs differ.
+        TypeError
+            If `other` is not a `Covariance`.
         """
         if not isinstance(other, Covariance):
             raise TypeError(f"cannot merge a {type(other).__name__} into a Covariance")
@@ -229,7 +230,7 @@ class Covariance(files.Stored):
         self.feature_space = state["feature_space"]
 
     def moments(self) -> Moments:
-        """Return what a fit needs beside C: b = Σ w f yᵀ, Σ w y², the number of rows, Σ ln w.
+        """Return the sums that a fit needs beside C: b = Σ w f yᵀ, Σ w y², n and Σ ln w.
 
         Returns
         -------
@@ -259,15 +260,15 @@ class Covariance(files.Stored):
             likelihood over λ, among those at which rounding leaves it resolved (see
             `regularizer_path`). Without targets, it takes the smallest λ at which rounding cannot
             make the factorisation fail: λ·λ_min(Λ) = 2(p + 1)·u·trace(C), u the unit roundoff of
-            the least precise products (1.1e-16, or 6e-8 for float32); at once, never by trial.
-            `Hessian.regularizer_reason` says what was taken and why. A `Choice`, a λ that a
-            criterion has chosen, brings its reason along.
+            the least precise products (1.1e-16, or 6e-8 for float32). It is computed, not found by
+            trial. `Hessian.regularizer_reason` is the rule that chose λ. A `Choice` is a λ that a
+            criterion has chosen, with its reason.
         penalty : array_like of shape (n_features,) or (n_features, n_features), optional
             Λ: a diagonal (zeros leave features such as an intercept unpenalised) or a symmetric
             positive semi-definite matrix (K_MM of a sparse kernel model). The identity by default.
         consume : bool
-            Factorise in the memory of C instead of a copy. This object can then only be thrown
-            away; if the factorisation fails, it is as it was.
+            Factorise in the memory of C instead of a copy. This object can then no longer be used.
+            If the factorisation fails, it is unchanged.
 
         Returns
         -------
@@ -281,21 +282,21 @@ class Covariance(files.Stored):
             If λ is negative or not finite, the penalty is not symmetric, not positive semi-definite
             or of the wrong shape, or nothing was summed and "auto" has no scale to go by.
         MemoryError
-            If the factor, or with "auto" and targets the one array of that size that it takes, does
-            not fit.
+            If the factor, or with "auto" and targets the decomposition of C, does not fit in
+            memory.
 
         Warns
         -----
         UnresolvedEvidenceWarning
-            If "auto" finds the evidence largest where rounding begins to hide it, or resolved
-            nowhere: choose by leave-one-out, with `regularizer_path`.
+            If "auto" finds the largest evidence at the smallest λ at which it is resolved, or if it
+            is resolved at none. Choose λ by leave-one-out then, with `regularizer_path`.
         IllConditionedWarning
             If the pivots span more than float64 resolves, so that no digit of a variance can be
             trusted.
         """
         checked = Penalty.of(penalty, self.n_features)
         choice = regularizer if isinstance(regularizer, Choice) else self.choose(regularizer, checked)
-        # the penalty's matrix is kept, and the guaranteed λ takes a factor of it
+        # a penalty's matrix is kept; the guaranteed λ needs a factor of it as well
         arrays = (not consume) + (checked.matrix is not None) * (2 if choice.regularizer is None else 1)
         _require_square(self.n_features, "the factor", Advice.CONSUME, arrays)
         settled = choice.regularizer, choice.reason.value, choice.jitter
@@ -307,7 +308,7 @@ class Covariance(files.Stored):
     def choose(
         self, regularizer: float | Literal["auto"] = "auto", penalty: ArrayLike | Penalty | None = None
     ) -> Choice:
-        """Return the λ that `factorize` would take, with its reason, warning as it would.
+        """Choose λ as `factorize` does, with its warnings.
 
         Parameters
         ----------
@@ -317,7 +318,7 @@ class Covariance(files.Stored):
         Returns
         -------
         Choice
-            Its λ is None where `factorize` takes the guaranteed one.
+            Its λ is None if `factorize` takes the guaranteed one.
         """
         value = as_regularizer(regularizer)
         if value is not None:
@@ -339,15 +340,14 @@ class Covariance(files.Stored):
         Returns
         -------
         Choice
-            What `factorize` takes as its regularizer. Its λ is None where the evidence is resolved
-            nowhere.
+            A regularizer for `factorize`. Its λ is None if the evidence is resolved at no λ.
 
         Raises
         ------
         NotFittedError
             If no targets were accumulated.
         MemoryError
-            If the decomposition does not fit.
+            If the decomposition does not fit in memory.
         """
         p, penalty = self.n_features, Penalty.of(penalty, self.n_features)
         need = 8 * p * p * arrays_needed(penalty)
@@ -360,7 +360,7 @@ def _require_square(n: int, what: str, advice: Advice, arrays: int = 1) -> None:
 
 
 def _warn_if_unresolved(hessian: Hessian) -> None:
-    """Warn where cond(H) is beyond 1/(p·eps), so that no digit is left.
+    """Warn if cond(H) exceeds 1/(p·eps), so that no digit is left.
 
     The pivots bound the condition from below at no cost: cond(H) ≥ (max L_jj / min L_jj)².
     """

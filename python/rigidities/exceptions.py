@@ -1,8 +1,8 @@
 """Errors and warnings of the package, and the advice that they carry.
 
-Built-in errors (``ValueError``, ``TypeError``, ``MemoryError``) are raised where they say enough.
-What a user can do about a fault is kept as a key, an `Advice`, beside the text of the fault: a
-caller of the Python package reads it in Python's words, a user of the command line in options.
+Built-in errors (``ValueError``, ``TypeError``, ``MemoryError``) are raised if no advice is needed.
+Advice is stored as a key, an `Advice`, apart from the text of the fault. Python names arguments in
+it, the command line options.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 
 class Advice(Enum):
-    """What to do about a fault. The value says it to a caller of the Python package."""
+    """What to do about a fault. The value is the text for callers of the Python package."""
 
     # The training set and its labels
     SKIP_UNLABELLED = 'leave them out, or pass Term(missing="skip") for a set that is labelled in part'
@@ -43,7 +43,7 @@ class Advice(Enum):
     # Memory
     FEWER_FEATURES = "use fewer features"
     MERGE_IN_PLACE = "merge in place, with +="
-    FACTORIZE_WITHOUT = "factorize does without it"
+    FACTORIZE_WITHOUT = "factorize does not need it"
     CONSUME = "pass consume=True to factorise in place of C"
     FEWER_FEATURES_OR_ONE_LAMBDA = "use fewer features, or factorize at one λ"
     FLOAT64 = 'pass precision="float64"'
@@ -66,6 +66,8 @@ class Advised:
         What is wrong, without the advice.
     advice : Advice or None
         What to do about it.
+    fields : dict
+        Values for the names in braces in the text of the advice.
     """
 
     fault: str
@@ -85,14 +87,15 @@ def _rebuilt(kind: type, fault: str, advice: Advice | None, fields: dict[str, An
 
 
 def worded(advised: BaseException | Advised, words: Mapping[Advice, str] | None = None) -> str:
-    """Return the text of an error or warning, its advice in these words, or else in Python's.
+    """Return the text of an error or warning, with its advice.
 
     Parameters
     ----------
     advised : exception or warning
-        One without advice has its own text.
+        Without advice, the text is that of the fault.
     words : mapping of Advice to str, optional
-        With the same fields in braces as the values of `Advice`.
+        Texts of the advice, with the same names in braces as the values of `Advice`. By default
+        these values.
 
     Returns
     -------
@@ -111,11 +114,11 @@ def worded(advised: BaseException | Advised, words: Mapping[Advice, str] | None 
 
 
 class AdvisedValueError(Advised, ValueError):
-    """A ``ValueError`` that says what to do about it."""
+    """A ``ValueError`` with advice."""
 
 
 class AdvisedMemoryError(Advised, MemoryError):
-    """A ``MemoryError`` that says how to need less."""
+    """A ``MemoryError`` with advice."""
 
 
 class InputError(Advised, ValueError):
@@ -124,7 +127,7 @@ class InputError(Advised, ValueError):
 
 @contextmanager
 def blame(name: str) -> Iterator[None]:
-    """Let an error say, in one line, which file or option it is about."""
+    """Turn an error into an `InputError` of one line that begins with this file or option."""
     try:
         yield
     except InputError:
@@ -156,7 +159,7 @@ class NotPositiveDefiniteError(np.linalg.LinAlgError):
 
 
 class NotFittedError(ValueError, AttributeError):
-    """A result that needs targets was asked of an object that has seen none."""
+    """A result needs targets, but no targets were accumulated."""
 
 
 # Warnings -----------------------------------------------------------------------------------------
@@ -167,15 +170,15 @@ class IllConditionedWarning(Advised, RuntimeWarning):
 
 
 class NotConvergedWarning(Advised, RuntimeWarning):
-    """An iteration was ended by its limit: its result is near the minimum, not at it."""
+    """An iteration reached its limit: the result is near the minimum, not at it."""
 
 
 class OtherVersionWarning(Advised, UserWarning):
-    """A model's features came from another version of a library than is installed."""
+    """The features of a model came from another version of a library than the installed one."""
 
 
 class UnresolvedEvidenceWarning(Advised, RuntimeWarning):
-    """The evidence is best where rounding begins to hide it: a better λ may lie below."""
+    """Rounding hides the evidence at every λ, or at those below the chosen one."""
 
 
 def warn(category: type[Warning], fault: str, advice: Advice | None = None, **fields: Any) -> None:
@@ -189,7 +192,7 @@ def warn(category: type[Warning], fault: str, advice: Advice | None = None, **fi
     advice : Advice, optional
         What to do about it.
     **fields
-        What stands in braces in the advice.
+        Values for the names in braces in the advice.
     """
     package = __name__.partition(".")[0]
     frame, depth = sys._getframe(1), 2

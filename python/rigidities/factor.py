@@ -1,13 +1,13 @@
-"""The contract of a factor: what every form of the Hessian H = C + λΛ answers.
+"""The contract of a factor: what every factorised form of the Hessian H = C + λΛ provides.
 
 A form is any W with H⁻¹ = W Wᵀ: W = L⁻ᵀ for the Cholesky factor L of `Hessian`, eigenvectors over
 the roots of their eigenvalues for a pseudo-inverse. It whitens a row g to z = Wᵀg, and then
 
     v = gᵀH⁻¹g = ‖z‖²,    gᵀH⁻¹g' = z·z',    R = 1/v.
 
-So a form has to say how it solves and whitens, and what it knows of |H|, tr(CH⁻¹) and cond(H).
-Variances, rigidities and those of components follow here. A form that has a faster way, as the
-compiled core does, overrides them.
+A form solves and whitens, and it gives |H|, tr(CH⁻¹) and cond(H). Variances and rigidities, also
+those of components, follow from these here. A form that has a faster way, such as `Hessian` with
+the compiled core, overrides them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rigidities.components import component_indices
-from rigidities.rows import CheckedRows, target_blocks
+from rigidities.rows import CheckedRows, target_batches
 from rigidities.validation import check_columns
 
 if TYPE_CHECKING:
@@ -87,14 +87,14 @@ class Factor(ABC):
         ValueError, TypeError
             As `Covariance.update`.
         """
-        batches = target_blocks(self._rows(X, groups), reduction)
+        batches = target_batches(self._rows(X, groups), reduction)
         return np.concatenate([self._whitened(F) for F in batches])
 
     def variance(
         self, X: ArrayLike | Rows, *, groups: ArrayLike | None = None, reduction: Reduction = "mean"
     ) -> NDArray[np.float64]:
         """Variance v = gᵀH⁻¹g of each prediction, (n_targets,)."""
-        batches = target_blocks(self._rows(X, groups), reduction)
+        batches = target_batches(self._rows(X, groups), reduction)
         return np.concatenate([_squared_norms(self._whitened(F)) for F in batches])
 
     def rigidity(
@@ -111,9 +111,9 @@ class Factor(ABC):
         groups: ArrayLike | None = None,
         reduction: Reduction = "mean",
     ) -> NDArray[np.float64]:
-        """R of the part of each prediction that some features make, (n_targets, n_components)."""
+        """R of each component's contribution to each prediction, (n_targets, n_components)."""
         indices = component_indices(components, self.n_features)
-        batches = target_blocks(self._rows(X, groups), reduction)
+        batches = target_batches(self._rows(X, groups), reduction)
         return reciprocal(np.concatenate([self._component_variances(F, indices) for F in batches]))
 
     def _component_variances(self, F: NDArray[np.float64], indices: list[NDArray[np.int64]]) -> NDArray[np.float64]:

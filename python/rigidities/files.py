@@ -1,8 +1,8 @@
 """Files of accumulators, factors and models: safetensors, without pickle.
 
-Each part is an array; numbers and names are in the header. A file says what it holds and of which
-version. It is written beside its place and moved there when it is whole, and it is checked when it
-is read. Nothing in it is executed.
+Each part is an array; numbers and names are in the header, with the kind of the object and the
+version of the layout. A file is written under a temporary name and moved to its place when it is
+complete. It is checked when it is read, and nothing in it is executed.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
@@ -37,7 +38,7 @@ def save(path: str | os.PathLike[str], kind: str, state: dict[str, Any]) -> None
     path : path-like
         Replaced if it exists.
     kind : str
-        What the state is of, e.g. "covariance".
+        Kind of the object, e.g. "covariance".
     state : dict
         Arrays of float64, and values that JSON can hold.
 
@@ -46,11 +47,11 @@ def save(path: str | os.PathLike[str], kind: str, state: dict[str, Any]) -> None
     OSError
         If the file cannot be written.
     MemoryError
-        If the bytes of the file do not fit beside the state.
+        If the bytes of the file do not fit in memory beside the state.
     """
     from safetensors.numpy import save as to_bytes
 
-    # safetensors leaves no room for arrays of length 0: they are told by their absence
+    # safetensors cannot hold arrays of length 0: the header lists their names
     arrays = {name: value for name, value in state.items() if isinstance(value, np.ndarray) and value.size}
     empty = [name for name, value in state.items() if isinstance(value, np.ndarray) and not value.size]
     values = {name: value for name, value in state.items() if not isinstance(value, np.ndarray)}
@@ -75,7 +76,7 @@ def save(path: str | os.PathLike[str], kind: str, state: dict[str, Any]) -> None
 
 
 def _umask() -> int:
-    """Permissions that new files are not given; mkstemp gives fewer."""
+    """Return the permissions that are withheld from new files; mkstemp withholds more."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
@@ -87,7 +88,7 @@ def load(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If the file is not of this package, of another kind, of a later version or damaged.
+        If another program wrote the file, or it is of another kind, of a later version or damaged.
     OSError
         If it cannot be read.
     """
@@ -119,31 +120,31 @@ def _check_header(path: Path, header: dict[str, str], kind: str) -> None:
 
 
 def restore(path: str | os.PathLike[str], kind: str, build: Callable[[dict[str, Any]], T]) -> T:
-    """Read a file and build what it holds."""
+    """Read a file and build the object in it."""
     return rebuild(path, kind, load(path, kind), build)
 
 
 def rebuild(path: str | os.PathLike[str], kind: str, state: dict[str, Any], build: Callable[[dict[str, Any]], T]) -> T:
-    """Build what a file with this state holds; parts that do not fit are the file's fault."""
+    """Build the object of a file from its state; an error names the file."""
     try:
         return build(state)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{os.fspath(path)} is not a whole {kind}: {error}") from None
 
 
-class Stored:
-    """What has a state of arrays and plain values, as pickle takes it, and so can be a file."""
+class Stored(ABC):
+    """An object whose state is arrays and plain values: files and pickle hold it."""
 
-    #: What a file says that it holds.
+    #: Name of this kind of object in files.
     _kind: ClassVar[str]
 
+    @abstractmethod
     def __getstate__(self) -> dict[str, Any]:
-        """Return all that makes the object."""
-        raise NotImplementedError
+        """Return the whole state of the object."""
 
+    @abstractmethod
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Become what the state is of."""
-        raise NotImplementedError
+        """Take over a state that `__getstate__` returned."""
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all of it to a file: safetensors, no pickle, written whole or not at all.
@@ -151,20 +152,20 @@ class Stored:
         Parameters
         ----------
         path : path-like
-            Replaced if it exists. A triangle takes 4p² bytes; so does a penalty that is a matrix.
+            Replaced if it exists. C or the factor takes 4p² bytes, and so does a matrix as penalty.
 
         Raises
         ------
         OSError
             If the file cannot be written.
         MemoryError
-            If the bytes of the file do not fit beside the object.
+            If the bytes of the file do not fit in memory beside the object.
         """
         save(path, self._kind, self.__getstate__())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read what `save` wrote: it continues, and answers, with the same bits.
+        """Read an object that `save` wrote; all its results have the same bits.
 
         Raises
         ------

@@ -35,6 +35,15 @@ class Hessian(Factor, files.Stored):
     Wherever rows X are taken, `groups` and `reduction` mean what they mean in `Covariance.update`:
     rows with the same label are reduced into one; results are per label, in sorted order. `Rows`
     bring their own groups.
+
+    Examples
+    --------
+    >>> import numpy as np, rigidities as rg
+    >>> covariance = rg.Covariance(2)
+    >>> covariance.update(np.array([[2.0, 0.0], [0.0, 1.0]]))
+    >>> hessian = covariance.factorize(0.0)
+    >>> hessian.rigidity(np.array([[1.0, 0.0], [0.0, 1.0], [2.0, 0.0]]))
+    array([4., 1., 1.])
     """
 
     _kind = "hessian"
@@ -59,7 +68,7 @@ class Hessian(Factor, files.Stored):
         return f"Hessian(n_features={self.n_features}, n_rows={self.n_rows}, regularizer={self.regularizer:g})"
 
     def __copy__(self) -> Hessian:
-        return self  # nothing about it changes
+        return self  # immutable
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Hessian:
         return self
@@ -95,7 +104,7 @@ class Hessian(Factor, files.Stored):
 
     @property
     def reason(self) -> Reason:
-        """Why λ has that value, as one of a few names."""
+        """Why λ has its value, as a `Reason`."""
         return Reason(self._core.reason)
 
     @property
@@ -107,8 +116,8 @@ class Hessian(Factor, files.Stored):
     def rcond(self) -> float:
         """Reciprocal condition number 1/(‖H‖₁‖H⁻¹‖₁).
 
-        Estimated as in LAPACK's ``dpocon``, mostly within a factor of three. A variance is resolved
-        to about p·eps/rcond relative at worst: rcond tells how many digits are left.
+        Estimated as in LAPACK's ``dpocon``, mostly within a factor of three. Rounding changes a
+        variance by about p·eps/rcond at most, relative to its value.
         """
         return self._core.rcond()
 
@@ -176,7 +185,7 @@ class Hessian(Factor, files.Stored):
         ValueError, TypeError
             As `Covariance.update`.
         MemoryError
-            If the result does not fit.
+            If the result does not fit in memory.
         """
         rows = self._rows(X, groups)
         n = rows.n_targets
@@ -207,8 +216,8 @@ class Hessian(Factor, files.Stored):
             See `Covariance.update`.
         precision : {"float64", "float32"}
             With "float32" the rows and a copy of the factor (4p² bytes, kept) are rounded to
-            float32: about 1.8 times as fast, with a relative error of some 1e-7/√rcond. Refused
-            where that exceeds 1e-3.
+            float32: about 1.8 times as fast, with a relative error of about 1e-7/√rcond. Refused
+            if that exceeds 1e-3.
 
         Returns
         -------
@@ -217,7 +226,7 @@ class Hessian(Factor, files.Stored):
         Raises
         ------
         ValueError, TypeError
-            As `Covariance.update`; or float32 was asked for and H is too ill-conditioned for it.
+            As `Covariance.update`, or if H is too ill-conditioned for float32.
         """
         rows = self._rows(X, groups)
         if precision == "float32":
@@ -259,9 +268,7 @@ class Hessian(Factor, files.Stored):
         reduction : {"mean", "sum"}
             See `Covariance.update`.
         precision : {"float64", "float32"}
-            With "float32" the rows and a copy of the factor (4p² bytes, kept) are rounded to
-            float32: about 1.8 times as fast, with a relative error of some 1e-7/√rcond. Refused
-            where that exceeds 1e-3.
+            See `variance`.
 
         Returns
         -------
@@ -270,7 +277,7 @@ class Hessian(Factor, files.Stored):
         Raises
         ------
         ValueError, TypeError
-            As `Covariance.update`; or float32 was asked for and H is too ill-conditioned for it.
+            As `variance`.
 
         References
         ----------
@@ -296,7 +303,8 @@ class Hessian(Factor, files.Stored):
         X : array_like of shape (n_rows, n_features), or Rows
         components : sequence
             One entry per component (body order, range, species, …): an array of feature indices, a
-            slice or a boolean mask, which may overlap; or block sizes that sum to n_features.
+            slice or a boolean mask, which may overlap; or the sizes of components that follow one
+            another, which sum to n_features.
         groups : array_like of int of shape (n_rows,), optional
         reduction : {"mean", "sum"}
             See `Covariance.update`.
@@ -313,7 +321,7 @@ class Hessian(Factor, files.Stored):
         TypeError
             If a component is none of the above, or as `Covariance.update`.
         MemoryError
-            If the factors of the components, Σ p_c² numbers, do not fit.
+            If the factors of the components, Σ p_c² numbers, do not fit in memory.
 
         References
         ----------
@@ -339,14 +347,14 @@ class Hessian(Factor, files.Stored):
         Returns
         -------
         ndarray of shape (n, m)
-            Exactly symmetric without Y, its diagonal the variances.
+            Without Y it is exactly symmetric, and its diagonal has the variances.
 
         Raises
         ------
         ValueError, TypeError
             As `Covariance.update`.
         MemoryError
-            If the result does not fit.
+            If the result does not fit in memory.
         """
         rows = self._rows(X, None)
         n = rows.n_targets

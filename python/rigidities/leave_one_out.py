@@ -13,7 +13,7 @@ section 2.2).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -36,7 +36,7 @@ speed."""
 
 @dataclass(frozen=True, eq=False)
 class LeaveOneOut:
-    """What a fit without each target would say about it.
+    """Each training target, predicted by a fit without it.
 
     Attributes
     ----------
@@ -45,8 +45,8 @@ class LeaveOneOut:
     variances : ndarray of shape (n_targets,)
         v = fᵀH⁻¹f of that fit, without noise.
     leverages : ndarray of shape (n_targets,)
-        w fᵀH⁻¹f with the target in: its share of the degrees of freedom, between 0 and 1; together
-        tr(CH⁻¹).
+        w fᵀH⁻¹f in the whole fit: the target's share of the degrees of freedom, between 0 and 1.
+        Their sum over all targets is tr(CH⁻¹).
     """
 
     residuals: NDArray[np.float64]
@@ -62,10 +62,10 @@ def leave_one_out(
     weights: ArrayLike | None = None,
     blocks: ArrayLike | None = None,
 ) -> LeaveOneOut:
-    """Return what the fit would say about each of its targets without it, in closed form.
+    """Predict each training target by the fit without it, in closed form.
 
-    The regularizer stays as it is. One solve with H per row, O(p²), in the memory of a thousand
-    rows.
+    The regularizer is the same. The cost is one solve with H per row, O(p²), and the memory that of
+    a thousand rows.
 
     Parameters
     ----------
@@ -77,8 +77,8 @@ def leave_one_out(
     y : array_like of shape (n_targets,) or (n_targets, n_outputs)
         Their targets, as they went into the covariance.
     weights : array_like of shape (n_targets,), optional
-        Their loss weights, 1 by default. A weight of 0 says that a row is not in: it is predicted
-        as it is.
+        Their loss weights, 1 by default. A row of weight 0 is not part of the fit, which predicts
+        it unchanged.
     blocks : array_like of int of shape (n_targets,), optional
         Rows with the same label (the energy and the forces of a structure) are left out together.
 
@@ -96,8 +96,8 @@ def leave_one_out(
     Warns
     -----
     IllConditionedWarning
-        If a target (a block) alone determines a direction, its leverage 1 to rounding: there is no
-        fit without it. Its residuals are NaN, its variances infinite.
+        If a target or block alone determines a direction, so that its leverage is 1 to rounding.
+        There is no fit without it: its residuals are NaN, its variances infinite.
 
     Examples
     --------
@@ -122,7 +122,7 @@ def leave_out(
     weights: ArrayLike | None = None,
     blocks: ArrayLike | None = None,
 ) -> LeaveOneOut:
-    """As `leave_one_out`, for a fit that is not H⁻¹b, e.g. Huber's; without the warning."""
+    """As `leave_one_out` for any `coef`, as Huber's fit is not H⁻¹b; without the warning."""
     CheckedRows.of(F, None).check_space(hessian.feature_space)
     rows = reduce_rows(F)[1]
     outputs = as_targets(y, len(rows), coef.shape[1] if coef.ndim == 2 else 1)
@@ -147,8 +147,8 @@ def leave_out(
 class _Fit:
     """Rows, their weights and residuals (overwritten), and Σw‖f‖², which is at most the trace of H.
 
-    Rounding of H, about u√p·trace(H), moves W^½VW^½ by at most that times ‖W^½FH⁻¹‖²: where 1 −
-    leverage is not above it, nothing is known of a fit without the rows.
+    Rounding of H, about u√p·trace(H), changes W^½VW^½ by at most that times ‖W^½FH⁻¹‖². If 1 −
+    leverage is no larger, the fit without the rows is undetermined.
     """
 
     rows: NDArray[np.float64]
@@ -156,8 +156,10 @@ class _Fit:
     residuals: NDArray[np.float64]
     size: float
 
-    def _rounding(self, weighted: Any, leverage: Any) -> NDArray[np.float64]:
-        """Of 1 − leverage; `weighted` is w‖H⁻¹f‖²."""
+    def _rounding(
+        self, weighted: NDArray[np.float64] | float, leverage: NDArray[np.float64] | float
+    ) -> NDArray[np.float64]:
+        """Bound the rounding of 1 − leverage; `weighted` is w‖H⁻¹f‖²."""
         p = self.rows.shape[1]
         return np.asarray(4 * UNIT_ROUNDOFF * (np.sqrt(p) * self.size * weighted + 1 + leverage))
 
@@ -168,7 +170,7 @@ class _Fit:
         leverage: NDArray[np.float64],
         variances: NDArray[np.float64],
     ) -> None:
-        """Leave out one row after the other; X holds H⁻¹f of each."""
+        """Leave out each row alone; X holds H⁻¹f of each."""
         left = 1 - leverage
         lost = left <= self._rounding(self.w[rows] * np.einsum("ij,ij->i", X, X), leverage)
         left[lost] = np.nan
@@ -176,7 +178,7 @@ class _Fit:
         self.residuals[rows] /= left[:, None]
 
     def leave_block(self, block: NDArray[np.int64], X: NDArray[np.float64], variances: NDArray[np.float64]) -> None:
-        """Leave out rows together; X holds H⁻¹f of each."""
+        """Leave out all rows together; X holds H⁻¹f of each."""
         w, r = self.w[block], self.residuals[block]
         V = self.rows[block] @ X.T
         root = np.sqrt(w)
@@ -202,14 +204,13 @@ def _warn_of(lost: NDArray[np.int64]) -> None:
 
 
 def _batches(members: list[NDArray[np.int64]]) -> Iterator[list[NDArray[np.int64]]]:
-    """Yield so many blocks that they hold about `ROWS_AT_ONCE` rows."""
+    """Yield blocks in batches of at most `ROWS_AT_ONCE` rows, or of one larger block."""
     batch: list[NDArray[np.int64]] = []
-    held = 0
-    for rows_of in members:
-        if batch and held + len(rows_of) > ROWS_AT_ONCE:
+    n_rows = 0
+    for block in members:
+        if batch and n_rows + len(block) > ROWS_AT_ONCE:
             yield batch
-            batch, held = [], 0
-        batch.append(rows_of)
-        held += len(rows_of)
-    if batch:
-        yield batch
+            batch, n_rows = [], 0
+        batch.append(block)
+        n_rows += len(block)
+    yield batch

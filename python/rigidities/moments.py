@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from rigidities.validation import Precision
 
 DIGIT = 10.0
-"""How often the bound on its rounding a sum of squares must exceed. It is then known to 10 %, its
-root to 5 %."""
+"""A sum of squares is resolved if it exceeds the bound on its rounding this many times. It is then
+known to 10 %, its root to 5 %."""
 
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """What a `Covariance` keeps beside C, of the rows of positive weight.
+    """Sums that a `Covariance` keeps beside C, over the rows of positive weight.
 
     Attributes
     ----------
@@ -52,18 +52,18 @@ class Moments:
         return len(self.squares)
 
     def require_targets(self, what: str) -> None:
-        """Refuse what needs targets."""
+        """Raise if no targets were accumulated; `what` names the result that needs them."""
         if self.n_outputs == 0:
             raise NotFittedError(
                 f"{what} needs targets, and none were accumulated: pass targets=... to every Covariance.update"
             )
 
     def squared_residuals(self, C: NDArray[np.float64], coef: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Σwr² = Σwy² − 2θᵀb + θᵀCθ for one output, (n_coefs,); NaN without a digit left.
+        """Σwr² = Σwy² − 2θᵀb + θᵀCθ for one output, (n_coefs,); NaN if rounding leaves no digit.
 
-        An entry C_ij is rounded by ρ√(C_ii C_jj) at most and b_i by ρ√(C_ii Σwy²), so that Σwr² is
-        rounded by no more than ρ(√Σwy² + Σ_i √C_ii |θ_i|)²: the bound of the module without its
-        last step, Cauchy and Schwarz's.
+        An entry C_ij is rounded by ρ√(C_ii C_jj) at most and b_i by ρ√(C_ii Σwy²), so Σwr² is
+        rounded by no more than ρ(√Σwy² + Σ_i √C_ii |θ_i|)². The inequality of Cauchy and Schwarz
+        makes the bound in `rigidities.spectrum.evidence` of this one.
         """
         rounding = self.unit * np.sqrt(len(C) + self.n_rows)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -73,7 +73,7 @@ class Moments:
 
     @classmethod
     def of_state(cls, state: Mapping[str, Any], n_features: int, precision: Precision) -> Moments:
-        """Take the moments out of the state of the compiled core."""
+        """Return the moments in a state of the compiled core."""
         squares = state["squares"]
         cross = state["cross"].reshape(len(squares), n_features).T.copy()
         return cls(cross, squares, state["n_rows"], state["log_weight"], unit_roundoff(precision))

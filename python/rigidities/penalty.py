@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 _SYMMETRY_TOLERANCE = 1e-10
-"""Entries of Λ may differ across the diagonal by this share of the largest: what a product such as
-K_MM leaves."""
+"""Largest difference between Λ and its transpose, as a share of the largest entry. Rounding of a
+product such as K_MM leaves differences of this size."""
 
 _ROWS_AT_ONCE = 256
-"""Rows of Λ that are compared with their columns together: 16 MB at p = 8192, instead of three more
-p × p arrays."""
+"""Rows of Λ that are compared with their columns at a time: 16 MB at p = 8192, instead of three
+more p × p arrays."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ class Penalty:
 
     @classmethod
     def of(cls, penalty: ArrayLike | Penalty | None, n_features: int) -> Penalty:
-        """Check a penalty; one that was checked before is returned as it is.
+        """Check a penalty and return it; a `Penalty` was checked when it was made.
 
         Parameters
         ----------
@@ -66,7 +66,7 @@ class Penalty:
         TypeError
             If its entries are not real numbers.
         MemoryError
-            If the check of a matrix, which takes one more of its size, does not fit.
+            If the check of a matrix, which takes another array of its size, does not fit in memory.
         """
         if penalty is None:
             return cls(n_features)
@@ -104,13 +104,12 @@ class Penalty:
             return float(coef @ (self.matrix @ coef))
         return float(coef @ coef if self.diagonal is None else coef @ (self.diagonal * coef))
 
-    def with_jitter(self, jitter: float) -> Penalty:
-        """Λ with jitter on its diagonal; features whose row of a matrix is zero get none."""
-        if jitter == 0.0 or self.matrix is None:
-            return self
-        matrix = self.matrix.copy()
-        matrix[np.diag_indices_from(matrix)] += np.where(matrix.any(axis=0), jitter, 0.0)
-        return replace(self, matrix=matrix)
+
+def with_jitter(matrix: NDArray[np.float64], jitter: float) -> NDArray[np.float64]:
+    """Return Λ with jitter on its diagonal; features whose row is zero get none."""
+    matrix = matrix.copy()
+    matrix[np.diag_indices_from(matrix)] += np.where(matrix.any(axis=0), jitter, 0.0)
+    return matrix
 
 
 def _check_shape(shape: tuple[int, ...], n_features: int) -> None:
@@ -155,7 +154,7 @@ def _check_definite(matrix: NDArray[np.float64], eps: float) -> None:
     """Refuse a matrix with an eigenvalue below −2·p·eps·‖Λ‖∞.
 
     Entries rounded by eps, and sums of p of them, move an eigenvalue by p·eps·‖Λ‖∞ at most. The
-    factorisation that looks for it adds as much.
+    Cholesky factorisation that tests for it adds as much.
     """
     from scipy.linalg import LinAlgError, cholesky, eigvalsh
 

@@ -23,12 +23,12 @@ class Reason(Enum):
     PATH_LEAVE_ONE_OUT = "path leave-one-out"
 
     def text(self, jitter: float = 0.0) -> str:
-        """Say it, with the jitter that was added to the diagonal of the penalty, if any."""
+        """Return the sentence for people, with any jitter on the diagonal of the penalty."""
         return _TEXTS[self] + (f" (jitter {jitter:.3g} on the diagonal of the penalty)" if jitter else "")
 
     @classmethod
     def of_text(cls, text: str) -> Reason:
-        """Return the reason that a file says in words, as files did before version 0.1.0."""
+        """Return the reason for a sentence; files held sentences before version 0.1.0."""
         return next(reason for words, reason in _FORMER.items() if words in text)
 
 
@@ -61,4 +61,4 @@ _FORMER = {
     "generalised cross-validation": Reason.PATH_GCV,
     "leave-one-out": Reason.PATH_LEAVE_ONE_OUT,
 }
-"""What stood in the texts of earlier files."""
+"""Parts of these sentences."""

@@ -1,7 +1,7 @@
 """Feature rows that carry their labels, and their reduction to target rows.
 
-Types and shapes are checked here (`rigidities.validation`). NaN, which only a pass over the data
-shows, is found by the compiled core.
+Types and shapes are checked by `rigidities.validation`. The compiled core finds NaN, which only a
+pass over the data shows.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Feature rows with the labels that say which of them belong to one target.
+    """Feature rows with labels: rows of the same label belong to one target.
 
-    Taken wherever features are taken (`Covariance.update`, `Hessian.rigidity`, …): its groups are
-    used unless others are passed beside it, and its feature space is checked.
+    All functions that take features take `Rows` too (`Covariance.update`, `Hessian.rigidity`, …).
+    They use its groups, unless other groups are passed, and check its feature space.
 
     Parameters
     ----------
     values : ndarray of shape (n_rows, n_features)
-        One row per atom, or per whatever is reduced into targets.
+        One row per atom, or per other contribution to a target.
     groups : ndarray of shape (n_rows,), optional
         Integer label of the target (structure, force component, …) that each row belongs to.
     feature_space : str, optional
@@ -54,7 +54,7 @@ class Rows:
 
 @dataclass(frozen=True, eq=False)
 class CheckedRows:
-    """What the compiled core takes: float rows, int64 labels."""
+    """Rows as the compiled core takes them: floats, with int64 labels."""
 
     values: NDArray[Any]
     groups: NDArray[np.int64] | None
@@ -83,24 +83,27 @@ class CheckedRows:
             )
 
 
-def target_blocks(rows: CheckedRows, reduction: Reduction, size: int = 1024) -> Iterator[NDArray[np.float64]]:
+def target_batches(rows: CheckedRows, reduction: Reduction, size: int = 1024) -> Iterator[NDArray[np.float64]]:
     """Yield target rows in the order of the sorted labels, about `size` rows at a time."""
+    if rows.groups is None:
+        for start in range(0, len(rows.values), size):
+            yield _reduced(rows, slice(start, start + size), reduction)
+        return
+    order = np.argsort(rows.groups, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(rows.groups[order])) + 1, len(order))
+    start = 0
+    for i, end in enumerate(ends):
+        if end - start >= size or i == len(ends) - 1:
+            yield _reduced(rows, order[start:end], reduction)
+            start = end
+
+
+def _reduced(rows: CheckedRows, chosen: slice | NDArray[np.int64], reduction: Reduction) -> NDArray[np.float64]:
+    """Reduce the chosen rows; an error names the place of a fault among all rows."""
     try:
-        if rows.groups is None:
-            for start in range(0, len(rows.values), size):
-                yield _core.reduce_rows(rows.values[start : start + size], None, reduction)
-            return
-        order = np.argsort(rows.groups, kind="stable")
-        ends = np.append(np.flatnonzero(np.diff(rows.groups[order])) + 1, len(order))
-        start = 0
-        for i, end in enumerate(ends):
-            if end - start >= size or i == len(ends) - 1:
-                chosen = order[start:end]
-                yield _core.reduce_rows(rows.values[chosen], rows.groups[chosen], reduction)
-                start = end
-    except ValueError:
-        _core.reduce_rows(rows.values, rows.groups, reduction)  # names the place in all rows, not in the block
-        raise
+        return _core.reduce_rows(rows.values[chosen], None if rows.groups is None else rows.groups[chosen], reduction)
+    except ValueError:  # it counts from the first of the chosen rows
+        return _core.reduce_rows(rows.values, rows.groups, reduction)
 
 
 def reduce_rows(
@@ -130,6 +133,18 @@ def reduce_rows(
         If shapes do not match, or a feature is NaN or infinite (named by row and column).
     TypeError
         If the features are not real numbers or the labels not integers.
+    MemoryError
+        If the result does not fit in memory.
+
+    Examples
+    --------
+    >>> import numpy as np, rigidities as rg
+    >>> labels, rows = rg.reduce_rows(np.array([[1.0, 0.0], [0.0, 1.0], [3.0, 3.0]]), [7, 7, 2])
+    >>> labels
+    array([2, 7])
+    >>> rows
+    array([[3. , 3. ],
+           [0.5, 0.5]])
     """
     rows = CheckedRows.of(X, groups)
     if isinstance(X, Rows) and groups is None:

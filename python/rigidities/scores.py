@@ -1,8 +1,8 @@
 """Proper scores of predictions whose standard deviation is known up to a scale, at the best scale.
 
 The predictive distribution of a target is N(prediction, scale²·v). Residuals r and variances v come
-for several λ at once, (n_λ, n), and each λ gets the scale that minimises its mean score. So λ are
-compared by how v varies from target to target, never by its unit.
+for several λ at once, (n_λ, n), and each λ gets the scale that minimises its mean score. The
+comparison of λ then depends on how v varies from target to target, not on its unit.
 
 NLL and CRPS: Gneiting & Raftery, J. Am. Stat. Assoc. 102 (2007) 359.
 """
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _LARGEST_RANGE = 28.0
-"""Of ln(scale): where the best scale is less than e⁻²⁸ of the largest |r|/√v, it is 0 to rounding
-of the score."""
+"""Range of ln(scale) that is searched. A best scale below e⁻²⁸ of the largest |r|/√v is 0 to
+rounding of the score."""
 
 _STEPS, _CONVERGED = 100, 1e-12
-"""Newton's steps in ln(scale): 6 to 10 are taken; an error of 1e-12 there moves the score by its
-square."""
+"""Largest number of Newton steps in ln(scale), and the step that ends them. 6 to 10 are taken. An
+error of 1e-12 changes the score by its square."""
 
 
 def negative_log_likelihood(residuals: NDArray[np.float64], variances: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -49,9 +49,9 @@ def continuous_ranked_probability_score(
 def _crps_scale(misses: NDArray[np.float64], deviation: NDArray[np.float64]) -> NDArray[np.float64]:
     """Root of Σ √v (2φ(u) − 1/√π), u = |r|/(scale·√v), the derivative of the CRPS by the scale.
 
-    It rises with the scale, and is positive as soon as all u < √ln 2: hence from scale =
-    max(|r|/√v)/√ln 2 on. Newton's method in ln(scale), which halves the interval where it would
-    leave it.
+    The derivative rises with the scale. It is positive where all u < √ln 2, so the root lies below
+    the scale max(|r|/√v)/√ln 2. Newton's method in ln(scale) finds it; where a step would leave the
+    interval, the interval is halved instead.
     """
     ratios = misses / deviation
     largest = ratios.max(axis=-1)
@@ -65,9 +65,8 @@ def _crps_scale(misses: NDArray[np.float64], deviation: NDArray[np.float64]) -> 
         low, high = np.where(value > 0, low, log), np.where(value > 0, log, high)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             newton = log - value / slope
-        following = np.where((low <= newton) & (newton <= high), newton, 0.5 * (low + high))
-        moved, log = np.abs(following - log).max(initial=0.0), following
-        if moved < _CONVERGED:
+        before, log = log, np.where((low <= newton) & (newton <= high), newton, 0.5 * (low + high))
+        if np.abs(log - before).max(initial=0.0) < _CONVERGED:
             break
     return np.asarray(np.where(largest > 0, np.exp(log), 0.0))
 

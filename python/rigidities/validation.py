@@ -1,6 +1,6 @@
-"""Checks of arguments: types, shapes and ranges, each in one place and with one text a fault.
+"""Checks of arguments: types, shapes and ranges, each in one place, with one text for each fault.
 
-What only a pass over the data shows (NaN among the features) is found by the compiled core.
+The compiled core finds faults that only a pass over the data shows, such as NaN among the features.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 
 
 def as_array(values: ArrayLike, name: str) -> NDArray[Any]:
-    """Return any array, but no masked one: its mask would be lost without a word."""
+    """Return an array; refuse a masked one, whose mask would be lost."""
     if isinstance(values, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array: leave the masked entries out, or fill them")
     return np.asarray(values)

@@ -109,7 +109,7 @@ def test_bad_input_of_the_drop_in():
         ours.local_prediction_rigidity([np.ma.masked_equal(np.eye(3), 0)], X, 1e-3)
     with pytest.raises(ValueError, match="regularizer is -"):
         ours.local_prediction_rigidity(X, X, -1.0)
-    with pytest.raises(ValueError, match="block sizes sum to 2, but there are 3 features"):
+    with pytest.raises(ValueError, match="component sizes sum to 2, but there are 3 features"):
         ours.componentwise_prediction_rigidity(X, X, 1e-3, [1, 1])
 
 

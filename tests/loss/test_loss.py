@@ -162,7 +162,7 @@ def test_batches_that_do_not_belong_together_are_refused():
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
-        (rg.Loss(virial=rg.Term()), "the loss has a term 'virial', but only energy, forces came in"),
+        (rg.Loss(virial=rg.Term()), "the loss has a term 'virial', but rows only of energy, forces"),
         (
             rg.Loss(energy=rg.Term(per_atom=True)),
             "the rows of energy were made for .* only weight and huber may change",
@@ -310,7 +310,7 @@ def test_a_fit_that_does_not_settle_says_so():
 
 def test_fits_that_cannot_be_are_refused():
     huber = rg.Loss(forces=rg.Term(huber=0.1))
-    with pytest.raises(ValueError, match="these can be read once: pass a list"):
+    with pytest.raises(ValueError, match="these can be read only once: pass a list"):
         rg.fit_loss(iter(batches(huber)), regularizer=0.1)
     with pytest.raises(ValueError, match="the rows of energy have no targets: there is nothing to fit"):
         rg.fit_loss(batches(targets=False), regularizer=0.1)

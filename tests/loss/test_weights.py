@@ -226,9 +226,9 @@ def test_what_is_resolved_nowhere_is_nan():
     sums, penalty = rg.loss_sums([batch]), np.r_[0.0, 0.0, np.ones(4)]
     scan = rg.scan_term_weights(sums, [LOSS], penalty=penalty)
     assert all(np.isnan(values).all() for values in (scan.regularizers, scan.log_evidence, *scan.errors.values()))
-    with pytest.raises(ValueError, match="the evidence is resolved for none of the losses"):
+    with pytest.raises(ValueError, match="the evidence is not resolved for any of the losses"):
         scan.best  # noqa: B018
-    with pytest.raises(ValueError, match="the evidence is resolved at no weights"):
+    with pytest.raises(ValueError, match="the evidence is not resolved at any weights"):
         rg.most_probable_weights(sums, penalty=penalty)
 
 
@@ -237,7 +237,7 @@ def test_what_is_resolved_nowhere_is_nan():
     [
         ([], ValueError, "there are no losses: expected at least one"),
         ([LOSS, "energy"], TypeError, r"losses\[1\] is a str: expected a Loss"),
-        ([ALL], ValueError, "the loss has a term 'virial', but only energy, forces came in"),
+        ([ALL], ValueError, "the loss has a term 'virial', but rows only of energy, forces"),
         ([LOSS.with_weights(energy=0, forces=0)], ValueError, r"losses\[0\] gives no term a positive weight"),
         (
             [LOSS, LOSS.with_weights(forces=0)],
@@ -262,7 +262,7 @@ def test_weights_need_sums_with_targets():
         rg.scan_term_weights(rg.loss_sums([blind]), [LOSS])
     with pytest.raises(rg.NotFittedError, match="the evidence of weights needs targets"):
         rg.most_probable_weights(rg.loss_sums([blind]))
-    with pytest.raises(TypeError, match="sums is a Covariance: expected LossSums, as of loss_sums"):
+    with pytest.raises(TypeError, match="sums is a Covariance: expected LossSums, which loss_sums returns"):
         rg.most_probable_weights(rg.Covariance(3))
 
 
@@ -334,12 +334,12 @@ def test_terms_without_a_say_keep_their_weights():
 
 def test_where_there_is_no_maximum_it_is_said():
     sums = rg.loss_sums([made()])
-    with pytest.raises(ValueError, match="no maximum within 16 decades of the weights of forces: begin nearer"):
+    with pytest.raises(ValueError, match="no maximum within 16 decades of the weights of forces: start nearer"):
         rg.most_probable_weights(sums, LOSS.with_weights(forces=1e20))
     # three energies among six features can be fitted without residuals: the evidence is flat from
     # some weight on
     few = rg.loss_sums([made(sizes=(3, 90), noise={"energy": 0.0, "forces": 0.5})])
-    with pytest.raises(ValueError, match="the targets do not tell the noise of every term"):
+    with pytest.raises(ValueError, match="the targets do not determine the noise of every term"):
         rg.most_probable_weights(few)
 
 
@@ -359,7 +359,7 @@ def test_the_edge_of_what_is_resolved_is_said_of_the_most_probable_weights():
         (LOSS.with_weights(forces=0.0), "there is no ratio to learn with energy alone: expected two terms or more"),
         (LOSS.with_weights(energy=0.0, forces=0.0), "loss gives no term a positive weight"),
         (rg.Loss(energy=rg.Term(), forces=rg.Term(huber=1.0)), "forces has a Huber threshold"),
-        (ALL, "the loss has a term 'virial', but only energy, forces came in"),
+        (ALL, "the loss has a term 'virial', but rows only of energy, forces"),
     ],
 )
 def test_what_has_no_ratio_is_refused(loss, message):

@@ -66,7 +66,7 @@ def test_tridiagonal_form(route, n):
 
 def test_what_lapack_complains_of_is_an_error():
     with pytest.raises(np.linalg.LinAlgError, match="dsyevd returned -3"):
-        lapack._call("dsyevd", b"V", b"L", -1, np.zeros(1), 1, np.zeros(1), np.zeros(1), 1, np.zeros(1, np.intc), 1)
+        lapack._routine("dsyevd")(b"V", b"L", -1, np.zeros(1), 1, np.zeros(1), np.zeros(1), 1, np.zeros(1, np.intc), 1)
 
 
 def longest_wait(work):

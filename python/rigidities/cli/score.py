@@ -47,7 +47,7 @@ def score(
 
         from rigidities.model.linear import LinearModel
         from rigidities.model.prediction import write_xyz
-        from rigidities.report.model import score_table
+        from rigidities.report.model import prediction_table
 
         with blame(str(model)):
             loaded = _load(LinearModel, model)
@@ -57,7 +57,7 @@ def score(
             prediction = loaded.predict(frames, forces=forces, virials=virials, progress=progress_shown(progress))
         write_xyz(prediction, frames, output)
         with blame(structures):
-            typer.echo(score_table(loaded, structures, frames, prediction))
+            typer.echo(prediction_table(loaded, structures, frames, prediction))
         typer.echo(f"\nWritten: {output}")
 
 

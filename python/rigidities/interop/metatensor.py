@@ -1,8 +1,8 @@
 """Rows with their labels from any metatensor `TensorMap`: of a descriptor or a last layer.
 
-The sparse blocks become one dense row per sample. All keys but those named become properties: with
-a key such as "center_type", each of its values has columns of its own, zero in the rows of others,
-so that a linear model has weights per species.
+The sparse blocks become one dense row per sample. Keys that are not moved to samples become
+properties. With the key "center_type", for example, each species of the centre has its own columns,
+which are zero in the rows of other species, so that a linear model has parameters for each species.
 """
 
 from __future__ import annotations
@@ -72,9 +72,8 @@ def tensor_rows(
         Dimension of the samples that says which rows belong to one target; None: each row is a
         target.
     keys_to_samples : str or sequence of str, default ()
-        Keys that do not split the columns, e.g. "center_type" where all species share their
-        weights. All other keys are moved to properties, in the order in which they stand in the
-        tensor.
+        Keys that do not split the columns, e.g. "center_type" if all species share the parameters
+        of the model. All other keys are moved to properties, in the order of the tensor.
     components : {"refuse", "properties"}, default "refuse"
         How to treat blocks with components (vectors, spherical tensors). A row is the gradient of a
         scalar, so they are refused by default. "properties" makes each component a column.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,7 +81,7 @@ def componentwise_prediction_rigidity(
     alpha : float
         Regulariser in scikit-matter's scaling, see `local_prediction_rigidity`.
     comp_dims : array_like of int of shape (n_components,)
-        Sizes of the consecutive blocks of features that form the components.
+        Numbers of features of the components, which follow one another.
 
     Returns
     -------
@@ -93,7 +94,7 @@ def componentwise_prediction_rigidity(
     Raises
     ------
     ValueError
-        As `local_prediction_rigidity`, or if the block sizes do not sum to the number of features.
+        As `local_prediction_rigidity`, or if the sizes do not sum to the number of features.
 
     Warns
     -----
@@ -151,13 +152,13 @@ def _split(values: NDArray[np.float64], structures: _Arrays) -> list[NDArray[np.
 
 def _hessian(X_train: _Arrays, alpha: float) -> tuple[Factor, int]:
     """H of the mean rows at λ = alpha·s², and how many directions it lacks."""
-    covariance, total, n_atoms = None, 0.0, 0
-    for rows, groups in _batches(X_train, "X_train"):
-        covariance = covariance or Covariance(rows.shape[1])
+    batches = _batches(X_train, "X_train")
+    first = next(batches)
+    covariance, total, n_atoms = Covariance(first[0].shape[1]), 0.0, 0
+    for rows, groups in chain([first], batches):
         covariance.update(rows, groups=groups)
         total += float(np.einsum("ij,ij->", rows, rows, dtype=np.float64))
         n_atoms += len(rows)
-    assert covariance is not None  # _batches refuses an empty list
     regularizer = float(alpha) * total / n_atoms
     floor = _rank_tolerance(covariance) * (covariance.trace + regularizer)
     if regularizer > floor:  # λ_min(H) ≥ λ, λ_max(H) ≤ trace(C) + λ: of full rank, whatever C is

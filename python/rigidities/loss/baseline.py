@@ -56,7 +56,7 @@ class Baseline:
         for number, energy in energies.items():
             if not math.isfinite(energy):
                 raise ValueError(f"the baseline of species {number} is {energy}: expected a finite energy per atom")
-        # A frozen dataclass can set its fields in no other way.
+        # a frozen dataclass cannot set its fields in another way
         object.__setattr__(self, "species", tuple(sorted(int(number) for number in energies)))
         object.__setattr__(self, "energies", tuple(float(energies[number]) for number in sorted(energies)))
 
@@ -64,8 +64,8 @@ class Baseline:
     def fit(cls, numbers: Sequence[ArrayLike], energies: ArrayLike) -> Baseline:
         """Fit E/n = Σ_species (count/n) · energy by least squares over the structures.
 
-        Where compositions do not determine the energies (all NaCl), take the solution of least
-        norm. All solutions give the same energy to these compositions.
+        If the compositions do not determine the energies (as when all structures are NaCl), the
+        solution of least norm is taken. All solutions give these compositions the same energies.
 
         Parameters
         ----------

@@ -1,8 +1,8 @@
-"""Minimise a loss: choose λ, fit squares, and Huber's loss by re-weighted least squares.
+"""Minimise a loss: choose λ, then fit squares in one step and Huber's loss by re-weighted squares.
 
 Squares need one pass over the rows. A Huber term is fitted as squares with weights w·min(1, δ/|r|),
-r the residuals of the fit before, which never raises the loss. Its second derivative is w where |r|
-< δ and 0 elsewhere: this makes the Hessian, and θ comes from the fit.
+with the residuals r of the previous fit; no such step raises the loss. The second derivative of a
+Huber term is w if |r| < δ and 0 otherwise. The Hessian is made of it; θ is that of the last fit.
 
 P. J. Huber, Ann. Math. Statist. 35 (1964) 73; P. W. Holland, R. E. Welsch, Commun. Stat. A 6 (1977)
 813.
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 PathRule = Literal["evidence", "gcv", "loo"]
-"""Rules that choose λ from a path."""
+"""The rules that choose λ from a path."""
 
 Rule = Literal["auto", PathRule]
 
@@ -41,7 +41,7 @@ REASONS: dict[PathRule, Reason] = {
     "gcv": Reason.PATH_GCV,
     "loo": Reason.PATH_LEAVE_ONE_OUT,
 }
-"""Why λ was taken, by the rule that chose it."""
+"""The reason of λ, by the rule that chose it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,12 +53,12 @@ class LossFit:
     coef : ndarray of shape (n_features,)
         θ at the minimum.
     hessian : Hessian
-        Second derivative of the loss there. Rows beyond the threshold of a Huber term have weight 0
-        in it, and with such a term it has no ``coef`` of its own.
+        Second derivative of the loss at the minimum. Rows beyond the threshold of a Huber term have
+        weight 0 in it. With a Huber term, use `coef` above: the Hessian has no ``coef``.
     loss : Loss
         The loss that was minimised.
     n_iterations : int
-        Re-weighted fits after the first; 0 for squares.
+        Number of re-weighted fits after the first; 0 for squares.
     objective : float
         The loss at `coef`, with the penalty. NaN for squares, where no residual is computed.
     converged : bool
@@ -66,10 +66,10 @@ class LossFit:
     covariance : Covariance
         Sums of the loss, with squares in place of Huber's function: `regularizer_path` takes them.
     path : RegularizerPath, optional
-        The path from which "evidence", "gcv" or "loo" chose λ. None if λ was given, or found by
-        "auto".
+        The path from which "evidence", "gcv" or "loo" chose λ. None if λ was given or "auto".
     energies : TermRows, optional
-        Rows of the energies, their weights without that of the term; None unless they were kept.
+        Rows of the energies, with weights that exclude the weight of the term. None unless they
+        were kept.
     """
 
     coef: NDArray[np.float64]
@@ -98,24 +98,24 @@ def fit_loss(
     Parameters
     ----------
     batches : iterable of mappings from a term's name to TermRows
-        Rows with targets. Huber terms need one pass for every fit, so pass an iterable that begins
-        anew each time: ``rigidities.interop.featomic.LossRows`` (which computes the rows again) or
-        ``list(...)`` of it (which keeps the reduced rows, 8·n_targets·n_features bytes).
+        Rows with targets. Huber terms need one pass for every fit, so pass an iterable that can be
+        read repeatedly: ``rigidities.interop.featomic.LossRows``, which computes the rows again, or
+        ``list(...)`` of it, which keeps the reduced rows (8·n_targets·n_features bytes).
     loss : Loss, optional
-        Other weights, thresholds or fewer terms than the rows were made for.
+        Loss with other weights or thresholds, or fewer terms, than the rows were made for.
     regularizer : float or "auto", "evidence", "gcv", "loo"
         λ, or the rule that chooses it: "auto" as in `Covariance.factorize`, the others as the best
-        of a path (`regularizer_path`). "loo" leaves out one energy at a time. A rule looks at the
-        first fit, of squares, and Huber's fits keep its λ.
+        of a path (`regularizer_path`). "loo" leaves out one energy at a time. The rule is applied
+        to the first fit, of squares; Huber's fits keep its λ.
     penalty : array_like of shape (n_features,) or (n_features, n_features), optional
         Λ, as in `Covariance.factorize`.
     tolerance : float, default 1e-10
-        Stop when a fit lowers the loss by no more than this fraction.
+        Relative decrease of the loss at which re-weighting stops.
     max_iterations : int, default 100
         Largest number of re-weighted fits.
     keep_energies : bool, default False
-        Keep the rows of the energies as `LossFit.energies`, 8·n_energies·n_features bytes. "loo"
-        always does.
+        Keep the rows of the energies as `LossFit.energies`, 8·n_energies·n_features bytes. With
+        "loo" they are always kept.
 
     Returns
     -------
@@ -124,8 +124,8 @@ def fit_loss(
     Raises
     ------
     ValueError
-        If rows have no targets, belong to another loss, or can be read once only but are needed
-        again; if "loo" is asked of a loss without energies; or as `Covariance.factorize` and
+        If rows have no targets or belong to another loss, if rows for a Huber term can be read only
+        once, if "loo" is asked for a loss without energies, or as `Covariance.factorize` and
         `RegularizerPath.best`.
     MemoryError
         As `Covariance.factorize` and, with a rule that needs a path, `regularizer_path`.
@@ -136,6 +136,15 @@ def fit_loss(
         If the loss still falls after `max_iterations` fits.
     UnresolvedEvidenceWarning
         As `Covariance.factorize` and `RegularizerPath.best`.
+
+    Examples
+    --------
+    >>> import numpy as np, rigidities as rg
+    >>> F, y = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]]), np.array([1.0, 3.0, 5.0])
+    >>> rows = rg.TermRows(F, term=rg.Term(weight=10.0), targets=y)
+    >>> fit = rg.fit_loss([{"energy": rows}], regularizer=1e-9)
+    >>> fit.coef.round(6)
+    array([1., 2.])
     """
     _check_settings(tolerance, max_iterations)
     check_regularizer(regularizer, loss)
@@ -153,7 +162,7 @@ def fit_loss(
     if loss == squares:
         return fit
     if iter(batches) is batches:
-        raise ValueError("a Huber fit needs the rows again and again, but these can be read once: pass a list")
+        raise ValueError("a Huber fit needs the rows several times, but these can be read only once: pass a list")
     jitter = 0.0 if choice.regularizer is None else choice.jitter
     settled = Choice(hessian.regularizer, jitter, hessian.reason)
     return _Reweighting(batches, fit, settled, checked).minimise(tolerance, max_iterations)
@@ -192,7 +201,7 @@ def _choose(
 
 
 def _first_pass(batches: Iterable[Batch], energies: list[TermRows] | None) -> Iterator[Batch]:
-    """Pass rows on if they have targets, and note those of the energies in the list."""
+    """Yield batches that have targets, and append the rows of energies to the list."""
     for batch in batches:
         for name in loss_of(batch).terms:
             if batch[name].targets is None:
@@ -206,14 +215,14 @@ def _first_pass(batches: Iterable[Batch], energies: list[TermRows] | None) -> It
 
 
 class _Reweighting:
-    """Passes over the rows with the residuals of a fit."""
+    """Fits of a loss with Huber terms: each needs a pass over the rows, with their residuals."""
 
     def __init__(self, batches: Iterable[Batch], first: LossFit, choice: Choice, penalty: Penalty) -> None:
         self.batches, self.first, self.choice, self.penalty = batches, first, choice, penalty
         self.loss, self.regularizer = first.loss, first.hessian.regularizer
 
     def minimise(self, tolerance: float, max_iterations: int) -> LossFit:
-        """Fit again, from the fit of squares on, until the loss falls no further."""
+        """Repeat re-weighted fits, from the fit of squares on, until the loss falls no further."""
         coef = self.first.coef
         sums, objective = self.reweighted(coef)
         converged, n_iterations = False, 0
@@ -253,12 +262,10 @@ class _Reweighting:
         return self.combined(parts), objective
 
     def curvature(self, coef: NDArray[np.float64]) -> Covariance:
-        """Return sums without targets, with ρ'' as weights: w where |r| < δ and 0 elsewhere."""
+        """Return sums without targets, with weights w·ρ''."""
         parts = {name: Covariance(len(coef)) for name in self.loss.terms}
         for name, term, rows in self.rows():
-            weights = rows.known_weights
-            if term.huber is not None:
-                weights = np.where(np.abs(rows.residuals(coef)) < term.huber, weights, 0.0)
+            weights = rows.known_weights * curvature(rows.residuals(coef), term.huber)
             add(parts[name], rows, weights, with_targets=False)
         return self.combined(parts)
 
@@ -269,7 +276,7 @@ class _Reweighting:
                 yield name, term, batch[name]
 
     def combined(self, parts: dict[str, Covariance]) -> Covariance:
-        """Add the terms by their weights; the rows' weights have accounted for the thresholds."""
+        """Add the terms by their weights; thresholds are part of the rows' weights already."""
         squares = Loss(**{name: _without_threshold(term) for name, term in self.loss.terms.items()})
         return LossSums(squares, parts).combined()
 
@@ -287,6 +294,13 @@ def _reweight(residuals: NDArray[np.float64], threshold: float | None) -> NDArra
     if threshold is None:
         return np.ones(len(residuals))
     return threshold / np.maximum(np.abs(residuals), threshold)
+
+
+def curvature(residuals: NDArray[np.float64], threshold: float | None) -> NDArray[np.float64]:
+    """ρ''(r): 1 up to the threshold δ, 0 from there on."""
+    if threshold is None:
+        return np.ones(len(residuals))
+    return (np.abs(residuals) < threshold).astype(np.float64)
 
 
 def _without_threshold(term: Term) -> Term:

@@ -17,21 +17,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TermRows(Rows):
-    """Rows of one term of a loss, one per target: reduced, signed, divided if per atom.
+    """Rows of one term of a loss, one per target: reduced, with their sign, per atom if asked.
 
     Parameters
     ----------
     values : ndarray of shape (n_targets, n_features)
-        Derivatives of the model's energies, forces or virials with respect to its weights.
+        Derivatives of the model's energies, forces or virials with respect to its parameters θ.
     feature_space : str, optional
         What the columns mean.
     term : Term
-        The term that they were made for.
+        The term of the loss that the rows belong to.
     weights : ndarray of shape (n_targets,), optional
-        Weights w of the targets, without that of the term. None: all 1.
+        Weights w of the targets, excluding the weight of the term. None: all 1.
     targets : ndarray of shape (n_targets,), optional
-        Reference energies without those of the composition, forces or virials. None: rows for
-        predictions.
+        Reference energies (less the baseline), forces or virials. None: rows for predictions.
     blocks : ndarray of shape (n_targets,), optional
         Index of each target's structure.
     """
@@ -71,11 +70,11 @@ def loss_of(batch: Batch) -> Loss:
 
 
 def check_rows(loss: Loss, made_for: Loss) -> None:
-    """Raise if `loss` has a term that `made_for` lacks, or whose rows would be recomputed."""
+    """Raise if `loss` has a term that `made_for` lacks, or one whose rows would change."""
     terms = made_for.terms
     for name, term in loss.terms.items():
         if name not in terms:
-            raise ValueError(f"the loss has a term {name!r}, but only {', '.join(terms)} came in: make its rows too")
+            raise ValueError(f"the loss has a term {name!r}, but rows only of {', '.join(terms)}: make its rows too")
         if not term.same_rows(terms[name]):
             raise ValueError(
                 f"the rows of {name} were made for {terms[name]}, but {term} is asked for: "

@@ -1,11 +1,13 @@
 """Sums of a loss: one `Covariance` per term, added by the weights of the terms.
 
-The sums know their loss, so that the weights of its terms can be scanned without a new pass over
-the data.
+Sums of the terms are kept apart, so that the weights of terms can be changed without a new pass
+over the data.
 """
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,7 +32,7 @@ class LossSums:
     loss : Loss
         The loss that the rows were made for.
     covariances : dict of str to Covariance
-        Sums of each term by its name, without the weight of the term.
+        Sums of each term by its name, excluding the weight of the term.
     """
 
     loss: Loss
@@ -58,25 +60,19 @@ class LossSums:
         """
         loss = self.loss if loss is None else loss
         check_rows(loss, self.loss)
-        total: Covariance | None = None
         for name, term in loss.terms.items():
             if term.huber is not None:
                 raise ValueError(f"{name} has a Huber threshold, which sums of squares cannot describe: use fit_loss")
-            scaled = term.weight * self.covariances[name]
-            if total is None:
-                total = scaled
-            else:
-                total += scaled
-        assert total is not None  # a loss without a term cannot be made
-        return total
+        parts = (term.weight * self.covariances[name] for name, term in loss.terms.items())
+        return functools.reduce(operator.iadd, parts)
 
     def errors(self, coef: ArrayLike) -> dict[str, Any]:
         """Return the training error √(Σwr²/n) of each term, without a new pass over the data.
 
-        Σwr² = Σwy² − 2θᵀb + θᵀCθ over the term's n rows of weight w > 0, without the weight of the
-        term. The error is NaN where rounding of the sums leaves no digit of Σwr² (where it is below
-        ten times the bound on the rounding), as in a fit that goes through its targets. Compute it
-        from the rows then.
+        Σwr² = Σwy² − 2θᵀb + θᵀCθ over the n rows of the term with weight w > 0, excluding the
+        weight of the term. The error is NaN if rounding of the sums leaves no digit of Σwr² (if it
+        is below ten times the bound on the rounding), as in a fit that reproduces its targets.
+        Compute it from the rows then.
 
         Parameters
         ----------
@@ -96,7 +92,7 @@ class LossSums:
         ValueError, TypeError
             If `coef` is not finite or of another shape, or the targets have several outputs.
         MemoryError
-            If the matrix of a term does not fit once more.
+            If another matrix of the size of C does not fit in memory.
         """
         array = as_array(coef, "coef")
         p = next(iter(self.covariances.values())).n_features
@@ -149,7 +145,7 @@ def loss_sums(batches: Iterable[Batch]) -> LossSums:
     ValueError
         If there are no batches, or they belong to different losses; or as `Covariance.update`.
     MemoryError
-        If the sums do not fit.
+        If the sums do not fit in memory.
     """
     covariances: dict[str, Covariance] = {}
     loss: Loss | None = None

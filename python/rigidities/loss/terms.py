@@ -1,7 +1,6 @@
 """The terms of a loss: their weights, whether they are per atom, and Huber thresholds.
 
-Rows, fit and predictions are all made from one immutable `Loss`, so that they cannot disagree. A
-loss is
+Rows, fit and predictions use the same immutable `Loss`, so that they are consistent. A loss is
 
     Σ_terms weight · Σ_targets w ρ(y − fᵀθ)  +  ½ λ θᵀΛθ,
     ρ(r) = ½ r², or Huber's function beyond a threshold δ,
@@ -22,7 +21,7 @@ from typing import Literal
 import numpy as np
 
 NAMES = ("energy", "forces", "virial")
-"""The terms a loss may have, in the order in which they are summed."""
+"""The terms that a loss can have, in the order in which they are summed."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +32,11 @@ class Term:
     ----------
     weight : float, default 1.0
         Weight of the whole term, ≥ 0. It multiplies the term's sums when terms are combined,
-        unsquared, and can be changed without a new pass over the data (`LossSums.combined`). 0
-        keeps the term's rows without effect.
+        unsquared, and can be changed without a new pass over the data (`LossSums.combined`). With
+        weight 0 the rows of the term are made but have no effect.
     per_atom : bool, default False
         Divide row and target by the structure's number of atoms. Common for energies and virials.
-        Weights and the Huber threshold then refer to eV/atom. Refused for forces.
+        Weights and the Huber threshold then refer to eV/atom. Not allowed for forces.
     huber : float, optional
         Threshold δ > 0 in the unit of the residual: eV (with `per_atom`, eV/atom) for energies and
         virials, eV/Å for each force component. Beyond it the loss grows as w δ(|r| − δ/2) instead
@@ -105,7 +104,7 @@ class Loss:
     Raises
     ------
     ValueError, TypeError
-        If there is no term, forces are per atom, or a term is no `Term`.
+        If there is no term, forces are per atom, or a term is not a `Term`.
 
     Examples
     --------
@@ -152,7 +151,7 @@ class Loss:
         Raises
         ------
         ValueError
-            If the loss has no such term, or as `Term`.
+            If the loss lacks a term, or as `Term`.
         """
         terms = self.terms
         for name in weights:

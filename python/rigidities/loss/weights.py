@@ -1,14 +1,14 @@
 """Weights of a loss's terms, chosen from sums alone.
 
-One C is tridiagonalised for each set of weights; no row is looked at again. `scan_term_weights`
+C is tridiagonalised once for each set of weights; rows are not read again. `scan_term_weights`
 gives λ, log evidence and training errors for each loss, `most_probable_weights` the weights at the
 maximum of the evidence.
 
-In the evidence a target of weight w in a term of weight W has noise of variance s²/(W w): weights
-are inverse noise variances, and √(W_energy/W_forces) is the ratio of the noise of forces to that of
-energies. ``k * cov`` adds n ln k to Σ ln w, which makes different weights comparable. A factor
-common to all weights and λ cancels against s². Noise levels by maximum likelihood: MacKay, Neural
-Comput. 4 (1992) 415.
+In the evidence, a target of weight w in a term of weight W has noise of variance s²/(W w). So
+weights are inverse noise variances, and √(W_energy/W_forces) is the ratio of the noise of forces to
+that of energies. ``k * cov`` adds n ln k to Σ ln w, so that different weights can be compared. A
+common factor of all weights and λ cancels with s². Noise levels by maximum likelihood: MacKay,
+Neural Comput. 4 (1992) 415.
 """
 
 from __future__ import annotations
@@ -28,36 +28,36 @@ from rigidities.loss.sums import LossSums
 from rigidities.loss.terms import Loss
 from rigidities.penalty import Penalty
 from rigidities.reason import Reason
-from rigidities.spectrum.evidence import RESOLVED
+from rigidities.spectrum.evidence import HIDDEN, RESOLVED
 from rigidities.spectrum.maximum import Choice
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 DECADES, MOVES = 4, 4
-"""Weights are searched so far to either side: noise a hundred times more or less than the start
-says. Where the edge is as good as any point, the search goes on around the best point of the edge,
-so often in all: sixteen decades."""
+"""The search covers four decades of W on either side of the start, a factor of 100 in the noise. If
+the best point lies on the edge, the search is repeated around it, at most four times in all:
+sixteen decades."""
 
 STEPS = {1: 1, 2: 2}
-"""Decades between the points of the search, for one ratio and for two: 9 points and 25. No top is
-narrower: over ln W the evidence bends from a slope of n/2, n the rows of the term, to one below 0
-while the term's share of S goes from none to all, over a factor of ten to a hundred in W."""
+"""Decades between the points of the search, for one ratio (9 points) and for two (25). No peak is
+narrower: the slope of the evidence over ln W falls from n/2, n the rows of the term, to below 0
+while the term's share of S rises from 0 to 1, over a factor of ten to a hundred in W."""
 
 PRECISION = {"xatol": 1e-3, "fatol": 1e-2}
-"""Of the top, in ln W and in nats. n rows tell ln W to √(2/n), 4e-3 for a hundred thousand."""
+"""Of the maximum, in ln W and in nats. n rows determine ln W to √(2/n): 4e-3 for n = 100,000."""
 
 
 @dataclass(frozen=True, eq=False)
 class TermWeightScan:
-    """What each choice of term weights gives. Made by `scan_term_weights`.
+    """λ, evidence and errors for each choice of term weights. Made by `scan_term_weights`.
 
     Parameters
     ----------
     losses : tuple of Loss, of length n_losses
-        As they were given.
+        The losses, as given.
     regularizers : ndarray of shape (n_losses,)
-        λ of the largest evidence for each; NaN where the evidence is resolved at none.
+        λ of the largest evidence for each; NaN if the evidence is not resolved at any λ.
     log_evidence : ndarray of shape (n_losses,)
         Log marginal likelihood there; NaN where it is not resolved.
     errors : dict of str to ndarray of shape (n_losses,)
@@ -72,23 +72,23 @@ class TermWeightScan:
 
     @property
     def best(self) -> Loss:
-        """The loss of the largest evidence. When to trust it: `most_probable_weights`."""
+        """The loss of the largest evidence; see `most_probable_weights` for when to trust it."""
         if np.isnan(self.log_evidence).all():
-            raise ValueError("the evidence is resolved for none of the losses: choose by errors on other structures")
+            raise ValueError("the evidence is not resolved for any of the losses: choose by errors on other structures")
         return self.losses[int(np.nanargmax(self.log_evidence))]
 
 
 def scan_term_weights(sums: LossSums, losses: Iterable[Loss], *, penalty: ArrayLike | None = None) -> TermWeightScan:
-    """Fit each loss at the λ of its largest evidence; give evidence and errors of every term.
+    """Fit each loss at the λ of its largest evidence; return evidence and errors of every term.
 
     Parameters
     ----------
     sums : LossSums
-        With targets; left as they are.
+        With targets. They are not changed.
     losses : iterable of Loss
         Other weights of the terms that were summed: ``[sums.loss.with_weights(energy=w) for w in
-        (1, 10, 100)]``. The same terms have positive weight in all: a term of weight 0 drops its
-        rows, and likelihoods of different data cannot be compared.
+        (1, 10, 100)]``. The same terms need positive weight in all losses: weight 0 excludes the
+        rows of a term, and likelihoods of different data cannot be compared.
     penalty : array_like of shape (n_features,) or (n_features, n_features), optional
         Λ, as for `Covariance.factorize`.
 
@@ -104,19 +104,19 @@ def scan_term_weights(sums: LossSums, losses: Iterable[Loss], *, penalty: ArrayL
         If there is no loss, losses weigh different terms, or as `LossSums.combined`,
         `LossSums.errors` and `Covariance.factorize`.
     MemoryError
-        If the decomposition does not fit: beside the sums two arrays of the size of C, with a
-        penalty that has zeros four, with a matrix as penalty seven.
+        If the decomposition does not fit in memory. Beside the sums it takes two arrays of the size
+        of C, four with a diagonal penalty that has zeros, seven with a matrix.
 
     Warns
     -----
     UnresolvedEvidenceWarning
-        If the evidence of a loss is largest at the least λ at which it is resolved: it may be
-        larger below.
+        If the evidence of a loss is largest at the smallest λ at which it is resolved: it may be
+        larger at smaller λ.
 
     Notes
     -----
-    The errors show what one term pays for the other; when the evidence may choose:
-    `most_probable_weights`.
+    The errors show how a larger weight of one term raises the errors of the others. See
+    `most_probable_weights` for when to choose weights by the evidence.
 
     Examples
     --------
@@ -134,6 +134,7 @@ def scan_term_weights(sums: LossSums, losses: Iterable[Loss], *, penalty: ArrayL
     100.0
     """
     losses = tuple(losses)
+    _check_sums(sums)
     _check(sums, {f"losses[{i}]": loss for i, loss in enumerate(losses)})
     checked = Penalty.of(penalty, _n_features(sums))
     choices, fits = [], []
@@ -163,25 +164,25 @@ def most_probable_weights(sums: LossSums, loss: Loss | None = None, *, penalty: 
     Parameters
     ----------
     sums : LossSums
-        With targets; left as they are.
+        With targets. They are not changed.
     loss : Loss, optional
-        Weights to begin from, the loss of the sums by default: the search goes sixteen decades up
-        or down at most. Terms of weight 0 are left out.
+        Weights to start from, by default those of the sums. The search covers at most sixteen
+        decades up or down. Terms of weight 0 are left out.
     penalty : array_like of shape (n_features,) or (n_features, n_features), optional
         Λ, as for `Covariance.factorize`.
 
     Returns
     -------
     Loss
-        To be fitted by ``sums.combined(loss).factorize(penalty=penalty)``.
+        Fit it with ``sums.combined(loss).factorize(penalty=penalty)``.
 
     Raises
     ------
     NotFittedError
         If no targets were accumulated.
     ValueError, TypeError
-        If there are less than two terms with rows and positive weight, the evidence has no maximum
-        inside the range or is resolved nowhere; or as `LossSums.combined` and
+        If there are fewer than two terms with rows and positive weight, if the evidence has no
+        maximum inside the range or is not resolved there, or as `LossSums.combined` and
         `Covariance.factorize`.
     MemoryError
         As `scan_term_weights`.
@@ -189,26 +190,28 @@ def most_probable_weights(sums: LossSums, loss: Loss | None = None, *, penalty: 
     Warns
     -----
     UnresolvedEvidenceWarning
-        If the evidence at these weights is largest at the least λ at which it is resolved.
+        If the evidence at these weights is largest at the smallest λ at which it is resolved.
 
     Notes
     -----
-    **When to trust it.** The evidence takes residuals for independent noise, alike within a term,
-    and the model for one that fits all but that noise: labels with noise of their own, or a model
-    flexible enough. Residuals that are errors of the model break both: they go together from one
-    force component to the next, yet each counts as a witness, and many thousand forces outvote some
-    hundred energies. That is the usual case of linear models of converged DFT data, and energies
-    then get far too little weight. There, take the weights from errors on structures that were left
-    out; `scan_term_weights` shows what each term pays. docs/units-and-weights.md has figures.
+    **When to trust it.** The evidence assumes that residuals are independent noise of one size
+    within a term, and that the model reproduces everything but this noise. This holds for noisy
+    reference values, or for a model that is flexible enough. It does not hold if residuals are
+    errors of the model, which is usual for linear models of converged DFT data. Such residuals are
+    correlated between force components, but the evidence counts each as independent information:
+    many thousand forces then outweigh a few hundred energies, and energies get far too little
+    weight. In this case choose the weights by errors on structures that were left out;
+    `scan_term_weights` shows the errors of each term. docs/units-and-weights.md has figures.
 
-    The cost is some 35 tridiagonalisations of C for two terms and 85 for three, 9 and 25 of them
-    for the first search and for every further one, where the start is off by four decades or more.
+    The cost is about 35 tridiagonalisations of C for two terms and 85 for three. The first search
+    takes 9 or 25 of them, and so does each further one, if the start is off by four decades or
+    more.
     """
     from scipy.optimize import minimize
 
-    loss = sums.loss if loss is None and isinstance(sums, LossSums) else loss
+    _check_sums(sums)
+    loss = sums.loss if loss is None else loss
     _check(sums, {"loss": loss})
-    assert loss is not None  # checked
     ratios = _Ratios(sums, loss, Penalty.of(penalty, _n_features(sums)))
     begin, n = ratios.highest(), len(ratios.others)
     simplex = np.vstack([begin, begin + 0.5 * ratios.step * np.eye(n)])
@@ -220,7 +223,7 @@ def most_probable_weights(sums: LossSums, loss: Loss | None = None, *, penalty: 
 
 @dataclass(frozen=True, eq=False)
 class _Ratios:
-    """The evidence as a function of ln W of all terms but the first, relative to the loss."""
+    """The evidence as a function of ln(W/W₀) of all terms but the first; W₀ are those of `loss`."""
 
     sums: LossSums
     loss: Loss
@@ -228,7 +231,7 @@ class _Ratios:
 
     @cached_property
     def others(self) -> dict[str, float]:
-        """Weights that are varied, as they are in the loss."""
+        """The weights W₀ of the terms that are varied."""
         terms, sums = self.loss.terms, self.sums.covariances
         names = [name for name, term in terms.items() if term.weight > 0 and sums[name].n_rows > 0]
         if len(names) < 2:
@@ -240,7 +243,7 @@ class _Ratios:
 
     @property
     def step(self) -> float:
-        """Between the points of the search."""
+        """Distance in ln W between the points of the search."""
         return STEPS[len(self.others)] * math.log(10)
 
     def loss_at(self, logs: NDArray[np.float64]) -> Loss:
@@ -258,7 +261,7 @@ class _Ratios:
         return math.inf if math.isnan(evidence) else -evidence
 
     def highest(self) -> NDArray[np.float64]:
-        """Return the highest point of the search, which no point of its edge comes near."""
+        """Return the highest point of the search, which exceeds its edge by `RESOLVED`."""
         reach = DECADES * math.log(10)
         ticks = np.arange(-reach, reach + 0.5 * self.step, self.step)
         grid = np.array(list(product(ticks, repeat=len(self.others))))
@@ -268,21 +271,24 @@ class _Ratios:
             points = centre + grid
             depths = np.array([self.depth(point) for point in points])
             if np.isinf(depths).all():
-                raise ValueError("the evidence is resolved at no weights: choose them by errors on other structures")
+                raise ValueError("the evidence is not resolved at any weights: choose by errors on other structures")
             if depths[edge].min() > depths.min() + RESOLVED:
                 return np.asarray(points[np.argmin(depths)])
             centre = points[edge][np.argmin(depths[edge])]
         raise ValueError(
             f"the evidence has no maximum within {MOVES * DECADES} decades of the weights of {', '.join(self.others)}: "
-            "begin nearer to it, by loss=...; or the targets do not tell the noise of every term (one that can be "
-            "fitted without residuals, say): choose the weights by errors on other structures"
+            "start nearer to it, with loss=...; or the targets do not determine the noise of every term (for example "
+            "one that is fitted without residuals): choose the weights by errors on other structures"
         )
 
 
-def _check(sums: LossSums, losses: dict[str, Loss | None]) -> None:
-    """Refuse what has no evidence, or none that can be compared."""
+def _check_sums(sums: LossSums) -> None:
     if not isinstance(sums, LossSums):
-        raise TypeError(f"sums is a {type(sums).__name__}: expected LossSums, as of loss_sums")
+        raise TypeError(f"sums is a {type(sums).__name__}: expected LossSums, which loss_sums returns")
+
+
+def _check(sums: LossSums, losses: dict[str, Loss]) -> None:
+    """Raise unless the evidence of these losses exists and can be compared."""
     if not losses:
         raise ValueError("there are no losses: expected at least one")
     first: list[str] = []
@@ -307,8 +313,7 @@ def _check(sums: LossSums, losses: dict[str, Loss | None]) -> None:
 def _warn(what: str) -> None:
     warn(
         UnresolvedEvidenceWarning,
-        f"{what} at the smallest regularizer at which it is resolved: below, the training residual drowns in the "
-        "rounding of the sums, and the evidence may be larger there",
+        f"{what} at the smallest regularizer at which it is resolved: {HIDDEN}, and the evidence may be larger there",
         Advice.ERRORS_ON_OTHERS,
     )
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from rigidities import files
 from rigidities.exceptions import Advice, OtherVersionWarning, warn
+from rigidities.factor import reciprocal
 from rigidities.hessian import Hessian
 from rigidities.loss.baseline import Baseline
 from rigidities.loss.minimum import Rule
@@ -58,7 +59,7 @@ class LinearModel:
     hessian : Hessian
         Second derivative of the loss at the fit, with its regularizer.
     coef : ndarray of shape (n_features,)
-        The weights θ.
+        The parameters θ.
     scales : dict of str to float
         σ/√v by the name of the term: of energies, forces and virials, as far as the loss has them.
         NaN where no structure could be left out.
@@ -221,10 +222,11 @@ class LinearModel:
             energies.append(means @ self.coef)
             variances.append(self.hessian.variance(means))
             lpr.append(self.hessian.rigidity(rows.without_groups()))
-        std, pr = self._std_and_rigidity(np.concatenate(variances))
+        variance = np.concatenate(variances)
+        std = self.scale("energy") * np.sqrt(variance)
         whole = sizes * np.concatenate(energies) + self._baseline_energies(numbers)
         derivatives = self._derivatives(frames, forces, virials, progress)
-        return Prediction(sizes, whole, sizes * std, pr, np.concatenate(lpr), **derivatives)
+        return Prediction(sizes, whole, sizes * std, reciprocal(variance), np.concatenate(lpr), **derivatives)
 
     def _derivatives(
         self, frames: Sequence[Any], forces: bool, virials: bool, progress: bool
@@ -290,10 +292,6 @@ class LinearModel:
         loss = _unweighted(self.loss, self.loss.terms if terms is None else terms)
         rows = LossRows(frames, self.soap, loss, baseline=self.baseline, progress=progress)
         return evaluate(rows, self.coef, keep_energies=keep_energies)
-
-    def _std_and_rigidity(self, variances: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        with np.errstate(divide="ignore"):
-            return self.scale("energy") * np.sqrt(variances), 1 / variances
 
     def _baseline_energies(self, numbers: Sequence[NDArray[np.int64]]) -> NDArray[np.float64]:
         if self.baseline is None:

@@ -67,7 +67,7 @@ def fields_of(state: Mapping[str, Any], descriptor: Descriptor | None) -> dict[s
     coef, baseline = state["coef"], state["baseline"]
     if coef.shape != (soap.n_features,) or hessian.n_features != soap.n_features:
         raise ValueError(
-            f"{coef.shape} weights and a Hessian of {hessian.n_features} features, but the descriptor has "
+            f"coef of shape {coef.shape} and a Hessian of {hessian.n_features} features, but the descriptor has "
             f"{soap.n_features}"
         )
     coef.flags.writeable = False

@@ -24,8 +24,8 @@ import numpy as np
 
 from rigidities.exceptions import Advice, IllConditionedWarning, warn
 from rigidities.leave_one_out import leave_out
-from rigidities.loss.minimum import LossFit, Rule, check_regularizer, fit_loss
-from rigidities.loss.rows import Batch, TermRows
+from rigidities.loss.minimum import LossFit, Rule, check_regularizer, curvature, fit_loss
+from rigidities.loss.rows import Batch
 from rigidities.loss.terms import Loss
 from rigidities.model.errors import Errors, Tally, per_atom
 from rigidities.regularizer.path import RegularizerPath, regularizer_path
@@ -147,7 +147,8 @@ def _judge(
             np.concatenate([getattr(part, name) for part in rows]) for name in ("values", "targets", "blocks")
         )
         residuals = targets - values @ fit.coef
-        weights = [_curvature(*pair) for pair in zip(rows, np.split(residuals, stops), strict=True)]
+        pairs = zip(rows, np.split(residuals, stops), strict=True)
+        weights = [part.weights_in_loss * curvature(own, part.term.huber) for part, own in pairs]
         left = leave_out(fit.hessian, fit.coef, values, targets, np.concatenate(weights), blocks)
         parts = (np.split(array, stops) for array in (residuals, left.residuals, left.variances))
         for (name, part), own, others, variances in zip(batch.items(), *parts, strict=True):
@@ -158,13 +159,6 @@ def _judge(
     if n_lost:
         _warn_of_lost(n_lost, sum(tally.n for tally in training.values()))
     return training, left_out
-
-
-def _curvature(rows: TermRows, residuals: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weights of these rows in H."""
-    if rows.term.huber is None:
-        return rows.weights_in_loss
-    return np.where(np.abs(residuals) < rows.term.huber, rows.weights_in_loss, 0.0)
 
 
 def _warn_of_lost(n_lost: int, n: int) -> None:

@@ -1,4 +1,4 @@
-"""Choosing λ with a reason: every criterion over a path of λ, from one decomposition."""
+"""Choose λ by a criterion: all criteria over a path of λ, from one decomposition."""
 
 from rigidities.regularizer.path import GRID_SIZE, RegularizerPath, regularizer_path
 

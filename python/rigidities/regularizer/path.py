@@ -1,4 +1,4 @@
-"""Choosing λ with a reason: every criterion over a path of λ, from one decomposition.
+"""Choose λ by a criterion: all criteria over a path of λ, from one decomposition.
 
 Which criterion to trust: the evidence and generalised cross-validation need no rows, but assume
 that the noise is the same for every target and that the model is right. Leave-one-out assumes less
@@ -9,7 +9,7 @@ where rounding leaves it resolved (`rigidities.spectrum.evidence`).
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from rigidities.exceptions import Advice, AdvisedValueError
 from rigidities.moments import Moments
 from rigidities.penalty import Penalty
 from rigidities.regularizer.path_residuals import block_scores, residuals_along
-from rigidities.rows import CheckedRows, Rows, target_blocks
+from rigidities.rows import CheckedRows, Rows, target_batches
 from rigidities.runtime import memory
 from rigidities.scores import continuous_ranked_probability_score, negative_log_likelihood, root_mean_square
 from rigidities.spectrum.decomposition import Spectrum, decompose
@@ -41,28 +41,28 @@ Score = Literal["nll", "crps", "rmse", "loo"]
 Criterion = Literal["evidence", "gcv", "loo", "nll", "crps", "rmse"]
 
 GRID_SIZE = 200
-"""λ of the default grid: a dozen for each of the 17 or so decades that float64 resolves."""
+"""λ in the default grid: a dozen in each of the 17 or so decades that float64 resolves."""
 
 
 def regularizer_path(
     cov: Covariance, regularizers: ArrayLike | None = None, *, penalty: ArrayLike | Penalty | None = None
 ) -> RegularizerPath:
-    """Decompose C once, and have every λ at O(p) a row.
+    """Decompose C once; each λ then costs O(p) for each row.
 
     Parameters
     ----------
     cov : Covariance
-        Left as it is. With targets for all that has to do with a fit.
+        It is not changed. Fits and their criteria need targets.
     regularizers : array_like of shape (n_λ,), optional
         λ > 0, unsquared, in any order. By default 200, evenly spaced in their logarithm over what
         rounding resolves: from 2(p + 1)·u·trace(C), the guaranteed λ, to 100 times the largest
         eigenvalue of C (with a penalty: of C in coordinates in which Λ is the identity).
     penalty : array_like of shape (n_features,) or (n_features, n_features), optional
         Λ, as for `Covariance.factorize`. Features whose entry or row is zero are unpenalised. A
-        matrix that is singular to rounding in directions that the data do not determine either
-        (K_MM of a sparse kernel model whose points are alike) gets jitter on its diagonal, √(2(p +
-        1)u) of its largest eigenvalue (more for float32), so that rounding of C and jitter blur the
-        model alike: `RegularizerPath.jitter`.
+        matrix that is singular to rounding, in directions that the data do not determine (K_MM of a
+        sparse kernel model with nearly equal points), gets jitter on its diagonal: √(2(p + 1)u)
+        times its largest eigenvalue, more for float32. Jitter and rounding of C then change the
+        model by as much. See `RegularizerPath.jitter`.
 
     Returns
     -------
@@ -71,12 +71,13 @@ def regularizer_path(
     Raises
     ------
     ValueError
-        If the λ are empty, not positive or not finite, the penalty is none, or nothing was summed.
+        If there is no λ, one is not positive or not finite, the penalty is invalid or zero, or
+        nothing was summed.
     NotPositiveDefiniteError
         If the data do not determine an unpenalised feature.
     MemoryError
-        If the decomposition does not fit: it takes four arrays of the size of C, with a penalty
-        five, with a matrix as penalty seven.
+        If the decomposition does not fit in memory. It takes four arrays of the size of C, five
+        with a diagonal penalty, seven with a matrix.
 
     Examples
     --------
@@ -126,7 +127,7 @@ def _as_grid(regularizers: ArrayLike) -> NDArray[np.float64]:
 class RegularizerPath:
     """Fits, variances and criteria at every λ of a path. Made by `regularizer_path`.
 
-    What rounding leaves no digit of is NaN. With several outputs, every output has its own scale.
+    A result is NaN if rounding leaves no digit of it. Each of several outputs has its own scale.
     """
 
     def __init__(
@@ -156,7 +157,7 @@ class RegularizerPath:
 
     @property
     def jitter(self) -> float:
-        """Added to the diagonal of a penalty singular to rounding: H = C + λ(Λ + jitter)."""
+        """Jitter on the diagonal of a penalty singular to rounding: H = C + λ(Λ + jitter)."""
         return self._spectrum.jitter
 
     @cached_property
@@ -184,8 +185,8 @@ class RegularizerPath:
     def log_evidence(self) -> NDArray[np.float64]:
         """Log marginal likelihood, summed over outputs: (n_λ,), NaN where it is not resolved.
 
-        The density of y ~ N(0, s²(W⁻¹ + F(λΛ)⁻¹Fᵀ)) at the s² that is best for each λ; with
-        unpenalised features the restricted likelihood. See `rigidities.evidence`.
+        The density of y ~ N(0, s²(W⁻¹ + F(λΛ)⁻¹Fᵀ)) at the best s² for each λ; the restricted
+        likelihood if there are unpenalised features. See `rigidities.spectrum.evidence`.
         """
         return self._projection.log_evidence(self.regularizers)
 
@@ -193,8 +194,8 @@ class RegularizerPath:
     def gcv(self) -> NDArray[np.float64]:
         """Generalised cross-validation n·Σwr²/(n − effective dimension)², of shape (n_λ,).
 
-        NaN where it is not resolved. The mean over several outputs. Golub, Heath, Wahba,
-        Technometrics 21 (1979) 215.
+        The mean over the outputs; NaN where it is not resolved. Golub, Heath, Wahba, Technometrics
+        21 (1979) 215.
         """
         return self._projection.gcv(self.regularizers)
 
@@ -219,16 +220,16 @@ class RegularizerPath:
         ValueError, TypeError
             As `Covariance.update`.
         MemoryError
-            If the result does not fit.
+            If the result does not fit in memory.
         """
         rows, n = self._rows(X, groups)
         memory.require(8 * n * len(self.regularizers), f"the variances of {n} targets", Advice.FEWER_AT_A_TIME)
         inverse = 1 / self._spectrum.denominators(self.regularizers)
         out = np.empty((len(inverse), n))
         start = 0
-        for block in target_blocks(rows, reduction):
-            stop = start + len(block)
-            out[:, start:stop] = inverse @ ((block @ self._basis) ** 2).T
+        for batch in target_batches(rows, reduction):
+            stop = start + len(batch)
+            out[:, start:stop] = inverse @ ((batch @ self._basis) ** 2).T
             start = stop
         return out
 
@@ -244,7 +245,7 @@ class RegularizerPath:
         groups: ArrayLike | None = None,
         reduction: Reduction = "mean",
     ) -> NDArray[np.float64]:
-        """Score the predictions of every λ on rows with known targets. The less the better.
+        """Score the predictions of every λ on rows with known targets; the lowest is the best.
 
         Parameters
         ----------
@@ -252,20 +253,21 @@ class RegularizerPath:
             Validation rows; for "loo" training rows, all of them or some (the energies of a loss).
         y : array_like of shape (n_targets,) or (n_targets, n_outputs)
         criterion : {"nll", "crps", "rmse", "loo"}
-            "nll": mean negative log-likelihood, in nats, of N(prediction, scale²(v + noise/w)),
-            with the scale that is best for each λ and output, averaged over outputs. "crps": the
-            mean continuous ranked probability score likewise, in the unit of the target. "rmse":
-            √(Σwr²/Σw). "loo": the same of the leave-one-out residuals r/(1 − wv); NaN where
+            "nll": mean negative log-likelihood of N(prediction, scale²(v + noise/w)), in nats,
+            with the best scale for each λ and output, averaged over the outputs. "crps": mean
+            continuous ranked probability score of the same distribution, in the unit of the target.
+            "rmse": √(Σwr²/Σw). "loo": the same with the leave-one-out residuals r/(1 − wv); NaN if
             rounding leaves less than a digit of them.
         weights : array_like of shape (n_targets,), optional
-            Loss weights w, 1 by default; for "loo" those of the fit. Targets of weight 0 count
-            nowhere.
+            Loss weights w, 1 by default; for "loo" those of the fit. Targets of weight 0 are
+            ignored.
         noise : float
-            Of "nll" and "crps": 0 in the LLPR papers, 1 in Bayesian ridge regression.
+            For "nll" and "crps": 0 in the LLPR papers, 1 in Bayesian ridge regression.
         blocks : array_like of int of shape (n_targets,), optional
-            Of "loo": rows with the same label (the energy and the forces of a structure) are left
+            For "loo": rows with the same label (the energy and the forces of a structure) are left
             out together. A block of m rows takes O(m²p + m³) for each λ: 3 ms on one thread with m
-            = 142 and p = 448, 30 times as long as its rows one by one. A path of 20 λ may do.
+            = 142 and p = 448, 30 times as long as its rows one by one. A path of 20 λ is often
+            enough.
         groups : array_like of int of shape (n_rows,), optional
         reduction : {"mean", "sum"}
             See `Covariance.update`.
@@ -277,13 +279,13 @@ class RegularizerPath:
         Raises
         ------
         ValueError, TypeError
-            If shapes do not match, a number is not finite, the criterion is none or takes no
-            blocks, the rows for "loo" are more than were summed, or a target's variance is 0 (a row
-            of zeros, without noise): no likelihood.
+            If shapes do not match, a number is not finite, the criterion is unknown or takes no
+            blocks, or the variance of a target is 0 (a row of zeros, without noise), so that it has
+            no likelihood.
         NotFittedError
             If no targets were accumulated.
         MemoryError
-            If residuals and variances, n_λ · n_targets each, do not fit.
+            If residuals and variances, n_λ · n_targets each, do not fit in memory.
         """
         if criterion not in ("nll", "crps", "rmse", "loo"):
             raise ValueError(f'criterion is {criterion!r}: expected "nll", "crps", "rmse" or "loo"')
@@ -300,10 +302,10 @@ class RegularizerPath:
         if blocks is not None:
             members = block_members(blocks, n)
             memory.require(8 * n * len(self._basis), f"{n} target rows", Advice.FEWER_BLOCKS)
-            F = np.concatenate(list(target_blocks(rows, reduction)))
+            F = np.concatenate(list(target_batches(rows, reduction)))
             return block_scores(self._projection, self._basis, self.regularizers, F, outputs, w, members)
         found = residuals_along(
-            self._projection, self._basis, self.regularizers, target_blocks(rows, reduction), outputs
+            self._projection, self._basis, self.regularizers, target_batches(rows, reduction), outputs
         )
         if criterion == "loo":
             return found.left_out(w)
@@ -329,7 +331,7 @@ class RegularizerPath:
         Parameters
         ----------
         criterion : {"evidence", "gcv", "loo", "nll", "crps", "rmse"}
-            The first two take the sums alone; "loo" takes the training rows, the others validation
+            "evidence" and "gcv" need the sums only, "loo" the training rows, the others validation
             rows: see `score`.
         X, y, **options
             As for `score`.
@@ -341,26 +343,14 @@ class RegularizerPath:
         Raises
         ------
         ValueError, TypeError
-            As `score`, or if the criterion is resolved at no λ of the path.
+            As `score`, or if the criterion is not resolved at any λ of the path.
 
         Warns
         -----
         UnresolvedEvidenceWarning
-            If "evidence" or "gcv" is best at the least λ at which it is resolved.
+            If "evidence" or "gcv" is best at the smallest λ at which it is resolved.
         """
-        if criterion in ("evidence", "gcv"):
-            if X is not None or y is not None or options:
-                raise TypeError(f'best("{criterion}") takes the sums alone: pass neither rows nor options')
-            losses = -self.log_evidence if criterion == "evidence" else self.gcv
-        elif X is None or y is None:
-            if criterion not in ("nll", "crps", "rmse", "loo"):
-                raise ValueError(
-                    f'criterion is {criterion!r}: expected "evidence", "gcv", "loo", "nll", "crps" or "rmse"'
-                )
-            what = "training" if criterion == "loo" else "validation"
-            raise TypeError(f'best("{criterion}") needs {what} rows and their targets: best("{criterion}", X, y)')
-        else:
-            losses = self.score(X, y, cast("Score", criterion), **options)
+        losses = self._losses(criterion, X, y, options)
         if np.isnan(losses).all():
             raise AdvisedValueError(
                 f"{criterion} is resolved at no regularizer of the path ({self.regularizers.min():.3g} to "
@@ -372,8 +362,28 @@ class RegularizerPath:
             warn_of_edge(criterion, float(self.regularizers[best]))
         return float(self.regularizers[best])
 
+    def _losses(
+        self, criterion: Criterion, X: ArrayLike | Rows | None, y: ArrayLike | None, options: dict[str, Any]
+    ) -> NDArray[np.float64]:
+        """Return a criterion at every λ, (n_λ,); the lowest value is the best."""
+        match criterion:
+            case "evidence" | "gcv":
+                if X is not None or y is not None or options:
+                    raise TypeError(f'best("{criterion}") takes the sums alone: pass neither rows nor options')
+                return -self.log_evidence if criterion == "evidence" else self.gcv
+            case "loo" | "nll" | "crps" | "rmse":
+                if X is None or y is None:
+                    what = "training" if criterion == "loo" else "validation"
+                    fault = f'best("{criterion}") needs {what} rows and their targets: best("{criterion}", X, y)'
+                    raise TypeError(fault)
+                return self.score(X, y, criterion, **options)
+            case _:
+                raise ValueError(
+                    f'criterion is {criterion!r}: expected "evidence", "gcv", "loo", "nll", "crps" or "rmse"'
+                )
+
     def _is_edge(self, best: int, criterion: Criterion) -> bool:
-        """Whether a criterion is resolved at no λ of the path below this, nor one step below."""
+        """Whether a criterion is unresolved at all smaller λ of the path, and one step below."""
         grid, chosen = self.regularizers, self.regularizers[best]
         step = (grid.max() / grid.min()) ** (1 / max(len(grid) - 1, 1))
         below = np.append(grid[grid < chosen], chosen / (step if step > 1 else 10.0))
@@ -381,7 +391,7 @@ class RegularizerPath:
         return bool(np.isnan(function(below)).all())
 
     def _rows(self, X: ArrayLike | Rows, groups: ArrayLike | None) -> tuple[CheckedRows, int]:
-        """Check rows; return them, and how many targets they are."""
+        """Check rows; return them and their number of targets."""
         rows = CheckedRows.of(X, groups)
         rows.check_space(self.feature_space)
         check_columns(rows.values.shape[1], len(self._basis))

@@ -1,4 +1,4 @@
-"""Residuals and variances of many rows at many λ, and what they would be without each row.
+"""Residuals and variances of many rows at many λ, and leave-one-out residuals.
 
 Rows pass in batches, in the basis in which H is diagonal. A batch costs one product with the basis,
 then three with diagonals. Rows that are left out together cost a product and a decomposition of
@@ -24,16 +24,26 @@ if TYPE_CHECKING:
     from rigidities.spectrum.evidence import Projection
 
 LEAST_DIGITS = 0.1
-"""Relative rounding at which leave-one-out residuals count as lost."""
+"""Relative rounding from which leave-one-out residuals count as lost."""
 
 
 @dataclass(frozen=True, eq=False)
 class PathResiduals:
-    """r = y − fᵀθ (n_λ, k, n), v = fᵀH⁻¹f (n_λ, n), and how far rounding moves them.
+    """Residuals and variances at each λ, and bounds on their rounding.
 
-    Rounding δC, δb of the sums (see `rigidities.evidence`) moves v by fᵀH⁻¹δC H⁻¹f, at most
-    `rounding`, which is ρ trace(C) ‖H⁻¹f‖² (n_λ, n), and r by fᵀH⁻¹(δCθ − δb), the square of which
-    is at most `rounding`·`of_fit`, with the rounding of S (n_λ, k).
+    Rounding δC, δb of the sums (see `rigidities.spectrum.evidence`) changes v by fᵀH⁻¹δC H⁻¹f, at
+    most `rounding`. It changes r by fᵀH⁻¹(δCθ − δb), whose square is at most `rounding`·`of_fit`.
+
+    Attributes
+    ----------
+    residuals : ndarray of shape (n_λ, k, n)
+        r = y − fᵀθ, for k outputs.
+    variances : ndarray of shape (n_λ, n)
+        v = fᵀH⁻¹f
+    rounding : ndarray of shape (n_λ, n)
+        ρ trace(C) ‖H⁻¹f‖²
+    of_fit : ndarray of shape (n_λ, k)
+        Bound on the rounding of S.
     """
 
     residuals: NDArray[np.float64]
@@ -42,7 +52,7 @@ class PathResiduals:
     of_fit: NDArray[np.float64]
 
     def left_out(self, w: NDArray[np.float64]) -> NDArray[np.float64]:
-        """√(Σwe²/Σw) of leave-one-out residuals e = r/(1 − wv), (n_λ,); NaN without a digit."""
+        """√(Σwe²/Σw) of leave-one-out residuals e = r/(1 − wv), (n_λ,); NaN if no digit is left."""
         left = 1 - w * self.variances
         least = (w * self.rounding / LEAST_DIGITS).max(axis=1, keepdims=True)
         left = np.where((left <= 0) | (least >= left), np.nan, left)
@@ -56,20 +66,20 @@ def residuals_along(
     projection: Projection,
     basis: NDArray[np.float64],
     regularizers: NDArray[np.float64],
-    blocks: Iterable[NDArray[np.float64]],
+    batches: Iterable[NDArray[np.float64]],
     y: NDArray[np.float64],
 ) -> PathResiduals:
-    """Return residuals and variances of the rows in `blocks`, with targets y (n, k), at every λ."""
+    """Return residuals and variances of rows in batches, with targets y (n, k), at every λ."""
     (n, k), n_path, p = y.shape, len(regularizers), len(basis)
     memory.require(8 * n_path * n * (k + 2), f"the residuals of {n} targets", Advice.FEWER_REGULARIZERS_OR_TARGETS)
     inverse, inverse_squared = _diagonals(projection, regularizers)
     coef = projection.coef(regularizers).transpose(1, 0, 2).reshape(p, n_path * k)
     residuals, variances, rounding = np.empty((n_path, k, n)), np.empty((n_path, n)), np.empty((n_path, n))
     start = 0
-    for block in blocks:
-        part = slice(start, start + len(block))
-        start += len(block)
-        z = block @ basis
+    for batch in batches:
+        part = slice(start, start + len(batch))
+        start += len(batch)
+        z = batch @ basis
         residuals[:, :, part] = y[part].T - (z @ coef).T.reshape(n_path, k, -1)
         z **= 2
         variances[:, part] = inverse @ z.T
@@ -86,10 +96,10 @@ def block_scores(
     w: NDArray[np.float64],
     blocks: Iterable[NDArray[np.int64]],
 ) -> NDArray[np.float64]:
-    """√(Σwe²/Σw), as `PathResiduals.left_out`, with whole blocks left out: (n_λ,).
+    """√(Σwe²/Σw) with whole blocks left out, (n_λ,), else as `PathResiduals.left_out`.
 
-    W^½e = M⁻¹W^½r with M = 1 − W^½VW^½ (`rigidities.leave_one_out`). Rounding moves M by at most ε,
-    the sum of w·`rounding` over the block, and W^½r by at most √(ε·`of_fit`). A block of m rows
+    W^½e = M⁻¹W^½r with M = 1 − W^½VW^½ (`rigidities.leave_one_out`). Rounding changes M by at most
+    ε, the sum of w·`rounding` over the block, and W^½r by at most √(ε·`of_fit`). A block of m rows
     takes O(m²p + m³) for each λ.
     """
     inverse, inverse_squared = _diagonals(projection, regularizers)
@@ -105,7 +115,7 @@ def block_scores(
             half = z * scale
             left, Q = np.linalg.eigh(np.eye(len(z)) - half @ half.T)
             least[i] = min(least[i], left[0])
-            with np.errstate(divide="ignore", invalid="ignore"):  # where M is singular, which `least` tells
+            with np.errstate(divide="ignore", invalid="ignore"):  # if M is singular, `least` is 0
                 squares[i] += ((Q.T @ (t - z @ coef[i]) / left[:, None]) ** 2).sum(axis=0)
                 noise[i] += of_block[i] * of_fit[i] / left[0] ** 2
     scores, noise = (np.sqrt(total.mean(axis=1) / w.sum()) for total in (squares, noise))
@@ -116,9 +126,9 @@ def block_scores(
 def _diagonals(
     projection: Projection, regularizers: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Factors of z², z = Aᵀf, in the sums v and `PathResiduals.rounding`: two of (n_λ, p)."""
+    """Factors of z² in the sums v and `PathResiduals.rounding`, z = Aᵀf: two of (n_λ, p)."""
     inverse = 1 / projection.spectrum.denominators(regularizers)
-    # ‖H⁻¹f‖² = ‖A z/d‖²: exact where A is orthogonal, else as if its columns were
+    # ‖H⁻¹f‖² = ‖A z/d‖²: exact for orthogonal A; else A's columns are taken as orthogonal
     return inverse, (
         inverse * np.sqrt(projection.rounding * projection.spectrum.trace * projection.spectrum.spread)
     ) ** 2

@@ -34,7 +34,7 @@ def summary(report: Report) -> dict[str, Any]:
     if report.kinds is not None:
         pr["group"] = by_class(rigidities.pr, report.kinds)
     lpr: dict[str, Any] = {"all": describe(rigidities.lpr)}
-    lpr |= {name: by_class(rigidities.lpr, labels) for name, labels in report.classes.items()}
+    lpr |= {name: by_class(rigidities.lpr, classes) for name, classes in report.classes.items()}
     content = {
         "versions": {name: version(name) for name in packages} | {"python": platform.python_version()},
         "train": _inputs(report.train),
@@ -107,7 +107,7 @@ def _least_rigid(report: Report) -> list[dict[str, Any]]:
     for i, index in enumerate(chosen.tolist()):
         place: dict[str, Any] = {"structure": int(report.structures[index]), "atom": int(report.atoms[index])}
         place["lpr"] = float(report.rigidities.lpr[index])
-        place |= {name: labels[index].item() for name, labels in report.classes.items()}
+        place |= {name: classes[index].item() for name, classes in report.classes.items()}
         atoms.append(place if positions is None else place | {"position": positions[i].tolist()})
     return atoms
 

@@ -114,7 +114,7 @@ def _pair(rows: TermRows) -> tuple[NDArray[Any], NDArray[np.float64]]:
 # Predictions --------------------------------------------------------------------------------------
 
 
-def score_table(model: LinearModel, name: str, frames: Any, prediction: Prediction) -> str:
+def prediction_table(model: LinearModel, name: str, frames: Any, prediction: Prediction) -> str:
     """Return σ, rigidities and known errors of a prediction, and where σ is largest."""
     sizes = prediction.sizes
     energy_std = 1000 * prediction.energy_std / sizes

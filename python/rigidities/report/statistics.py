@@ -21,6 +21,6 @@ def describe(values: NDArray[np.float64]) -> dict[str, float]:
     return counts | dict(zip(QUANTILES, quantiles.tolist(), strict=True))
 
 
-def by_class(values: NDArray[np.float64], labels: NDArray[Any]) -> dict[str, dict[str, float]]:
-    """Describe the values of each label, in the order of the sorted labels."""
-    return {str(label): describe(values[labels == label]) for label in np.unique(labels)}
+def by_class(values: NDArray[np.float64], classes: NDArray[Any]) -> dict[str, dict[str, float]]:
+    """Describe the values of each class, in the order of the sorted names."""
+    return {str(name): describe(values[classes == name]) for name in np.unique(classes)}

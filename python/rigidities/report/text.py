@@ -49,8 +49,8 @@ def table(report: Report) -> str:
     """Return the report as text of at most 100 columns."""
     lpr, pr = report.rigidities.lpr, report.rigidities.pr
     lines = [*_heading(report), "", quantile_head("LPR", "atoms"), quantile_row("all", describe(lpr))]
-    for name, labels in report.classes.items():
-        lines += [name, *_rows(by_class(lpr, labels))]
+    for name, classes in report.classes.items():
+        lines += [name, *_rows(by_class(lpr, classes))]
     lines += ["", quantile_head(f"PR {PR_IS[report.reduction]}", "number"), quantile_row("all", describe(pr))]
     if report.kinds is not None:
         lines += _rows(by_class(pr, report.kinds))
@@ -88,7 +88,7 @@ def _least_rigid(report: Report) -> list[str]:
     chosen = report.least_rigid()
     columns: dict[str, Any] = {"structure": report.structures[chosen], "atom": report.atoms[chosen]}
     columns["LPR"] = np.array([f"{lpr:.2g}" for lpr in report.rigidities.lpr[chosen]])
-    columns |= {name: labels[chosen] for name, labels in report.classes.items()}
+    columns |= {name: classes[chosen] for name, classes in report.classes.items()}
     positions = report.positions(chosen)
     if positions is not None:
         columns |= {f"{axis} in Å": np.char.mod("%.2f", x) for axis, x in zip("xyz", positions.T, strict=True)}

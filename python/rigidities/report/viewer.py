@@ -57,7 +57,7 @@ def _properties(report: Report) -> dict[str, dict[str, Any]]:
         "PC2": (rigidities.coordinates[:, 1], "second principal component of the features of training and test atoms"),
         "log10 LPR": (_capped(rigidities.lpr), "local prediction rigidity; an infinite one as the largest finite one"),
     }
-    atoms |= {name: (labels, f"{name} of the atom") for name, labels in report.classes.items()}
+    atoms |= {name: (classes, f"{name} of the atom") for name, classes in report.classes.items()}
     text = f"prediction rigidity {PR_IS[report.reduction]}; an infinite one as the largest finite one"
     structures = {"log10 PR": (_capped(rigidities.pr), text)}
     targets = ("atom", atoms), ("structure", structures)

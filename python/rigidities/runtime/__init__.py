@@ -1,1 +1,1 @@
-"""Memory, LAPACK and threads as this process finds them; nothing here knows of rigidities."""
+"""Memory, LAPACK and threads of this process; nothing here depends on rigidities."""

@@ -1,11 +1,11 @@
 """One step of work ahead of its consumer, on a thread of its own.
 
-Meant for calls that release the interpreter, such as featomic's: the consumer's own work then fills
-part of what their threads leave idle. In a fresh process the calls themselves are quicker, too.
-glibc keeps the memory that a thread other than the first frees for that thread's next call, where
-the first thread gives it back to the system. Gradients of 2,230 silicon atoms (5 Å, 448 features,
-two threads) take 1.93 s when featomic is called plainly, 1.60 s on a thread of its own, and 1.72 s
-with all that is done with them (medians of 9, interleaved).
+This is for calls that release the interpreter, such as featomic's. The consumer works while the
+next call runs, in time that the threads of the call leave idle. In a fresh process the calls are
+also faster: glibc keeps memory that a thread other than the first has freed for the next call on
+that thread, while memory freed by the first thread returns to the system. Gradients of 2,230
+silicon atoms (5 Å, 448 features, two threads) take 1.93 s in plain calls of featomic, 1.60 s on a
+separate thread, and 1.72 s with all further work on them (medians of 9, interleaved).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ Result = TypeVar("Result")
 
 
 def ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Yield ``function(item)`` of each item in turn, while the next is being computed.
+    """Yield ``function(item)`` of each item in turn, while the next one is computed.
 
-    Items are taken on the caller's thread. Two results are held at most: the one yielded, and the
-    next.
+    Items are taken on the caller's thread. At most two results are in memory: the one yielded and
+    the next.
     """
     pool = ThreadPoolExecutor(1, "rigidities-ahead")
     waiting: deque[Future[Result]] = deque()

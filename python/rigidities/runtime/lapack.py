@@ -1,9 +1,9 @@
-"""LAPACK's eigenvalue routines without the interpreter: other threads go on and Ctrl-C is answered.
+"""LAPACK's eigenvalue routines without the interpreter: other threads run on, and Ctrl-C works.
 
 SciPy's wrappers of these routines hold the interpreter until they return: a second at 2,048
-features, a minute at 8,192. Here the same routines are called on a thread of their own, through the
-pointers that SciPy gives to Cython. Where a SciPy has other integers than this file knows, its
-wrappers serve.
+features, a minute at 8,192. Here the same routines are called on a separate thread, through the
+pointers that SciPy gives to Cython. If SciPy was built with other integers than expected here, its
+wrappers are used.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SMALL = 256
-"""Rows of an array up to which LAPACK is back within a hundredth of a second, and needs no thread
-of its own."""
+"""Up to this number of rows LAPACK returns within a hundredth of a second, and no other thread is
+needed."""
 
 
 def eigh(A: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -31,7 +31,7 @@ def eigh(A: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float6
     Parameters
     ----------
     A : ndarray of shape (n, n)
-        Overwritten if it is in Fortran order: the eigenvectors are in its place then.
+        If it is in Fortran order, the eigenvectors overwrite it.
 
     Raises
     ------
@@ -39,13 +39,14 @@ def eigh(A: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float6
         If LAPACK's iterations do not converge.
     """
     A = np.asfortranarray(A)
-    if _routine("dsyevd") is None:
+    dsyevd = _routine("dsyevd")
+    if dsyevd is None:
         return _wrapped_eigh(A)
     n, values = len(A), np.empty(len(A))
     query, iquery = np.empty(1), np.empty(1, dtype=np.intc)
-    _call("dsyevd", b"V", b"L", n, A, n, values, query, -1, iquery, -1)
+    dsyevd(b"V", b"L", n, A, n, values, query, -1, iquery, -1)
     work, iwork = np.empty(int(query[0])), np.empty(int(iquery[0]), dtype=np.intc)
-    _wait(n, lambda: _call("dsyevd", b"V", b"L", n, A, n, values, work, len(work), iwork, len(iwork)))
+    _wait(n, lambda: dsyevd(b"V", b"L", n, A, n, values, work, len(work), iwork, len(iwork)))
     return values, A
 
 
@@ -59,25 +60,26 @@ def tridiagonalise(A: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
         triangle).
     """
     A = np.asfortranarray(A)
-    if _routine("dsytrd") is None:
+    dsytrd = _routine("dsytrd")
+    if dsytrd is None:
         return _wrapped_tridiagonalise(A)
     n = len(A)
     diagonal, beside, tau, query = np.empty(n), np.empty(n - 1), np.empty(n - 1), np.empty(1)
-    _call("dsytrd", b"L", n, A, n, diagonal, beside, tau, query, -1)
+    dsytrd(b"L", n, A, n, diagonal, beside, tau, query, -1)
     work = np.empty(int(query[0]))
-    _wait(n, lambda: _call("dsytrd", b"L", n, A, n, diagonal, beside, tau, work, len(work)))
+    _wait(n, lambda: dsytrd(b"L", n, A, n, diagonal, beside, tau, work, len(work)))
     return A, diagonal, beside, tau
 
 
 def _wait(n: int, call: Callable[[], None]) -> None:
-    """Call on another thread, so this one answers signals. An abandoned call ends by itself."""
+    """Call on another thread, so that this one handles signals. After Ctrl-C the call runs on."""
     if n <= SMALL:
         call()
         return
     raised: list[BaseException] = []
 
     def run() -> None:
-        """Keep what the call raises: nobody catches it on this thread."""
+        """Keep what the call raises, for the thread that waits."""
         try:
             call()
         except BaseException as error:
@@ -86,22 +88,12 @@ def _wait(n: int, call: Callable[[], None]) -> None:
     thread = threading.Thread(target=run, name="rigidities-lapack", daemon=True)
     thread.start()
     while thread.is_alive():
-        thread.join(0.1)  # a signal that another thread was given wakes nobody up here
+        thread.join(0.1)  # a signal to another thread does not end a wait
     if raised:
         raise raised[0]
 
 
-def _call(name: str, *arguments: Any) -> None:
-    """Call a routine whose last argument is INFO."""
-    info = ctypes.c_int(0)
-    routine = _routine(name)
-    assert routine is not None  # the callers have looked
-    routine(*map(_reference, arguments), ctypes.byref(info))
-    if info.value:
-        raise np.linalg.LinAlgError(f"LAPACK's {name} returned {info.value}: the eigenvalues did not converge")
-
-
-def _reference(argument: Any) -> Any:
+def _pointer(argument: Any) -> Any:
     if isinstance(argument, np.ndarray):
         return ctypes.c_void_p(argument.ctypes.data)
     return argument if isinstance(argument, bytes) else ctypes.byref(ctypes.c_int(argument))
@@ -112,8 +104,12 @@ SIGNATURES = {"dsyevd": "void (c, c, i, d, i, d, d, i, i, i, i)", "dsytrd": "voi
 
 
 @functools.cache
-def _routine(name: str) -> Any:
-    """LAPACK's routine, called with pointers, without the interpreter; None if it is another."""
+def _routine(name: str) -> Callable[..., None] | None:
+    """Return a function that calls LAPACK's routine without the interpreter.
+
+    It takes all arguments but the last, INFO, and raises if that is not 0. None if SciPy's routine
+    has another signature.
+    """
     from scipy.linalg import cython_lapack
 
     capsule = cython_lapack.__pyx_capi__[name]
@@ -127,7 +123,15 @@ def _routine(name: str) -> Any:
     if plain.replace("char *", "c").replace("int *", "i") != SIGNATURES[name]:
         return None
     n_arguments = SIGNATURES[name].count(", ") + 1
-    return ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * n_arguments)(pointer_of(capsule, signature))
+    routine = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * n_arguments)(pointer_of(capsule, signature))
+
+    def call(*arguments: Any) -> None:
+        info = ctypes.c_int(0)
+        routine(*map(_pointer, arguments), ctypes.byref(info))
+        if info.value:
+            raise np.linalg.LinAlgError(f"LAPACK's {name} returned {info.value}: the eigenvalues did not converge")
+
+    return call
 
 
 def _wrapped_eigh(A: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

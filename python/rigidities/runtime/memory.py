@@ -1,8 +1,8 @@
-"""Free memory, asked before anything large is allocated.
+"""Free memory, checked before large arrays are allocated.
 
-An allocation that does not fit does not fail on most systems: the process is killed when its pages
-are touched. So the need is compared with what is free, the limit of a container included, and
-refused with the figures.
+On most systems an allocation that exceeds the memory does not fail: the process is killed when it
+writes to the pages. So the need is compared with the free memory, within the limits of a container,
+and an error gives both figures.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ try:
 except ImportError:  # on Windows
     resource = None  # type: ignore[assignment]
 
-#: Below this nothing is asked: 64 MB fit anywhere, and small objects must be cheap to make.
+#: Smaller needs are not checked: 64 MB are always free, and small objects must be cheap to make.
 SMALL = 64_000_000
 
 
 def available() -> int | None:
-    """Bytes that this process may still allocate, or None where the system does not tell."""
+    """Return the bytes that this process may still allocate, or None if they are unknown."""
     known = [free for free in (_system_free(), _container_free(), _address_space_free()) if free is not None]
     return min(known, default=None)
 
 
 def require(n_bytes: int, what: str, advice: Advice) -> None:
-    """Raise a MemoryError with the figures where `n_bytes` do not fit."""
+    """Raise a `MemoryError` with the figures if `n_bytes` are not free."""
     if n_bytes < SMALL:
         return
     free = available()
@@ -47,7 +47,7 @@ def _system_free() -> int | None:
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
     try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # macOS: all there is, the best bound at hand
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # macOS: the whole memory
     except (AttributeError, ValueError, OSError):
         return None
 
@@ -76,7 +76,7 @@ def _groups() -> Iterator[tuple[PurePosixPath, tuple[str, str, str]]]:
 
 
 def _group_free(folder: PurePosixPath, names: tuple[str, str, str]) -> int | None:
-    """Limit less use of one group; file caches in use can be reclaimed and count as free."""
+    """Limit less use of one group; file caches can be reclaimed and count as free."""
     limit, use = _read(f"{folder / names[0]}"), _read(f"{folder / names[1]}")
     if limit is None or use is None or not limit.strip().isdigit():
         return None

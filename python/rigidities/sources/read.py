@@ -16,7 +16,7 @@ from rigidities.sources.atoms import Structures
 from rigidities.sources.features import Features
 from rigidities.sources.source import Source
 from rigidities.structures.read import read_structures, require_file
-from rigidities.validation import as_floats
+from rigidities.validation import as_floats, as_labels
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -77,9 +77,12 @@ def read_features(path: str) -> Features:
     if features.size == 0:
         raise InputError(f"{path}: features have shape {features.shape}, expected at least one row and one column")
     _require_finite(path, features)
-    groups, species = (_labels(path, arrays, name, len(features)) for name in ("groups", "species"))
-    if groups is not None and groups.dtype.kind not in "iu":
-        raise InputError(f"{path}: groups have dtype {groups.dtype}, expected integers")
+    groups, species = arrays.get("groups"), arrays.get("species")
+    if groups is not None:
+        with blame(path):
+            as_labels(groups, "groups", len(features), "row")
+    if species is not None and species.shape != (len(features),):
+        raise InputError(f"{path}: species have shape {species.shape}, expected {(len(features),)}")
     return Features(path, Rows(features, groups), None if species is None else species.astype(str))
 
 
@@ -90,13 +93,6 @@ def _read_arrays(path: str) -> dict[str, NDArray[Any]]:
             return {name: archive[name] for name in archive.files}
     except Exception as error:  # no archive, no array, a pickle: NumPy raises five unrelated types
         raise InputError(f"{path}: NumPy cannot read it as .npz ({' '.join(str(error).split())})") from error
-
-
-def _labels(path: str, arrays: dict[str, NDArray[Any]], name: str, n_rows: int) -> NDArray[Any] | None:
-    labels = arrays.get(name)
-    if labels is not None and labels.shape != (n_rows,):
-        raise InputError(f"{path}: {name} have shape {labels.shape}, expected {(n_rows,)}")
-    return labels
 
 
 def _require_finite(path: str, features: NDArray[Any]) -> None:
@@ -116,12 +112,12 @@ def _require_columns(train: Features, test: Features) -> None:
 
 
 def _require_species(path: str, frames: list[Atoms], train: str, species: Sequence[int]) -> None:
-    from ase.data import chemical_symbols
+    from rigidities.structures.species import symbols, unknown_species
 
     for index, frame in enumerate(frames):
-        unknown = sorted(set(frame.numbers.tolist()).difference(species))
+        unknown = unknown_species(frame.numbers, species)
         if unknown:
-            names, known = (", ".join(chemical_symbols[number] for number in part) for part in (unknown, species))
             raise InputError(
-                f"{path}: structure {index} contains {names}, which {train} lacks: its species are {known}"
+                f"{path}: structure {index} contains {symbols(unknown)}, which {train} lacks: its species are "
+                f"{symbols(species)}"
             )

@@ -31,10 +31,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Reduced:
-    """The penalised block of a pencil with the unpenalised directions eliminated.
+class Eliminated:
+    """A pencil after the elimination of its unpenalised directions.
 
-    With C' = [[P, Kᵀ…], …] and LLᵀ its unpenalised block: C'' = P − KᵀK, K = L⁻¹C'_free,pen.
+    C' has a penalised part P, an unpenalised part LLᵀ, and F = C'_free,pen between them. What
+    remains is C'' = P − KᵀK with K = L⁻¹F.
     """
 
     C: NDArray[np.float64]
@@ -42,13 +43,13 @@ class Reduced:
     L: NDArray[np.float64]
 
 
-def eliminate(pencil: Pencil) -> Reduced:
-    """Eliminate the unpenalised directions. Without any, C is the pencil's array itself."""
+def eliminate(pencil: Pencil) -> Eliminated:
+    """Eliminate the unpenalised directions. If there are none, C is the pencil's own array."""
     from scipy.linalg import LinAlgError, cholesky, solve_triangular
 
     free, m = pencil.free, int(pencil.free.sum())
     if m == 0:
-        return Reduced(pencil.C, np.zeros((0, len(free))), np.zeros((0, 0)))
+        return Eliminated(pencil.C, np.zeros((0, len(free))), np.zeros((0, 0)))
     try:
         L = cholesky(pencil.C[np.ix_(free, free)], lower=True, check_finite=False)
         weakest = int(np.argmin(np.diagonal(L)))
@@ -59,7 +60,7 @@ def eliminate(pencil: Pencil) -> Reduced:
         what = "direction" if pencil.R is not None and pencil.R.ndim == 2 else "feature"
         raise undetermined(int(np.flatnonzero(free)[weakest]), what)
     K = solve_triangular(L, pencil.C[np.ix_(free, ~free)], lower=True, check_finite=False)
-    return Reduced(pencil.C[np.ix_(~free, ~free)] - K.T @ K, K, L)
+    return Eliminated(pencil.C[np.ix_(~free, ~free)] - K.T @ K, K, L)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,10 +70,10 @@ class Spectrum:
     Attributes
     ----------
     values : ndarray of shape (p,)
-        τ ≥ 0 of the penalised directions (what rounding made negative is 0), then a 1 for each that
-        is not.
+        τ ≥ 0 of the penalised directions (0 where rounding made it negative), then 1 for each
+        unpenalised direction.
     n_free : int
-        How many directions are not penalised.
+        Number of unpenalised directions.
     spread : ndarray of shape (p,)
         ‖a‖² of the columns of A in the coordinates in which C is rounded: ones unless the penalty
         is a matrix.
@@ -97,7 +98,7 @@ class Spectrum:
 
     @property
     def penalised(self) -> NDArray[np.float64]:
-        """τ."""
+        """τ of the penalised directions."""
         return self.values[: len(self.values) - self.n_free]
 
     def denominators(self, regularizers: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -111,12 +112,12 @@ class Spectrum:
         return np.asarray(np.log(self.denominators(regularizers)).sum(axis=1) + self.log_scale)
 
 
-def _spectrum(
-    pencil: Pencil, reduced: Reduced, values: NDArray[np.float64], spread: NDArray[np.float64] | None = None
+def spectrum_of(
+    pencil: Pencil, eliminated: Eliminated, values: NDArray[np.float64], spread: NDArray[np.float64] | None = None
 ) -> Spectrum:
-    """Eigenvalues with all that belongs to them."""
-    m = len(reduced.L)
-    log_pivots = 2 * float(np.log(np.diagonal(reduced.L)).sum())
+    """Return the spectrum of a pencil that has these eigenvalues."""
+    m = len(eliminated.L)
+    log_pivots = 2 * float(np.log(np.diagonal(eliminated.L)).sum())
     R = pencil.R
     log_scale_free = 0.0 if R is None or R.ndim == 2 else float(np.log(R[pencil.free]).sum())
     return Spectrum(
@@ -136,16 +137,16 @@ def decompose(pencil: Pencil) -> tuple[Spectrum, NDArray[np.float64]]:
     """Return the spectrum and the basis A of a pencil; its C is overwritten."""
     from scipy.linalg import solve_triangular
 
-    reduced = eliminate(pencil)
-    free, m = pencil.free, len(reduced.L)
-    values, V = lapack.eigh(reduced.C.T)
+    eliminated = eliminate(pencil)
+    free, m = pencil.free, len(eliminated.L)
+    values, V = lapack.eigh(eliminated.C.T)
     basis = V
     if m:
         basis = np.zeros((len(free), len(free)))
         basis[np.ix_(~free, np.arange(len(values)))] = V
-        both = np.hstack([-reduced.K @ V, np.eye(m)])
-        basis[free] = solve_triangular(reduced.L, both, lower=True, trans="T", check_finite=False)
+        both = np.hstack([-eliminated.K @ V, np.eye(m)])
+        basis[free] = solve_triangular(eliminated.L, both, lower=True, trans="T", check_finite=False)
     basis = pencil.lift(basis)
     rotated = pencil.R is not None and pencil.R.ndim == 2
     spread = np.einsum("ij,ij->j", basis, basis) if rotated else None
-    return _spectrum(pencil, reduced, values, spread), basis
+    return spectrum_of(pencil, eliminated, values, spread), basis

@@ -17,8 +17,8 @@ u√p‖C‖ (measured). Hence
 
     |δS| ≤ ρ (√Σwy² + √trace(C) ‖θ‖)²,    |δ ln|H|| ≤ ρ trace(C) tr H⁻¹.
 
-S drowns where training energies are fitted with fewer targets than features: ‖θ‖ is large and S
-tiny. A λ counts as resolved where all this moves the log-likelihood by less than `RESOLVED`.
+With fewer targets than features, ‖θ‖ can be large and S tiny, so that rounding exceeds S. A λ
+counts as resolved if these errors change the log-likelihood by less than `RESOLVED`.
 """
 
 from __future__ import annotations
@@ -41,16 +41,27 @@ if TYPE_CHECKING:
 
 
 RESOLVED = 1.0
-"""Nats that rounding may move a log-likelihood by: two λ whose likelihoods differ by a factor of e
-are as good."""
+"""Largest change of a log-likelihood by rounding, in nats: two λ whose likelihoods differ by a
+factor of e are equally good."""
+
+HIDDEN = "below it, rounding of the sums exceeds the training residual"
+"""Why the evidence is not resolved at smaller λ, in warnings."""
 
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """Moments in the coordinates of a spectrum: all that the evidence of any λ takes, O(p) each.
+    """Moments in the coordinates of a spectrum. From them the evidence of each λ costs O(p).
 
-    `coef` gives (AᵀHA)⁻¹Aᵀb of some λ, (n_λ, p, n_outputs), and `basis` is A where the penalty is a
-    matrix.
+    Attributes
+    ----------
+    spectrum : Spectrum
+    moments : Moments
+    projected : ndarray of shape (p, n_outputs)
+        Aᵀb
+    coef : callable
+        (AᵀHA)⁻¹Aᵀb at each λ: from (n_λ,) to (n_λ, p, n_outputs).
+    basis : ndarray of shape (p, p), or None
+        A, if the penalty is a matrix.
     """
 
     spectrum: Spectrum
@@ -61,7 +72,7 @@ class Projection:
 
     @classmethod
     def diagonal(cls, spectrum: Spectrum, basis: NDArray[np.float64], moments: Moments) -> Projection:
-        """In the basis in which H is diagonal."""
+        """Project on the basis A in which H is diagonal."""
         projected = basis.T @ moments.cross
         coef = partial(_divide, projected, spectrum)
         plain = bool((spectrum.spread == 1).all())
@@ -69,7 +80,7 @@ class Projection:
 
     @classmethod
     def tridiagonal(cls, form: Tridiagonal, moments: Moments) -> Projection:
-        """In the basis in which H is tridiagonal: cheaper, and enough to search for the best λ."""
+        """Project on the basis in which H is tridiagonal; it is cheaper to find."""
         return cls(form.spectrum, moments, form.projected, form.coef, None)
 
     @property
@@ -83,7 +94,7 @@ class Projection:
         return self.moments.unit * float(np.sqrt(len(self.spectrum.values) + self.moments.n_rows))
 
     def residuals(self, regularizers: NDArray[np.float64]) -> NDArray[np.float64]:
-        """S = Σwy² − bᵀH⁻¹b, the loss left at the fit times two: (n_λ, n_outputs)."""
+        """S = Σwy² − bᵀH⁻¹b, twice the loss at the fit: (n_λ, n_outputs)."""
         return np.asarray(self.moments.squares - np.einsum("lpk,pk->lk", self.coef(regularizers), self.projected))
 
     def errors(self, regularizers: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -149,10 +160,10 @@ def _divide(
 
 
 def warn_of_edge(criterion: str, regularizer: float) -> None:
-    """Say that rounding hides what lies below the best λ of a criterion."""
+    """Warn that a criterion is best at the smallest λ at which it is resolved."""
     warn(
         UnresolvedEvidenceWarning,
-        f"{criterion} is best at the smallest regularizer at which it is resolved, {regularizer:.3g}: below, the "
-        "training residual drowns in the rounding of the sums, and a better regularizer may lie there",
+        f"{criterion} is best at the smallest regularizer at which it is resolved, {regularizer:.3g}: {HIDDEN}, and a "
+        "better regularizer may lie there",
         Advice.LEAVE_ONE_OUT,
     )

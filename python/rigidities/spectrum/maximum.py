@@ -1,7 +1,7 @@
 """The λ at which the evidence has its maximum: `regularizer="auto"` with targets.
 
 C is tridiagonalised in one p × p array, a third of the cost of eigenvectors; then the evidence of a
-λ costs O(p). A grid finds the highest top, Brent's method climbs it.
+λ costs O(p). A grid finds the highest peak, Brent's method its maximum.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 STEPS_PER_DECADE = 8
-"""Of the grid. The evidence of a λ is a sum of functions that rise and fall over a factor of ten or
-more in λ."""
+"""Points of the grid in a decade of λ. The evidence is a sum of functions that rise and fall over a
+factor of ten or more in λ."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The λ that the evidence chooses.
+    """A choice of λ, and its reason.
 
     Attributes
     ----------
     regularizer : float or None
-        λ; None where the evidence chooses none.
+        λ; None for the guaranteed one.
     jitter : float
-        What goes on the diagonal of a matrix Λ.
+        Jitter to add to the diagonal of Λ, if Λ is a matrix.
     reason : Reason
     log_evidence : float
         Log marginal likelihood at λ, or NaN.
@@ -50,7 +50,7 @@ class Choice:
     log_evidence: float = math.nan
 
     def warn(self) -> None:
-        """Warn where rounding hides the evidence at this λ or below it."""
+        """Warn if rounding hides the evidence at every λ, or below this one."""
         if self.reason is Reason.EVIDENCE_UNRESOLVED:
             fault = "the evidence is resolved at no regularizer: the guaranteed one was taken"
             warn(UnresolvedEvidenceWarning, fault, Advice.LEAVE_ONE_OUT)
@@ -66,7 +66,7 @@ def arrays_needed(penalty: Penalty) -> int:
 
 
 def largest_evidence(C: NDArray[np.float64], moments: Moments, penalty: Penalty) -> Choice:
-    """Return the λ of the largest evidence, in silence.
+    """Return the λ of the largest evidence, without a warning.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def largest_evidence(C: NDArray[np.float64], moments: Moments, penalty: Penalty)
     """
     try:
         projection = _project(make_pencil(C, penalty, moments.unit), moments)
-    except NotPositiveDefiniteError:  # only the guaranteed λ helps an unpenalised feature that the data leave open
+    except NotPositiveDefiniteError:  # the data leave an unpenalised feature undetermined
         return Choice(None, 0.0, Reason.EVIDENCE_UNDETERMINED)
     spectrum = projection.spectrum
     grid = _grid(spectrum.safe, 100 * spectrum.penalised.max(initial=0.0))
@@ -112,7 +112,7 @@ def _grid(low: float, high: float) -> NDArray[np.float64]:
 
 
 def _climb(projection: Projection, low: float, high: float) -> tuple[float, float]:
-    """λ and height of the maximum between two λ, to 1e-5: likelihoods differ over wider steps."""
+    """Return λ and evidence at the maximum between two λ; ln λ to 1e-5, which is fine enough."""
     from scipy.optimize import minimize_scalar
 
     def loss(log: float) -> float:

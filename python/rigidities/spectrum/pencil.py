@@ -2,8 +2,8 @@
 
 C' = RᵀCR, with RᵀΛR = 1 on the penalised directions and 0 on the others.
 
-Directions in which Λ is zero are unpenalised if the data determine them. If Λ is a matrix and they
-do not, jitter is added to its diagonal, and the pencil says how much.
+Directions in which Λ is zero are unpenalised if the data determine them. If the data do not, and Λ
+is a matrix, jitter is added to its diagonal (`Pencil.jitter`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rigidities.exceptions import NotPositiveDefiniteError
-from rigidities.penalty import Penalty
+from rigidities.penalty import Penalty, with_jitter
 from rigidities.rounding import UNIT_ROUNDOFF
 from rigidities.runtime import lapack
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 
 ROUNDED_SUMS = 2000.0
-"""What a sum may be off by, in u relative to its terms: √n for n of a few million rows. A direction
-in which the data leave no more than that is one that they do not determine."""
+"""Rounding error of a sum, in units of u times the size of its terms: √n for a few million rows n.
+A direction in which C is no larger than that is not determined by the data."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,11 +45,11 @@ class Pencil:
         Trace of C in the coordinates in which it is rounded: those of the features, each scaled by
         the root of a diagonal penalty.
     floor : float
-        The λ from which on C' + λ is positive definite in spite of rounding: 2(p + 1)·u·trace(C'),
-        as the core guarantees it.
+        Smallest λ at which C' + λ is positive definite in spite of rounding: 2(p + 1)·u·trace(C'),
+        as in the core.
     safe : float
-        The λ from which on H in the coordinates of the features is; that of a matrix may be
-        ill-conditioned, and then more.
+        The same for H in the coordinates of the features. It exceeds `floor` if Λ is an
+        ill-conditioned matrix.
     unit : float
         Unit roundoff u of the products that C was summed from.
     """
@@ -97,7 +97,7 @@ def make_pencil(C: NDArray[np.float64], penalty: Penalty, unit: float = UNIT_ROU
             "penalty is zero: no regularizer makes a difference. Pass a penalty with positive entries, or none"
         )
     if penalty.matrix is not None:
-        return _rotated(C, penalty, unit)
+        return _rotated(C, penalty.matrix, penalty.eps, unit)
     if penalty.diagonal is None:
         trace = float(np.trace(C))
         floor = _guaranteed(len(C), trace, unit)
@@ -111,7 +111,7 @@ def _guaranteed(p: int, trace: float, unit: float) -> float:
 
 
 def _scaled(C: NDArray[np.float64], penalty: NDArray[np.float64], unit: float) -> Pencil:
-    """R = Λ^-½; on unpenalised features, what makes the diagonal of C one.
+    """R = Λ^-½, and C_ii^-½ on unpenalised features.
 
     Rounding of C is relative to √(C_ii C_jj), so that scaling features does no harm.
     """
@@ -127,21 +127,19 @@ def _scaled(C: NDArray[np.float64], penalty: NDArray[np.float64], unit: float) -
     return Pencil(C, R, free, 0.0, float(np.log(R).sum()), trace, floor, floor, unit)
 
 
-def _rotated(C: NDArray[np.float64], penalty: Penalty, unit: float) -> Pencil:
+def _rotated(C: NDArray[np.float64], matrix: NDArray[np.float64], eps: float, unit: float) -> Pencil:
     """R = U d^-½ with Λ = U d Uᵀ.
 
-    Directions in which Λ is zero to rounding are unpenalised if the data determine all of them (an
-    intercept, what a roughness penalty cannot see). If not, H would be singular (a kernel matrix
-    K_MM of points that are alike): then jitter is added to the diagonal of Λ.
+    Directions in which Λ is zero to rounding are unpenalised if the data determine all of them, as
+    an intercept. If not, H would be singular, as with a kernel matrix K_MM of nearly equal points.
+    Then jitter is added to the diagonal of Λ.
     """
-    p, eps, matrix = len(C), penalty.eps, penalty.matrix
-    assert matrix is not None
-    trace = float(np.trace(C))
+    p, trace = len(C), float(np.trace(C))
     d, U = lapack.eigh((0.5 * matrix + 0.5 * matrix.T).T)
     free, jitter = d <= p * eps * d[-1], 0.0
     if free.any() and not _determined(U[:, free], C, trace, unit):
         jitter = float(max(np.sqrt(2 * (p + 1) * unit), 4 * p * eps) * d[-1])
-        d, U = _with_jitter(penalty, jitter)
+        d, U = _decomposed(with_jitter(matrix, jitter))
         free = d <= 0
     root = np.sqrt(np.where(free, 1.0, d))
     R = U / root
@@ -151,10 +149,8 @@ def _rotated(C: NDArray[np.float64], penalty: Penalty, unit: float) -> Pencil:
     return Pencil(rotated, R, free, jitter, float(-np.log(root).sum()), trace, floor, safe, unit)
 
 
-def _with_jitter(penalty: Penalty, jitter: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Eigenvalues and vectors of Λ with jitter; exact zeros for features whose row is zero."""
-    matrix = penalty.with_jitter(jitter).matrix
-    assert matrix is not None
+def _decomposed(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Eigenvalues and eigenvectors of Λ; exactly 0 for features whose row is zero."""
     zero = np.asarray(~matrix.any(axis=0))
     kept = np.flatnonzero(~zero)
     part = matrix[np.ix_(kept, kept)]
@@ -171,7 +167,7 @@ def _determined(U: NDArray[np.float64], C: NDArray[np.float64], trace: float, un
 
 
 def undetermined(index: int, what: str) -> NotPositiveDefiniteError:
-    """Return the error that says that no λ makes H positive definite."""
+    """Return the error for an H that is singular at every λ."""
     return NotPositiveDefiniteError(
         f"the data do not determine unpenalised {what} {index}: H is singular at every regularizer. Penalise it, "
         "leave it out, or add data",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rigidities.runtime import lapack
-from rigidities.spectrum.decomposition import Spectrum, _spectrum, eliminate
+from rigidities.spectrum.decomposition import Spectrum, eliminate, spectrum_of
 from rigidities.spectrum.pencil import Pencil
 
 if TYPE_CHECKING:
@@ -17,7 +17,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Tridiagonal:
-    """T = QᵀC''Q of the penalised part; b there, Qᵀb'' (p − m, k) and L⁻¹b'_free (m, k)."""
+    """T = QᵀC''Q of the penalised part C'', and b in the same coordinates.
+
+    Attributes
+    ----------
+    spectrum : Spectrum
+    diagonal, beside : ndarray of shape (p − m,) and (p − m − 1,)
+        Diagonal and off-diagonal of T; m directions are unpenalised.
+    projected : ndarray of shape (p, k)
+        Qᵀb'' (p − m rows), then L⁻¹b'_free (m rows).
+    """
 
     spectrum: Spectrum
     diagonal: NDArray[np.float64]
@@ -25,7 +34,7 @@ class Tridiagonal:
     projected: NDArray[np.float64]
 
     def coef(self, regularizers: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(T + λ)⁻¹Qᵀb'', then L⁻¹b'_free as it is: (n_λ, p, k)."""
+        """Return (T + λ)⁻¹Qᵀb'', then L⁻¹b'_free at every λ: (n_λ, p, k)."""
         from scipy.linalg.lapack import dpttrf, dpttrs
 
         coef = np.repeat(self.projected[None], len(regularizers), axis=0)
@@ -40,19 +49,19 @@ def tridiagonalise(pencil: Pencil, b: NDArray[np.float64]) -> Tridiagonal:
     """Tridiagonalise a pencil whose penalty is no matrix, in the memory of its C."""
     from scipy.linalg import eigvalsh_tridiagonal, solve_triangular
 
-    reduced = eliminate(pencil)
-    free, n = pencil.free, len(reduced.C)
+    eliminated = eliminate(pencil)
+    free, n = pencil.free, len(eliminated.C)
     projected = pencil.project(b)
-    fixed = (
-        solve_triangular(reduced.L, projected[free], lower=True, check_finite=False) if free.any() else projected[free]
-    )
-    moving = projected[~free] - reduced.K.T @ fixed
+    fixed = projected[free]
+    if free.any():
+        fixed = solve_triangular(eliminated.L, fixed, lower=True, check_finite=False)
+    moving = projected[~free] - eliminated.K.T @ fixed
     if n == 1:
-        diagonal, beside = reduced.C[0].copy(), np.zeros(0)
+        diagonal, beside = eliminated.C[0].copy(), np.zeros(0)
     else:
-        packed, diagonal, beside, tau = lapack.tridiagonalise(reduced.C.T)
+        packed, diagonal, beside, tau = lapack.tridiagonalise(eliminated.C.T)
         for i in range(n - 1):  # the reflectors of Q, one after the other
             v = np.r_[1.0, packed[i + 2 :, i]]
             moving[i + 1 :] -= np.outer(tau[i] * v, v @ moving[i + 1 :])
     values = eigvalsh_tridiagonal(diagonal, beside) if n > 1 else diagonal
-    return Tridiagonal(_spectrum(pencil, reduced, values), diagonal, beside, np.r_[moving, fixed])
+    return Tridiagonal(spectrum_of(pencil, eliminated, values), diagonal, beside, np.r_[moving, fixed])

@@ -30,7 +30,7 @@ class Soap:
     Columns are ordered in `blocks` by body order, then by the species of the centre, then by the
     species of the neighbours (radial spectrum) or pairs of them (power spectrum), all rising.
     Within a block the order is featomic's: n, or l, n₁, n₂. A row is zero in the blocks of other
-    centres, so each species has weights of its own in a linear model. With S species, N radial
+    centres, so each species has its own parameters in a linear model. With S species, N radial
     functions and L = max_angular there are S²·N columns of body order 2 and S·S(S+1)/2·N²·(L+1) of
     body order 3.
 
