@@ -7,6 +7,8 @@ mod arrays;
 mod covariance;
 mod guarded;
 mod hessian;
+#[cfg_attr(not(target_os = "linux"), path = "unplaced.rs")]
+mod muster;
 mod raised;
 mod state;
 mod threads;

@@ -1,0 +1,142 @@
+//! One processor for each thread of the pool, as long as a long computation runs.
+//!
+//! Linux puts a thread that wakes up on a processor that looks idle. In a virtual machine an idle processor does not look idle: KVM
+//! reports one that sleeps as preempted. A thread is then often put on the processor of the thread that woke it, beside it, and stays
+//! there until the kernel balances the load, 4 to 8 ms later. After a pause, a factorisation of p = 1024 on two threads thus ran on
+//! one core: 12 ms instead of 7.5 (two AMD cores under KVM, Linux 6.18). So before a long computation the threads are woken together,
+//! each says where it runs, and each is kept off the processors of the others until the end. Where there are more processors than
+//! threads, the kernel remains free to move them. A system that refuses this loses speed and nothing else.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::yield_now;
+use std::time::{Duration, Instant};
+
+use rayon::ThreadPool;
+use rustix::thread::{CpuSet, Pid, gettid, sched_getaffinity, sched_getcpu, sched_setaffinity};
+
+/// How long a thread waits for the others at most. A processor that sleeps starts within 30 to 60 µs under KVM.
+const PATIENCE: Duration = Duration::from_micros(150);
+
+/// In place of the processor of a thread that has not answered.
+const UNSEEN: usize = usize::MAX;
+
+/// A thread, and the processors that it may use.
+type Member = (Pid, CpuSet);
+
+/// The threads of a pool.
+pub struct Muster {
+    members: Vec<OnceLock<Member>>,
+    /// Whether a computation has its threads placed: a second one at the same time takes them as they are.
+    busy: AtomicBool,
+}
+
+/// The threads are placed until this is dropped.
+pub struct Placed(Arc<Call>);
+
+/// A call to the threads of a pool.
+struct Call {
+    muster: Arc<Muster>,
+    /// Processor of each thread that has answered.
+    seen: Vec<AtomicUsize>,
+    /// Whether a thread has begun to place all of them.
+    begun: AtomicBool,
+    /// Whether the others may go on.
+    settled: AtomicBool,
+    /// Whether the computation has ended: nothing may be placed any more.
+    ended: Mutex<bool>,
+}
+
+impl Muster {
+    pub fn new(n_threads: usize) -> Arc<Self> {
+        Arc::new(Self { members: (0..n_threads).map(|_| OnceLock::new()).collect(), busy: AtomicBool::new(false) })
+    }
+
+    /// To be called by thread `i` when it starts.
+    pub fn enlist(&self, i: usize) {
+        if let Ok(allowed) = sched_getaffinity(None) {
+            let _ = self.members[i].set((gettid(), allowed));
+        }
+    }
+
+    /// Wake all threads and have them placed. Returns at once.
+    pub fn place(self: &Arc<Self>, pool: &ThreadPool) -> Option<Placed> {
+        if self.busy.swap(true, Ordering::Acquire) {
+            return None;
+        }
+        let call = Arc::new(Call {
+            muster: Arc::clone(self),
+            seen: self.members.iter().map(|_| AtomicUsize::new(UNSEEN)).collect(),
+            begun: AtomicBool::new(false),
+            settled: AtomicBool::new(false),
+            ended: Mutex::new(false),
+        });
+        let answered = Arc::clone(&call);
+        pool.spawn_broadcast(move |context| answered.answer(context.index()));
+        Some(Placed(call))
+    }
+}
+
+impl Call {
+    /// What thread `i` does: the first one waits for the others and places all, the others wait for it.
+    fn answer(&self, i: usize) {
+        self.seen[i].store(sched_getcpu(), Ordering::Relaxed);
+        let start = Instant::now();
+        if self.begun.swap(true, Ordering::Relaxed) {
+            while !self.settled.load(Ordering::Acquire) && start.elapsed() < 2 * PATIENCE {
+                yield_now();
+            }
+        } else {
+            while self.processors().any(|cpu| cpu == UNSEEN) && start.elapsed() < PATIENCE {
+                yield_now();
+            }
+            self.place(i);
+            self.settled.store(true, Ordering::Release);
+        }
+    }
+
+    fn processors(&self) -> impl Iterator<Item = usize> {
+        self.seen.iter().map(|cpu| cpu.load(Ordering::Relaxed))
+    }
+
+    /// Keep every thread off the processors of the others, with the first one where it is.
+    fn place(&self, first: usize) {
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let members: Option<Vec<&Member>> = self.muster.members.iter().map(OnceLock::get).collect();
+        let Some(members) = members.filter(|_| !*ended) else { return };
+        let seen: Vec<usize> = self.processors().collect();
+        let Some(places) = places(&seen, first, &members[first].1) else { return };
+        for (i, (thread, allowed)) in members.into_iter().enumerate() {
+            let mut free = *allowed;
+            places.iter().enumerate().filter(|(j, _)| *j != i).for_each(|(_, cpu)| free.unset(*cpu));
+            let _ = sched_setaffinity(Some(*thread), &free); // refused in a sandbox, or where nothing is left
+        }
+    }
+}
+
+impl Drop for Placed {
+    fn drop(&mut self) {
+        let Call { muster, ended, .. } = &*self.0;
+        *ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        for (thread, allowed) in muster.members.iter().filter_map(OnceLock::get) {
+            let _ = sched_setaffinity(Some(*thread), allowed);
+        }
+        muster.busy.store(false, Ordering::Release);
+    }
+}
+
+/// A processor for each thread: the one it was seen on, unless another thread has that one; nothing where there are too few.
+fn places(seen: &[usize], first: usize, allowed: &CpuSet) -> Option<Vec<usize>> {
+    let mut taken = vec![false; CpuSet::MAX_CPU];
+    let mut places = vec![UNSEEN; seen.len()];
+    for i in std::iter::once(first).chain((0..seen.len()).filter(|i| *i != first)) {
+        if let Some(taken) = taken.get_mut(seen[i]).filter(|taken| !**taken) {
+            (places[i], *taken) = (seen[i], true);
+        }
+    }
+    let mut free = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu) && !taken[*cpu]);
+    for place in places.iter_mut().filter(|cpu| **cpu == UNSEEN) {
+        *place = free.next()?;
+    }
+    Some(places)
+}
