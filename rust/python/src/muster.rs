@@ -3,20 +3,19 @@
 //! Linux puts a thread that wakes up on a processor that looks idle. In a virtual machine an idle processor does not look idle: KVM
 //! reports one that sleeps as preempted. A thread is then often put on the processor of the thread that woke it, beside it, and stays
 //! there until the kernel balances the load, 4 to 8 ms later. After a pause, a factorisation of p = 1024 on two threads thus ran on
-//! one core: 12 ms instead of 7.5 (two AMD cores under KVM, Linux 6.18). So before a long computation the threads are woken together,
-//! each says where it runs, and each is kept off the processors of the others until the end. Where there are more processors than
-//! threads, the kernel remains free to move them. A system that refuses this loses speed and nothing else.
+//! one core: 12 ms instead of 7 (two AMD cores under KVM, Linux 6.18). So at the start of a long computation the threads are woken
+//! together, each says where it runs, and each is kept off the processors of the others until the end. Where there are more
+//! processors than threads, the kernel remains free to move them. A system that refuses this loses speed and nothing else.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::yield_now;
-use std::time::{Duration, Instant};
 
 use rayon::ThreadPool;
 use rustix::thread::{CpuSet, Pid, gettid, sched_getaffinity, sched_getcpu, sched_setaffinity};
 
-/// How long a thread waits for the others at most. A processor that sleeps starts within 30 to 60 µs under KVM.
-const PATIENCE: Duration = Duration::from_micros(150);
+/// How often a thread lets others run before it computes: one that waits for the same processor then says so.
+const YIELDS: usize = 3;
 
 /// In place of the processor of a thread that has not answered.
 const UNSEEN: usize = usize::MAX;
@@ -39,10 +38,8 @@ struct Call {
     muster: Arc<Muster>,
     /// Processor of each thread that has answered.
     seen: Vec<AtomicUsize>,
-    /// Whether a thread has begun to place all of them.
-    begun: AtomicBool,
-    /// Whether the others may go on.
-    settled: AtomicBool,
+    /// Whether a thread has placed all of them.
+    placed: AtomicBool,
     /// Whether the computation has ended: nothing may be placed any more.
     ended: Mutex<bool>,
 }
@@ -67,8 +64,7 @@ impl Muster {
         let call = Arc::new(Call {
             muster: Arc::clone(self),
             seen: self.members.iter().map(|_| AtomicUsize::new(UNSEEN)).collect(),
-            begun: AtomicBool::new(false),
-            settled: AtomicBool::new(false),
+            placed: AtomicBool::new(false),
             ended: Mutex::new(false),
         });
         let answered = Arc::clone(&call);
@@ -78,25 +74,21 @@ impl Muster {
 }
 
 impl Call {
-    /// What thread `i` does: the first one waits for the others and places all, the others wait for it.
+    /// What thread `i` does: it places all threads if it finds another one on its processor, or if it is the last to answer.
     fn answer(&self, i: usize) {
-        self.seen[i].store(sched_getcpu(), Ordering::Relaxed);
-        let start = Instant::now();
-        if self.begun.swap(true, Ordering::Relaxed) {
-            while !self.settled.load(Ordering::Acquire) && start.elapsed() < 2 * PATIENCE {
-                yield_now();
-            }
-        } else {
-            while self.processors().any(|cpu| cpu == UNSEEN) && start.elapsed() < PATIENCE {
-                yield_now();
-            }
+        let mine = sched_getcpu();
+        self.seen[i].store(mine, Ordering::SeqCst);
+        let crowded = self.processors().filter(|cpu| *cpu == mine).count() > 1;
+        let last = self.processors().all(|cpu| cpu != UNSEEN);
+        if !(crowded || last) {
+            (0..YIELDS).for_each(|_| yield_now());
+        } else if !self.placed.swap(true, Ordering::SeqCst) {
             self.place(i);
-            self.settled.store(true, Ordering::Release);
         }
     }
 
     fn processors(&self) -> impl Iterator<Item = usize> {
-        self.seen.iter().map(|cpu| cpu.load(Ordering::Relaxed))
+        self.seen.iter().map(|cpu| cpu.load(Ordering::SeqCst))
     }
 
     /// Keep every thread off the processors of the others, with the first one where it is.
