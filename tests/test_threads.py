@@ -181,6 +181,43 @@ def test_the_pool_has_as_many_threads_as_were_asked_for(threads):
     assert [pool_size(n) for n in (2, 5, 3)] == [2, 5, 3]
 
 
+def processors_of_pool():
+    """Processors that each thread of the pool may use."""
+    processors = {}
+    for path in pathlib.Path("/proc/self/task").iterdir():
+        try:
+            if (path / "comm").read_text().startswith("rigidities-"):
+                processors[int(path.name)] = os.sched_getaffinity(int(path.name))
+        except OSError:  # a thread of an earlier pool has ended
+            pass
+    return processors
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs sched_getaffinity")
+def test_threads_have_processors_of_their_own_while_they_compute(threads):
+    allowed = os.sched_getaffinity(0)
+    if len(allowed) < 2:
+        pytest.skip("needs two processors")
+    threads(2)
+    covariance = rg.Covariance(1500)
+    covariance.update(np.ones((2, 1500)))
+    covariance.factorize(1.0)
+    deadline = time.monotonic() + 10
+    while len(processors_of_pool()) > 2 and time.monotonic() < deadline:
+        time.sleep(0.05)  # threads of the pool before end on their own
+    assert list(processors_of_pool().values()) == [allowed] * 2
+    seen = []
+    work = threading.Thread(target=lambda: [covariance.factorize(1.0) for _ in range(5)])
+    work.start()
+    while work.is_alive():
+        seen.append(list(processors_of_pool().values()))
+    work.join()
+    apart = [(a, b) for a, b in seen if a < allowed and b < allowed]
+    assert apart
+    assert all(a != b for a, b in apart)
+    assert list(processors_of_pool().values()) == [allowed] * 2
+
+
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs setitimer")
 def test_a_factorisation_stops_long_before_its_end(threads):
     threads(1)

@@ -1,8 +1,10 @@
 //! H = L Lᵀ: right-looking, blocked, in the lower triangle, on faer's kernels.
 //!
-//! A step takes a panel of columns that is finished, L_·k, and subtracts its product from what is left: A ← A − L_·k L_·kᵀ. That is
-//! nearly all of the work, and runs on all threads. The next panel is updated first, and finished (its diagonal block factorised,
-//! the rows below it solved for) while the rest is still being subtracted, so that no thread waits for the part that one does alone.
+//! A step takes a panel of columns that is finished, L_·k, and subtracts its product from what is
+//! left: A ← A − L_·k L_·kᵀ. That is nearly all of the work, and runs on all threads. The next
+//! panel is updated first, and finished (its diagonal block factorised, the rows below it solved
+//! for) while the rest is still being subtracted, so that no thread waits for the part that one
+//! does alone.
 
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::cholesky::llt::factor::{cholesky_in_place, cholesky_in_place_scratch};
@@ -13,8 +15,8 @@ use crate::execution::Execution;
 use crate::slab::Slab;
 use crate::tiles::{self, TILE};
 
-/// Columns of a panel: as many as a tile has. Deep enough for the product's peak, and what one core does alone (192³/3 operations a
-/// block, 90 µs) hides behind the product.
+/// Columns of a panel: as many as a tile has. Deep enough for the product's peak, and what one core
+/// does alone (192³/3 operations a block, 90 µs) hides behind the product.
 const BLOCK: usize = TILE;
 
 /// A pivot that is not positive and finite.
@@ -27,7 +29,8 @@ pub(crate) struct Pivot {
 /// Whether a factorisation, or a part of it, went well; where not, at which pivot it ended.
 type Outcome = std::result::Result<(), Pivot>;
 
-/// Replace the lower triangle of `a` by L. `Ok(Err(pivot))` where it is not positive definite; `a` is then spoilt, as it is after a stop.
+/// Replace the lower triangle of `a` by L. `Ok(Err(pivot))` where it is not positive definite; `a`
+/// is then spoilt, as it is after a stop.
 pub(crate) fn factorize(mut a: MatMut<'_, f64>, run: &Execution) -> Result<Outcome> {
     let p = a.nrows();
     let width = p.saturating_sub(BLOCK).max(1);
@@ -67,7 +70,8 @@ fn eliminate(rest: MatMut<'_, f64>, panel: &Slab, next: &mut Slab, run: &Executi
     outcome
 }
 
-/// Factorise the diagonal block of a panel, solve for the rows below it, and keep a copy of these for the products.
+/// Factorise the diagonal block of a panel, solve for the rows below it, and keep a copy of these
+/// for the products.
 fn finish_panel(panel: MatMut<'_, f64>, copy: &mut Slab, run: &Execution) -> Outcome {
     let size = panel.ncols();
     let (mut head, mut tail) = panel.split_at_row_mut(size);
@@ -89,7 +93,8 @@ fn finish_panel(panel: MatMut<'_, f64>, copy: &mut Slab, run: &Execution) -> Out
     Ok(())
 }
 
-/// Factorise a block that one core does fastest alone. In a copy: faer's kernel also writes above the diagonal, where C may be kept.
+/// Factorise a block that one core does fastest alone. In a copy: faer's kernel also writes above
+/// the diagonal, where C may be kept.
 fn factorize_block(mut block: MatMut<'_, f64>) -> Outcome {
     let mut copy = block.as_ref().to_owned();
     let scratch = cholesky_in_place_scratch::<f64>(copy.nrows(), Par::Seq, Default::default());
@@ -104,12 +109,14 @@ fn factorize_block(mut block: MatMut<'_, f64>) -> Outcome {
     Ok(())
 }
 
-/// The first pivot that is not positive, by the textbook's loop: what the kernel's failure does not tell.
+/// The first pivot that is not positive, by the textbook's loop: what the kernel's failure does not
+/// tell.
 fn failing_pivot(mut a: Mat<f64>) -> Pivot {
     let n = a.nrows();
     for j in 0..n {
         let value = a[(j, j)] - (0..j).map(|k| a[(j, k)] * a[(j, k)]).sum::<f64>();
-        // the two loops round differently: at the last pivot the kernel has failed even if this one has not
+        // the two loops round differently: at the last pivot the kernel has failed even if this one
+        // has not
         if !(value > 0.0 && value.is_finite()) || j + 1 == n {
             return Pivot { index: j, value };
         }

@@ -1,8 +1,9 @@
 //! Memory that the kernels run fastest on.
 //!
-//! A panel holds rows of equal width, each on a cache line of its own. Seen row-major it is a block of feature rows; seen
-//! column-major a square array, or right-hand sides. Measured with faer's kernels on one AVX2 core (p = 1024, depth 256):
-//! 30 Gmultiplications/s on an ordinary vector, 35 on cache lines, 37 to 40 with the stride off powers of two as well.
+//! A panel holds rows of equal width, each on a cache line of its own. Seen row-major it is a block
+//! of feature rows; seen column-major a square array, or right-hand sides. Measured with faer's
+//! kernels on one AVX2 core (p = 1024, depth 256): 30 Gmultiplications/s on an ordinary vector, 35
+//! on cache lines, 37 to 40 with the stride off powers of two as well.
 
 use std::ops::Range;
 
@@ -17,7 +18,8 @@ use crate::real::Real;
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
-/// A stride of a multiple of so many cache lines is moved by one: columns 2048 bytes apart fall into few sets of a cache.
+/// A stride of a multiple of so many cache lines is moved by one: columns 2048 bytes apart fall
+/// into few sets of a cache.
 const ALIASING_LINES: usize = 4;
 
 /// Bytes from which memory comes in pages of the system's instead of from the allocator.

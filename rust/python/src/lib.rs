@@ -8,6 +8,8 @@ mod arrays;
 mod covariance;
 mod guarded;
 mod hessian;
+#[cfg_attr(not(target_os = "linux"), path = "no_placement.rs")]
+mod placement;
 mod raised;
 mod state;
 mod threads;
