@@ -81,8 +81,8 @@ def fit(
     meV/atom and 142 meV/Å, where 100 gives 27.5 and 138. Virials are −volume · stress.
 
     Writes the model with its Hessian (no pickle) and, if matplotlib is installed, the criteria for
-    λ as .png beside it. Files that exist are replaced. Prints the errors of the training set, of
-    fits without the structure in question, and of TEST.
+    λ as .png beside it. Files that exist are replaced. Prints the errors of the training set, the
+    errors when each structure is left out, and the errors of TEST.
     """
     with one_line_errors(), warnings_as_lines():
         require("ase", "featomic")
@@ -126,7 +126,7 @@ def _evaluate(model: LinearModel, asked: Structures, keep_energies: bool) -> Eva
         return model.evaluate(asked.frames, keep_energies=keep_energies, progress=asked.progress)
 
 
-# What options mean --------------------------------------------------------------------------------
+# Values of options --------------------------------------------------------------------------------
 
 
 def _term(weight: float, per_atom: bool, huber: float | None, missing: Any, key: str | None) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ def score(
     structures: Annotated[str, typer.Argument(help="Structures to predict.", metavar="STRUCTURES")],
     output: Annotated[Path, typer.Option("--output", "-o", help="File of the predictions, extended XYZ.")],
     forces: Annotated[
-        bool, typer.Option("--forces/--no-forces", help="Predict forces, which are most of the work.")
+        bool, typer.Option("--forces/--no-forces", help="Predict forces; they take most of the time.")
     ] = True,
     virials: Annotated[
         bool | None,
@@ -37,8 +37,8 @@ def score(
     Writes them with info predicted_energy, energy_std (eV), pr, predicted_virial and virial_std
     (eV, Voigt order), arrays predicted_forces, forces_std (eV/Å) and lpr. σ is the standard
     deviation that comes from the fitted parameters, without the noise of labels. It is scaled so
-    that its mean square is the mean squared error of the training structures, each left out. A file
-    that exists is replaced.
+    that its mean square is the mean squared error of training structures that are left out one at a
+    time. A file that exists is replaced.
     """
     with one_line_errors(), warnings_as_lines():
         require("ase", "featomic")

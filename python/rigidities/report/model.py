@@ -1,4 +1,4 @@
-"""A fitted model and its predictions for people: tables of 100 columns, the figure of λ.
+"""A fitted model and its predictions as tables of 100 columns, and the figure of λ.
 
 Energies and virials are in meV per atom, forces in meV/Å.
 """
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 UNITS = {"energy": "meV/atom", "forces": "meV/Å", "virial": "meV/atom"}
 
 LEAST_KNOWN = 10
-"""Structures of the largest σ that are listed."""
+"""Number of structures of largest σ in the list."""
 
 
 # A fit --------------------------------------------------------------------------------------------
@@ -93,8 +93,8 @@ def _cell(errors: Errors | None, what: str) -> str:
 def regularizer_figure(fit: ModelFit, validation: TermRows | None = None) -> Figure:
     """Draw the criteria for λ over the path that it was chosen from.
 
-    Leave-one-out and validation errors are those of the energies, in the unit of the loss: of the
-    training set if its energies were kept, and of the rows of other structures.
+    Leave-one-out errors (if the energies of the training set were kept) and validation errors are
+    errors of the energies, in the unit of the loss.
     """
     from rigidities.report.curves import regularizer_curves
 
@@ -115,7 +115,7 @@ def _pair(rows: TermRows) -> tuple[NDArray[Any], NDArray[np.float64]]:
 
 
 def prediction_table(model: LinearModel, name: str, frames: Any, prediction: Prediction) -> str:
-    """Return σ, rigidities and known errors of a prediction, and where σ is largest."""
+    """Return σ, rigidities and known errors of a prediction, and the structures of largest σ."""
     sizes = prediction.sizes
     energy_std = 1000 * prediction.energy_std / sizes
     facts = {"structures": f"{name}: {len(sizes):,} structures, {sizes.sum():,} atoms"} | _facts(model)
@@ -141,7 +141,7 @@ def prediction_table(model: LinearModel, name: str, frames: Any, prediction: Pre
 def _compared(
     model: LinearModel, frames: Any, prediction: Prediction
 ) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Return residuals and σ (energies and virials per atom) where reference values are known."""
+    """Return residuals and σ of known reference values, energies and virials per atom."""
     from rigidities.structures.reference import read_known_reference
 
     predicted: dict[str, tuple[NDArray[Any], ...]] = {}
