@@ -21,6 +21,7 @@ from rigidities.report.atom_map import MAP_ATOMS, AtomMap
 from rigidities.report.content import Report, assess
 from rigidities.report.files import make_directory, write
 from rigidities.report.maps import log_limits, log_rigidity, lpr_maps
+from rigidities.report.statistics import root_mean_square
 from rigidities.rows import reduce_rows
 from rigidities.sources.atoms import Structures
 
@@ -64,7 +65,7 @@ class Part:
 
     def error(self, hessian: Hessian, kinds: Sequence[str]) -> float:
         """Return the RMSE of a fit for structures of these kinds, in meV per atom."""
-        return 1000 * _rms((self.energies - self.rows @ hessian.coef)[self.of_kinds(kinds)])
+        return 1000 * root_mean_square((self.energies - self.rows @ hessian.coef)[self.of_kinds(kinds)])
 
     def of_kinds(self, kinds: Sequence[str]) -> NDArray[np.bool_]:
         """Return a mask of the structures of these kinds."""
@@ -101,11 +102,7 @@ def choose_regularizer(part: Part) -> tuple[float, float]:
     path = regularizer_path(covariance, DEMO_GRID * covariance.trace)
     best = path.best("loo", part.rows, part.energies)
     without = leave_one_out(covariance.factorize(best), part.rows, part.energies)
-    return best, 1000 * _rms(without.residuals)
-
-
-def _rms(values: NDArray[np.float64]) -> float:
-    return float(np.sqrt(np.mean(values**2)))
+    return best, 1000 * root_mean_square(without.residuals)
 
 
 def compare(parts: Sequence[Part], test: Part, regularizer: float, atom_map: AtomMap) -> list[Report]:

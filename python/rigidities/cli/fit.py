@@ -105,9 +105,16 @@ def fit(
         from rigidities.report.model import fit_table, regularizer_figure
 
         plot = plot and find_spec("matplotlib") is not None
-        options: Any = {"baseline": ground, "regularizer": rule, "keep_energies": plot, "progress": known.progress}
         with blame(train):
-            fitted = fit_model(known.frames, known.soap, loss, **options)
+            fitted = fit_model(
+                known.frames,
+                known.soap,
+                loss,
+                baseline=ground,
+                regularizer=rule,
+                keep_energies=plot,
+                progress=known.progress,
+            )
         model = LinearModel.of_fit(fitted)
         evaluation = None if asked is None else _evaluate(model, asked, plot)
         errors = None if evaluation is None else evaluation.errors

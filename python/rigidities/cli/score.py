@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from rigidities.cli.messages import one_line_errors, warnings_as_lines
 from rigidities.cli.options import Progress, Threads, progress_shown, require, require_place, set_threads
 from rigidities.exceptions import InputError, blame
 from rigidities.structures.read import read_structures
+
+if TYPE_CHECKING:
+    from rigidities.model.linear import LinearModel
 
 
 def score(
@@ -45,12 +48,11 @@ def score(
         set_threads(threads)
         require_place(output)
 
-        from rigidities.model.linear import LinearModel
         from rigidities.model.prediction import write_xyz
         from rigidities.report.model import prediction_table
 
         with blame(str(model)):
-            loaded = _load(LinearModel, model)
+            loaded = _load(model)
         frames = read_structures(structures)
         virials = "virial" in loaded.loss.terms if virials is None else virials
         with blame(structures):
@@ -61,8 +63,10 @@ def score(
         typer.echo(f"\nWritten: {output}")
 
 
-def _load(kind: Any, path: Path) -> Any:
+def _load(path: Path) -> LinearModel:
+    from rigidities.model.linear import LinearModel
+
     try:
-        return kind.load(path)
+        return LinearModel.load(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error

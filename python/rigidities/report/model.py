@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rigidities.loss.terms import Loss, Term
-from rigidities.report.statistics import describe
+from rigidities.report.statistics import describe, root_mean_square
 from rigidities.report.text import fact_lines, quantile_head, quantile_row, size_text
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def prediction_table(model: LinearModel, name: str, frames: Any, prediction: Pre
         lines += ["", f"{'against the labels':26}{'number':>7}{'RMSE':>12}{'RMS of σ':>12}{'within σ':>12}"]
     for term, (residuals, std) in compared.items():
         within = f"{100 * np.mean(np.abs(residuals) <= std):.0f} %"
-        cells = [f"{1000 * _rms(values):.4g}" for values in (residuals, std)] + [within]
+        cells = [f"{1000 * root_mean_square(values):.4g}" for values in (residuals, std)] + [within]
         lines.append(f"{f'{term}, {UNITS[term]}':26}{len(residuals):>7}" + "".join(f"{cell:>12}" for cell in cells))
     return "\n".join([*lines, "", *_least_known(prediction, energy_std)])
 
@@ -159,10 +159,6 @@ def _compared(
         known = np.isfinite(residuals)
         compared[name] = residuals[known], np.broadcast_to(std / divisors, known.shape)[known]
     return compared
-
-
-def _rms(values: NDArray[np.float64]) -> float:
-    return float(np.sqrt(np.mean(values**2)))
 
 
 def _least_known(prediction: Prediction, energy_std: NDArray[np.float64]) -> list[str]:
