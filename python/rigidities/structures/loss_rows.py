@@ -52,10 +52,10 @@ class LossRows:
     loss : Loss
         Its terms define which rows are made, and where their targets and weights are found.
     baseline : Baseline, mapping of species to energy, or "fit", optional
-        Energies of the composition, subtracted from the energies. "fit" fits them by least squares
-        to the energies of these structures (for a training set; pass its ``rows.baseline`` for the
-        test set). Species are atomic numbers or symbols, energies eV per atom. None: nothing is
-        subtracted.
+        Energies of the species, subtracted from the reference energies. "fit" fits them by least
+        squares to the energies of these structures (for a training set; pass its ``rows.baseline``
+        for the test set). Species are atomic numbers or symbols, energies eV per atom. None:
+        nothing is subtracted.
     targets : bool, default True
         Read targets and weights. If False, structures need no reference values, and can be of any
         library that the descriptor accepts.
