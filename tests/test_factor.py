@@ -1,4 +1,4 @@
-"""The factor where several blocks, many right-hand sides and odd penalties meet."""
+"""The Cholesky factor of many features: pivots, many right-hand sides, jitter, effective dimension."""
 
 import numpy as np
 import pytest

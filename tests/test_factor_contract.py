@@ -1,4 +1,4 @@
-"""The contract of a factor: every form answers alike, and as dense algebra does."""
+"""The contract of a factor: every form agrees with dense algebra."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""float32 where it was asked for: products of sums, factor of scores. What it costs in digits; where it is refused."""
+"""float32 on request: products of sums, factor of variances. The digits that it costs; where it is refused."""
 
 import numpy as np
 import pytest
@@ -113,7 +113,7 @@ def test_what_float32_cannot_hold_is_refused_without_a_trace():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_scores_in_float32(dtype):
+def test_variances_in_float32(dtype):
     """v is off by some u32 √cond(H) relative."""
     X = rows(3000)
     hessian = accumulated(X, "float64").factorize(1e-3)
@@ -129,7 +129,7 @@ def test_scores_in_float32(dtype):
         np.testing.assert_array_equal(hessian.rigidity(query, precision="float32", **kwargs), 1 / single)
 
 
-def test_scores_in_float32_are_refused_where_no_three_digits_are_left():
+def test_variances_in_float32_are_refused_where_no_three_digits_are_left():
     hessian = accumulated(rows(3000) @ np.diag(np.logspace(0, -6, 230)), "float64").factorize(1e-9)
     with pytest.raises(
         ValueError, match=r"float32 would leave a relative error of about .*rcond is .*more than 0\.001"

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads VmHWM")
 @pytest.mark.parametrize(("consume", "arrays"), [(True, 1.2), (False, 2.1)])
 def test_memory_stays_at_what_the_design_promises(consume, arrays):
-    """C is one p × p array, the factor another or none; scoring adds a block of rows."""
+    """C is one p × p array, the factor another or none; variances add a batch of rows."""
     p = 8192
     code = f"""
 import numpy as np, rigidities as rg

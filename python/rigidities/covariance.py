@@ -19,7 +19,7 @@ from rigidities.reason import Reason
 from rigidities.rows import CheckedRows, Rows
 from rigidities.runtime import memory
 from rigidities.spectrum.maximum import Choice, arrays_needed, largest_evidence
-from rigidities.validation import Precision, Reduction, as_float, as_floats, as_outputs, as_regularizer, check_columns
+from rigidities.validation import Precision, Reduction, as_float, as_floats, as_outputs, as_regularizer
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -143,9 +143,7 @@ class Covariance(files.Stored):
         Ctrl-C removes the batch again, unless it comes while the last rows are summed
         (milliseconds): then the batch is included. `n_rows` shows which.
         """
-        rows = CheckedRows.of(features, groups)
-        rows.check_space(self.feature_space)
-        check_columns(rows.values.shape[1], self.n_features)
+        rows = CheckedRows.matching(features, groups, self.n_features, self.feature_space)
         if weights is not None:
             weights = np.ascontiguousarray(as_floats(weights, "weights", ndim=1, double=True))
         if targets is not None:

@@ -1,6 +1,6 @@
-"""Data sets that come with the package: labelled structures, without a download.
+"""Data sets in the package: structures with reference values, without a download.
 
-The script ``scripts/make_silicon.py`` makes the data file.
+The script ``scripts/make_silicon.py`` made the data file.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def load_silicon(*, groups: Sequence[str] | None = None) -> list[Atoms]:
-    """Load silicon from perfect crystals to the melt, labelled by an empirical potential.
+    """Load silicon, from perfect crystals to the melt, with energies of an empirical potential.
 
     ASE computed energies, forces and stresses with Tersoff's potential [1]_ at exactly the stored
-    positions: the labels are free of noise. The potential ends at 3.0 Å.
+    positions, so they have no noise. The potential ends at 3.0 Å.
 
     ============  ==========  =====  ==============================================================
     group         structures  atoms  content
@@ -40,8 +40,8 @@ def load_silicon(*, groups: Sequence[str] | None = None) -> list[Atoms]:
     Parameters
     ----------
     groups : sequence of str, or str, optional
-        Groups to load, or one group. By default all. Structures come in the order of the table,
-        whatever the order here.
+        Groups to load, or one group. By default all. Structures are in the order of the table, not
+        in the order given.
 
     Returns
     -------

@@ -1,8 +1,7 @@
 """The demo: rigidities of silicon before and after a model has seen defects.
 
-Structures shipped with the package give the rows and energies of two fits. Functions choose the
-regularizer, assess the held-out structures, make the text and write the files. The command line
-prints.
+Structures of the package give the rows and energies for two fits. Functions choose the regularizer,
+assess the held-out structures, make the text and write the files. The command line prints.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from rigidities.report.atom_map import MAP_ATOMS, AtomMap
 from rigidities.report.content import Report, assess
 from rigidities.report.files import make_directory, write
 from rigidities.report.maps import log_limits, log_rigidity, lpr_maps
+from rigidities.report.statistics import root_mean_square
 from rigidities.rows import reduce_rows
 from rigidities.sources.atoms import Structures
 
@@ -34,10 +34,10 @@ PRISTINE = ("crystal", "strained", "rattled")
 DEFECTIVE = ("vacancy", "interstitial", "surface")
 
 DEMO_CUTOFF = 3.5
-"""Å. The potential behind the energies ends at 3.0 Å: no energy depends on atoms farther away."""
+"""In Å. The potential of the energies ends at 3.0 Å: atoms farther away have no effect."""
 
 DEMO_GRID = np.logspace(-13, -2, 23)
-"""λ that the demo tries, in units of the trace of C: from rounding to underfitting."""
+"""Values of λ that the demo tries, in units of the trace of C: from rounding to underfitting."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,7 @@ class Part:
     rows : ndarray of shape (n_structures, n_features)
         Mean SOAP rows of the structures.
     energies : ndarray of shape (n_structures,)
-        In eV per atom, from the mean energy of the pristine training set.
+        In eV per atom, relative to the mean of the pristine training set.
     """
 
     source: Structures
@@ -65,14 +65,14 @@ class Part:
 
     def error(self, hessian: Hessian, kinds: Sequence[str]) -> float:
         """Return the RMSE of a fit for structures of these kinds, in meV per atom."""
-        return 1000 * _rms((self.energies - self.rows @ hessian.coef)[self.of_kinds(kinds)])
+        return 1000 * root_mean_square((self.energies - self.rows @ hessian.coef)[self.of_kinds(kinds)])
 
     def of_kinds(self, kinds: Sequence[str]) -> NDArray[np.bool_]:
-        """Return which structures are of these kinds."""
+        """Return a mask of the structures of these kinds."""
         return np.array([frame.info["group"] in kinds for frame in self.source.frames], dtype=bool)
 
     def at_defect(self) -> NDArray[np.bool_]:
-        """Return which atoms are at a defect."""
+        """Return a mask of the atoms at a defect."""
         return np.concatenate([frame.arrays["defect"] for frame in self.source.frames])
 
 
@@ -81,8 +81,8 @@ def load_parts() -> tuple[Part, Part, Part]:
     from rigidities.datasets import load_silicon
     from rigidities.interop.featomic import Soap, soap_rows
 
-    # Each kind has an even number of structures, and disorder rises with the index. Every other
-    # structure makes two similar halves.
+    # each kind has an even number of structures, and disorder rises with the index: taking every
+    # second structure gives two similar halves
     frames: list[Any] = load_silicon(groups=[*PRISTINE, *DEFECTIVE])
     train, test = frames[::2], frames[1::2]
     pristine = [frame for frame in train if frame.info["group"] in PRISTINE]
@@ -102,15 +102,11 @@ def choose_regularizer(part: Part) -> tuple[float, float]:
     path = regularizer_path(covariance, DEMO_GRID * covariance.trace)
     best = path.best("loo", part.rows, part.energies)
     without = leave_one_out(covariance.factorize(best), part.rows, part.energies)
-    return best, 1000 * _rms(without.residuals)
-
-
-def _rms(values: NDArray[np.float64]) -> float:
-    return float(np.sqrt(np.mean(values**2)))
+    return best, 1000 * root_mean_square(without.residuals)
 
 
 def compare(parts: Sequence[Part], test: Part, regularizer: float, atom_map: AtomMap) -> list[Report]:
-    """Assess the test structures by a fit to each of the parts."""
+    """Assess the test structures with a fit to each of the parts."""
     hessians = [part.covariance().factorize(regularizer) for part in parts]
     pairs = zip(hessians, parts, strict=True)
     return [assess(hessian, part.source, test.source, atom_map=atom_map) for hessian, part in pairs]

@@ -39,7 +39,7 @@ class Advice(Enum):
     # Iterations
     MORE_ITERATIONS = "raise max_iterations, the tolerance or the thresholds"
     # Other versions
-    COMPARE_VERSIONS = "compare structures whose predictions are known, install that version, or fit anew"
+    COMPARE_VERSIONS = "compare structures whose predictions are known, install that version, or fit again"
     # Memory
     FEWER_FEATURES = "use fewer features"
     MERGE_IN_PLACE = "merge in place, with +="

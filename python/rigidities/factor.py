@@ -19,7 +19,6 @@ import numpy as np
 
 from rigidities.components import component_indices
 from rigidities.rows import CheckedRows, target_batches
-from rigidities.validation import check_columns
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -125,10 +124,7 @@ class Factor(ABC):
         return variances
 
     def _rows(self, X: ArrayLike | Rows, groups: ArrayLike | None) -> CheckedRows:
-        rows = CheckedRows.of(X, groups)
-        rows.check_space(self.feature_space)
-        check_columns(rows.values.shape[1], self.n_features)
-        return rows
+        return CheckedRows.matching(X, groups, self.n_features, self.feature_space)
 
 
 def reciprocal(variance: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -259,7 +259,7 @@ class Hessian(Factor, files.Stored):
 
         With the atoms' rows and no groups this is the local prediction rigidity (LPR) of every
         atom; with groups the prediction rigidity (PR) of every structure. A row of zeros has R =
-        inf: it predicts 0 whatever the data.
+        inf: it predicts 0 for any data.
 
         Parameters
         ----------

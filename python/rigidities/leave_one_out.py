@@ -20,7 +20,7 @@ import numpy as np
 from rigidities.exceptions import Advice, IllConditionedWarning, warn
 from rigidities.rounding import UNIT_ROUNDOFF
 from rigidities.rows import CheckedRows, Rows, reduce_rows
-from rigidities.validation import as_array, as_targets, as_weights, block_members, check_columns
+from rigidities.validation import as_array, as_targets, as_weights, block_members
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -123,11 +123,10 @@ def leave_out(
     blocks: ArrayLike | None = None,
 ) -> LeaveOneOut:
     """As `leave_one_out` for any `coef`, as Huber's fit is not H⁻¹b; without the warning."""
-    CheckedRows.of(F, None).check_space(hessian.feature_space)
+    CheckedRows.matching(F, None, hessian.n_features, hessian.feature_space)
     rows = reduce_rows(F)[1]
     outputs = as_targets(y, len(rows), coef.shape[1] if coef.ndim == 2 else 1)
     w = as_weights(weights, len(rows))
-    check_columns(rows.shape[1], hessian.n_features)
     fit = _Fit(rows, w, outputs - rows @ coef.reshape(len(coef), -1), float(w @ np.einsum("ij,ij->i", rows, rows)))
     variances, leverages = np.empty(len(rows)), np.empty(len(rows))
     for members in _batches(block_members(blocks, len(rows))):

@@ -1,7 +1,6 @@
-"""Pictures: maps of atoms coloured by rigidity, curves of the criteria for λ, the viewer's file.
+"""Figures: maps of atoms coloured by rigidity, curves of criteria for λ, files of the viewer.
 
-Figures are made without pyplot's global state, so that scripts and threads can use them.
-`fit_map` is another name of `map_of`.
+Figures do not use pyplot's global state, so that scripts and threads can make them.
 """
 
 from rigidities.report.atom_map import MAP_ATOMS, AtomMap, map_of, principal_axes

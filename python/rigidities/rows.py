@@ -14,7 +14,7 @@ import numpy as np
 from rigidities import _core
 from rigidities.exceptions import Advice
 from rigidities.runtime import memory
-from rigidities.validation import Reduction, as_floats, as_groups
+from rigidities.validation import Reduction, as_floats, as_groups, check_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,18 +69,24 @@ class CheckedRows:
         values = as_floats(X, "features", ndim=2)
         return cls(values, as_groups(groups, len(values)), None)
 
+    @classmethod
+    def matching(
+        cls, X: ArrayLike | Rows, groups: ArrayLike | None, n_features: int, feature_space: str | None
+    ) -> CheckedRows:
+        """Check rows as `of` does, then their width and feature space; None matches every space."""
+        rows = cls.of(X, groups)
+        if feature_space is not None and rows.feature_space not in (None, feature_space):
+            raise ValueError(
+                f"the rows are of feature space {rows.feature_space!r}, but {feature_space!r} was expected: "
+                "compute both with the same descriptor"
+            )
+        check_columns(rows.values.shape[1], n_features)
+        return rows
+
     @property
     def n_targets(self) -> int:
         """Number of target rows that these are reduced to."""
         return len(self.values) if self.groups is None else len(np.unique(self.groups))
-
-    def check_space(self, expected: str | None) -> None:
-        """Refuse rows of another feature space; None matches all."""
-        if expected is not None and self.feature_space not in (None, expected):
-            raise ValueError(
-                f"the rows are of feature space {self.feature_space!r}, but {expected!r} was expected: "
-                "compute both with the same descriptor"
-            )
 
 
 def target_batches(rows: CheckedRows, reduction: Reduction, size: int = 1024) -> Iterator[NDArray[np.float64]]:

@@ -251,7 +251,8 @@ def test_another_featomic_is_told_on_stderr(inputs):
     result = run("score", "model", "test.xyz", "-o", "scored.xyz", "--no-forces")
     assert result.exit_code == 0, result.output
     [line] = result.stderr.splitlines()
-    assert line.startswith("rigidities: warning: the model was fitted to features of featomic 0.0.1, here is ")
+    assert line.startswith("rigidities: warning: the model was fitted to features of featomic 0.0.1, but ")
+    assert " is installed: predictions may differ. " in line
 
 
 @pytest.mark.parametrize("command", ["fit", "score"])

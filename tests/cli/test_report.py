@@ -246,7 +246,7 @@ def test_warnings_go_to_stderr(inputs):
     ("train.xyz test.xyz --body-orders 4", "descriptor: body_orders is (4,)"),
     ("train.xyz test.xyz --cutoff -1", "descriptor: cutoff is -1"),
     ("train.xyz test.xyz --hyperparameters no.json", "no.json: no such file"),
-    ("train.xyz test.xyz --hyperparameters text.json", "text.json: is no JSON"),
+    ("train.xyz test.xyz --hyperparameters text.json", "text.json: is not JSON"),
     ("train.xyz test.xyz --hyperparameters list.json", "list.json: expected a JSON object"),
     ("train.xyz test.xyz --hyperparameters unknown.json", "descriptor: hyperparameters have 'radius'"),
     ("train.xyz test.xyz --hyperparameters text.json --cutoff 3", "--cutoff and --hyperparameters text.json"),

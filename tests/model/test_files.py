@@ -40,7 +40,8 @@ def test_what_was_written_predicts_the_same_bits(model, tmp_path):
 def test_another_featomic_than_that_of_the_fit_is_told_once(model, tmp_path):
     here = model.versions["featomic"]
     replace(model, versions=model.versions | {"featomic": "0.0.1", "numpy": "1.0"}).save(tmp_path / "model")
-    with pytest.warns(rg.OtherVersionWarning, match=f"of featomic 0.0.1, here is {re.escape(here)}: ") as caught:
+    message = f"of featomic 0.0.1, but {re.escape(here)} is installed: "
+    with pytest.warns(rg.OtherVersionWarning, match=message) as caught:
         loaded = LinearModel.load(tmp_path / "model")
     assert [warning.filename for warning in caught] == [__file__]
     loaded.predict(TEST, progress=False)  # warnings are errors here

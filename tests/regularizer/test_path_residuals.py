@@ -98,7 +98,7 @@ def test_leaving_out_blocks_is_true_or_silent(size):
 
 @pytest.mark.parametrize(("size", "resolved"), [(1.0, True), (1e6, True), (1e14, False)])
 @pytest.mark.parametrize("rows", [1, 4])
-def test_residuals_that_drown_are_not_given(size, resolved, rows):
+def test_residuals_below_the_rounding_are_nan(size, resolved, rows):
     """A fit to 1e14 of which a noise of 0.1 is left: sixteen digits hold the one or the other."""
     F, _, _ = data()
     rng = np.random.default_rng(3)

@@ -1,4 +1,4 @@
-"""Sources: what is read from files, what cannot be, and what rows belong to."""
+"""Sources from files: structures, features, the errors of files that cannot be read; samples and neighbours."""
 
 from pathlib import Path
 

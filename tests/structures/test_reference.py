@@ -74,7 +74,7 @@ def test_only_structures_with_targets_need_weights():
     np.testing.assert_array_equal(together(made([triclinic(), weighted], loss))["energy"]["weights"], [2.0])
 
 
-def test_rows_are_scored_as_they_come():
+def test_rows_of_a_test_set_are_taken_as_they_are():
     """Rigidities of forces: rows of a test set go into the Hessian of the loss as they are."""
     batch = next(iter(made(with_emt(triclinic()))))
     hessian = rg.loss_sums([batch]).combined().factorize(1e-3)

@@ -1,8 +1,8 @@
-"""The command line: one file a command, and the only part of the package that prints.
+"""The command line: one file for each command, and the only part of the package that prints.
 
-An input that cannot be used is named in one line on stderr, with exit code 2. Ctrl-C ends with 130.
-Anything else that goes wrong is a bug and shows its traceback. Nothing heavy is imported before it
-is needed: `rigidities --help` answers at once.
+An input that cannot be used gives one line on stderr and exit code 2, Ctrl-C exit code 130. Any
+other error is a bug and shows its traceback. Heavy modules are imported only when they are needed,
+so that `rigidities --help` is fast.
 """
 
 from rigidities.cli.app import app, main

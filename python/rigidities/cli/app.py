@@ -1,4 +1,4 @@
-"""The application: its options, and its commands from their files."""
+"""The application: its own options, and the commands of the other files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rigidities.cli.score import score
 
 app = typer.Typer(
     name="rigidities",
-    help="How far do the training data pin down a prediction?",
+    help="How firmly do the training data determine a prediction?",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -39,7 +39,7 @@ def options(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Take the options that go before a command."""
+    """Handle the options before a command."""
 
 
 for command in (report, demo, fit, score):

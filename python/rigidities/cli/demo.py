@@ -18,9 +18,9 @@ def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write into.")] = Path("rigidities-demo"),
     threads: Threads = None,
 ) -> None:
-    """Show rigidities on silicon: which atoms a model knows, before and after it has seen defects.
+    """Show rigidities of silicon atoms before and after a model is trained on defects.
 
-    The structures come with the package. Half of each kind are for training, half for testing.
+    The structures are part of the package. Half of each kind are for training, half for testing.
     Writes a report and a map for each of the two models.
     """
     with one_line_errors():

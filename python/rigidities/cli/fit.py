@@ -81,8 +81,8 @@ def fit(
     meV/atom and 142 meV/Å, where 100 gives 27.5 and 138. Virials are −volume · stress.
 
     Writes the model with its Hessian (no pickle) and, if matplotlib is installed, the criteria for
-    λ as .png beside it. Files that exist are replaced. Prints the errors of the training set, of
-    fits without the structure in question, and of TEST.
+    λ as .png beside it. Files that exist are replaced. Prints the errors of the training set, the
+    errors when each structure is left out, and the errors of TEST.
     """
     with one_line_errors(), warnings_as_lines():
         require("ase", "featomic")
@@ -105,9 +105,16 @@ def fit(
         from rigidities.report.model import fit_table, regularizer_figure
 
         plot = plot and find_spec("matplotlib") is not None
-        options: Any = {"baseline": ground, "regularizer": rule, "keep_energies": plot, "progress": known.progress}
         with blame(train):
-            fitted = fit_model(known.frames, known.soap, loss, **options)
+            fitted = fit_model(
+                known.frames,
+                known.soap,
+                loss,
+                baseline=ground,
+                regularizer=rule,
+                keep_energies=plot,
+                progress=known.progress,
+            )
         model = LinearModel.of_fit(fitted)
         evaluation = None if asked is None else _evaluate(model, asked, plot)
         errors = None if evaluation is None else evaluation.errors
@@ -126,7 +133,7 @@ def _evaluate(model: LinearModel, asked: Structures, keep_energies: bool) -> Eva
         return model.evaluate(asked.frames, keep_energies=keep_energies, progress=asked.progress)
 
 
-# What options mean --------------------------------------------------------------------------------
+# Values of options --------------------------------------------------------------------------------
 
 
 def _term(weight: float, per_atom: bool, huber: float | None, missing: Any, key: str | None) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Errors and warnings in one line each on stderr, with advice in the words of the command line."""
+"""Errors and warnings in one line each on stderr, with advice that names options."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WORDS = {
     Advice.ERRORS_ON_OTHERS: "choose the weights by errors on other structures",
     Advice.RAISE_PEER_REGULARIZER: "raise --regularizer",
     Advice.MORE_ITERATIONS: "raise the thresholds, --energy-huber, --forces-huber or --virial-huber",
-    Advice.COMPARE_VERSIONS: "compare structures whose predictions are known, install that version, or fit anew",
+    Advice.COMPARE_VERSIONS: "compare structures whose predictions are known, install that version, or fit again",
     Advice.FEWER_FEATURES: _SMALLER_DESCRIPTOR,
     Advice.MERGE_IN_PLACE: _SMALLER_DESCRIPTOR,
     Advice.FACTORIZE_WITHOUT: _SMALLER_DESCRIPTOR,
@@ -46,12 +46,12 @@ WORDS = {
     Advice.SMALLER_BATCHES: _SMALLER_DESCRIPTOR,
     Advice.FREE_MEMORY: "free some memory first",
 }
-"""Every `Advice`, in options."""
+"""Each `Advice` in terms of options."""
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """End with one line on stderr and exit code 2 where an input cannot be used."""
+    """Exit with one line on stderr and code 2 if an input cannot be used."""
     try:
         yield
     except InputError as error:
@@ -61,7 +61,7 @@ def one_line_errors() -> Iterator[None]:
 
 @contextmanager
 def warnings_as_lines() -> Iterator[None]:
-    """Say each warning in one line on stderr, when the work is done."""
+    """Print each warning in one line on stderr, after the work."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:

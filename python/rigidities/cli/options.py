@@ -1,4 +1,4 @@
-"""Options that several commands share: their types, and the values that their texts stand for."""
+"""Options that several commands share: their types, and the conversion of their texts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rigidities.exceptions import InputError
 from rigidities.report.files import make_directory
 from rigidities.structures.read import require_file
 
-Threads = Annotated[int | None, typer.Option(min=1, help="Threads to compute with; all by default.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Number of threads; all by default.")]
 Progress = Annotated[
     bool | None, typer.Option("--progress/--no-progress", help="Show progress; by default on a terminal only.")
 ]
@@ -29,14 +29,14 @@ Hyperparameters = Annotated[
 
 
 def require(*modules: str) -> None:
-    """Refuse to begin without these modules."""
+    """Raise if one of these modules is missing."""
     missing = [module for module in modules if find_spec(module) is None]
     if missing:
         raise InputError(f'{", ".join(missing)} not found: pip install "rigidities[atoms,plot]"')
 
 
 def set_threads(threads: int | None) -> None:
-    """Compute with so many threads, featomic's included."""
+    """Set the number of threads, also of featomic."""
     if threads is not None:
         set_num_threads(threads)
         os.environ["RAYON_NUM_THREADS"] = str(threads)  # featomic's, read when it starts
@@ -69,14 +69,14 @@ def descriptor(cutoff: float | None, body_orders: str, hyperparameters: Path | N
     try:
         content = json.loads(hyperparameters.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InputError(f"{hyperparameters}: is no JSON ({error})") from error
+        raise InputError(f"{hyperparameters}: is not JSON ({error})") from error
     if not isinstance(content, dict):
         raise InputError(f"{hyperparameters}: expected a JSON object with cutoff, density and basis")
     return settings | {"hyperparameters": content}
 
 
 def require_place(output: Path) -> None:
-    """Refuse, before the work, a file that cannot be written."""
+    """Make the directory of a file before the work; raise if the file cannot be written."""
     make_directory(output.parent)
     if output.is_dir():
         raise InputError(f"--output {output}: is a directory, expected the name of a file")

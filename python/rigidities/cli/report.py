@@ -1,4 +1,4 @@
-"""`rigidities report`: how rigidly a training set pins down the predictions for a test set."""
+"""`rigidities report`: how firmly a training set determines the predictions for a test set."""
 
 from __future__ import annotations
 
@@ -46,7 +46,10 @@ def report(
     threads: Threads = None,
     progress: Progress = None,
 ) -> None:
-    """Report how far a training set pins down each test structure (PR) and each of its atoms (LPR).
+    """Report how firmly a training set determines the prediction for each test structure and atom.
+
+    The prediction rigidity of a structure is PR, that of an atom LPR: high if the training data
+    determine the prediction, low if it is arbitrary.
 
     TRAIN and TEST are files that ASE reads ("file.xyz@:100" takes a part); SOAP features are
     computed from them. Or both are .npz files with features of any model: the array "features"

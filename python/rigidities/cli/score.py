@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,13 +12,16 @@ from rigidities.cli.options import Progress, Threads, progress_shown, require, r
 from rigidities.exceptions import InputError, blame
 from rigidities.structures.read import read_structures
 
+if TYPE_CHECKING:
+    from rigidities.model.linear import LinearModel
+
 
 def score(
     model: Annotated[Path, typer.Argument(help="File that `rigidities fit` wrote.", metavar="MODEL")],
     structures: Annotated[str, typer.Argument(help="Structures to predict.", metavar="STRUCTURES")],
     output: Annotated[Path, typer.Option("--output", "-o", help="File of the predictions, extended XYZ.")],
     forces: Annotated[
-        bool, typer.Option("--forces/--no-forces", help="Predict forces, which are most of the work.")
+        bool, typer.Option("--forces/--no-forces", help="Predict forces; they take most of the time.")
     ] = True,
     virials: Annotated[
         bool | None,
@@ -37,20 +40,19 @@ def score(
     Writes them with info predicted_energy, energy_std (eV), pr, predicted_virial and virial_std
     (eV, Voigt order), arrays predicted_forces, forces_std (eV/Å) and lpr. σ is the standard
     deviation that comes from the fitted parameters, without the noise of labels. It is scaled so
-    that its mean square is the mean squared error of the training structures, each left out. A file
-    that exists is replaced.
+    that its mean square is the mean squared error of training structures that are left out one at a
+    time. A file that exists is replaced.
     """
     with one_line_errors(), warnings_as_lines():
         require("ase", "featomic")
         set_threads(threads)
         require_place(output)
 
-        from rigidities.model.linear import LinearModel
         from rigidities.model.prediction import write_xyz
         from rigidities.report.model import prediction_table
 
         with blame(str(model)):
-            loaded = _load(LinearModel, model)
+            loaded = _load(model)
         frames = read_structures(structures)
         virials = "virial" in loaded.loss.terms if virials is None else virials
         with blame(structures):
@@ -61,8 +63,10 @@ def score(
         typer.echo(f"\nWritten: {output}")
 
 
-def _load(kind: Any, path: Path) -> Any:
+def _load(path: Path) -> LinearModel:
+    from rigidities.model.linear import LinearModel
+
     try:
-        return kind.load(path)
+        return LinearModel.load(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error

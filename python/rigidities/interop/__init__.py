@@ -1,1 +1,1 @@
-"""Bridges to other libraries, one file each, imported only when asked for."""
+"""Bridges to other libraries: one file or folder for each, imported only on demand."""

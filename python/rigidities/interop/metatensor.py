@@ -1,4 +1,4 @@
-"""Rows with their labels from any metatensor `TensorMap`: of a descriptor or a last layer.
+"""Rows from a metatensor `TensorMap` (a descriptor, a last layer), with their labels.
 
 The sparse blocks become one dense row per sample. Keys that are not moved to samples become
 properties. With the key "center_type", for example, each species of the centre has its own columns,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TensorRows(Rows):
-    """Rows of a tensor map, with its labels to map results back.
+    """Rows of a tensor map, with its labels, by which results can be mapped back.
 
     Parameters
     ----------
@@ -59,9 +59,8 @@ def tensor_rows(
 ) -> TensorRows:
     """Return the blocks of a tensor map as rows.
 
-    Where a block lacks a sample or, with `keys_to_samples`, a property, its value becomes 0.
-    Gradients in the tensor are ignored. If no key is moved, the values are the tensor's own, not a
-    copy.
+    If a block lacks a sample or, with `keys_to_samples`, a property, its value is 0. Gradients in
+    the tensor are ignored. If no key is moved, the values are those of the tensor, not a copy.
 
     Parameters
     ----------
@@ -69,7 +68,7 @@ def tensor_rows(
         Values of shape (n_samples, …, n_properties), in any unit. PyTorch's are detached and moved
         to the CPU.
     samples : str or None, default "system"
-        Dimension of the samples that says which rows belong to one target; None: each row is a
+        Dimension of the samples whose value is the label of a row's target. None: each row is a
         target.
     keys_to_samples : str or sequence of str, default ()
         Keys that do not split the columns, e.g. "center_type" if all species share the parameters
@@ -80,7 +79,7 @@ def tensor_rows(
     feature_space : str, optional
         Name of the columns. By default a hash of the property labels, so that rows of other
         properties, or of the same properties in another order, are refused later. The hash does not
-        know the descriptor's settings: if they vary, give a name that tells them apart.
+        depend on the settings of the descriptor: if they vary, give a name for each.
 
     Returns
     -------
@@ -90,10 +89,10 @@ def tensor_rows(
     Raises
     ------
     TypeError
-        If `tensor` is no tensor map, or its values are neither float32 nor float64.
+        If `tensor` is not a tensor map, or its values are neither float32 nor float64.
     ValueError
-        If the tensor is empty or has components that are refused, or a name is missing or would
-        occur twice.
+        If the tensor is empty, or has components and they are refused, or a name is missing or
+        would occur twice.
     """
     block = _merged(_in_numpy(tensor), _names(keys_to_samples), components)
     values, labels = block.values, block.samples
@@ -112,7 +111,7 @@ def tensor_rows(
 
 def _in_numpy(tensor: Any) -> TensorMap:
     """Return the tensor map in NumPy, without gradients."""
-    # metatensor-torch has another class with the same methods: looking for them needs no import of
+    # metatensor-torch has another class with the same methods; a test for these needs no import of
     # torch.
     if not (hasattr(tensor, "block_by_id") and hasattr(tensor, "keys")):
         raise TypeError(f"tensor is a {type(tensor).__name__}: expected a metatensor.TensorMap")
@@ -139,12 +138,12 @@ def _array(values: Any) -> NDArray[Any]:
 
 
 def _merged(tensor: TensorMap, to_samples: list[str], components: str) -> TensorBlock:
-    """Return the one block left when keys and components are samples and properties."""
+    """Move keys and components to samples and properties; return the one block that remains."""
     keys = tensor.keys.names
     absent = [name for name in to_samples if name not in keys]
     if absent:
         raise ValueError(f"keys_to_samples has {_listed(absent)}: the tensor's keys have {_listed(keys)}")
-    # "_" is metatensor's name for a key without meaning, as a tensor of one block has it.
+    # metatensor names the key of a tensor of one block "_"; it has no meaning
     to_properties = [name for name in keys if name not in to_samples and (name, len(tensor)) != ("_", 1)]
     _refuse_twins(to_samples, tensor.sample_names, "samples")
     _refuse_twins(to_properties + tensor.component_names, tensor.property_names, "properties")
@@ -159,7 +158,7 @@ def _merged(tensor: TensorMap, to_samples: list[str], components: str) -> Tensor
 
 def _flattened(names: list[str], components: str) -> list[str]:
     if components == "properties":
-        return names[::-1]  # each is put before the one moved last, so this keeps their order
+        return names[::-1]  # each is put before the one moved last: their order is kept
     if components != "refuse":
         raise ValueError(f"components is {components!r}: expected 'refuse' or 'properties'")
     raise ValueError(
@@ -169,7 +168,7 @@ def _flattened(names: list[str], components: str) -> list[str]:
 
 
 def _refuse_twins(moved: list[str], present: list[str], place: str) -> None:
-    # metatensor would end with a crash report
+    # metatensor would crash
     twins = [name for name in moved if name in present]
     if twins:
         raise ValueError(f"{_listed(twins)} would occur twice in the {place}: rename it in the tensor")
@@ -184,7 +183,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _hashed(properties: Labels) -> str:
-    """Return a name of the columns, which depends on their labels and order alone."""
+    """Return a name of the columns that depends only on their labels and order."""
     values = np.ascontiguousarray(properties.values, dtype="<i4")
     text = json.dumps(properties.names).encode()
     return f"metatensor-{hashlib.sha256(text + values.tobytes()).hexdigest()[:16]}"

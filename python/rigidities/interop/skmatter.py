@@ -1,9 +1,9 @@
-"""Drop-in replacements for scikit-matter's prediction rigidities: change the import, nothing else.
+"""Drop-in replacements for scikit-matter's prediction rigidities: only the import changes.
 
 scikit-matter (0.4.1) divides all features by s, with s² the mean squared norm of the training
 atoms' rows, reduces each structure to the mean of its atoms and takes H = C/s² + alpha·I. That is
-the rigidity of this package at regularizer λ = alpha·s². Here atoms pass in batches instead of one
-after the other, and the inverse is a Cholesky factor instead of a pseudo-inverse.
+the rigidity of this package at regularizer λ = alpha·s². Here atoms are processed in batches
+instead of one by one, and a Cholesky factor takes the place of the pseudo-inverse.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def local_prediction_rigidity(X_train: _Arrays, X_test: _Arrays, alpha: float) -
     Warns
     -----
     IllConditionedWarning
-        If H is rank deficient: like scikit-matter, the pseudo-inverse is then taken, which lets
-        what the training set does not cover at all count as rigid.
+        If H is rank deficient. As in scikit-matter, the pseudo-inverse is used then, in which
+        directions that the training set does not cover count as rigid.
     """
     hessian, rank_diff = _hessian(X_train, alpha)
     rigidities = [hessian.rigidity(rows) for rows, _ in _batches(X_test, "X_test")]
@@ -113,8 +113,8 @@ def componentwise_prediction_rigidity(
 def _batches(structures: _Arrays, name: str) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
     """Stack structures into batches of rows with the number of the structure of each.
 
-    All batches share one buffer (touching new memory for each would take as long as reading the
-    rows), so each is to be used before the next is asked for.
+    All batches share one buffer, because writing to new memory takes as long as reading the rows:
+    use a batch before the next is computed.
     """
     if len(structures) == 0:
         raise ValueError(f"{name} holds no structure: pass a list with one array (n_atoms, n_features) per structure")
@@ -136,12 +136,12 @@ def _batches(structures: _Arrays, name: str) -> Iterator[tuple[NDArray[Any], NDA
 
 
 def _stack(parts: list[NDArray[Any]], n_rows: int, buffer: NDArray[Any] | None) -> NDArray[Any]:
-    """Arrays on top of one another, in the first rows of `buffer` if they fit there."""
+    """Stack arrays, in the first rows of `buffer` if there is room."""
     dtype, width = np.result_type(*parts), parts[0].shape[1]
     if buffer is None or buffer.dtype != dtype or buffer.shape[1] != width or len(buffer) < n_rows:
         return np.concatenate(parts)
     if any(part.shape[1] != width for part in parts):
-        return np.concatenate(parts)  # which says what is wrong
+        return np.concatenate(parts)  # raises, and names the fault
     np.concatenate(parts, out=buffer[:n_rows])
     return buffer
 
@@ -151,7 +151,7 @@ def _split(values: NDArray[np.float64], structures: _Arrays) -> list[NDArray[np.
 
 
 def _hessian(X_train: _Arrays, alpha: float) -> tuple[Factor, int]:
-    """H of the mean rows at λ = alpha·s², and how many directions it lacks."""
+    """Return H of the mean rows at λ = alpha·s², and p less its rank."""
     batches = _batches(X_train, "X_train")
     first = next(batches)
     covariance, total, n_atoms = Covariance(first[0].shape[1]), 0.0, 0
@@ -167,19 +167,19 @@ def _hessian(X_train: _Arrays, alpha: float) -> tuple[Factor, int]:
 
 
 def _rank_tolerance(covariance: Covariance) -> float:
-    """Tolerance of numpy.linalg.matrix_rank relative to the largest singular value: p·eps."""
+    """Return p·eps, numpy.linalg.matrix_rank's tolerance relative to the largest value."""
     return covariance.n_features * float(np.finfo(np.float64).eps)
 
 
 def _doubtful(covariance: Covariance, regularizer: float) -> tuple[Factor, int]:
-    """Find out whether the data give H full rank, which λ alone does not."""
+    """Return H where λ alone does not give it full rank: its factor, or its pseudo-inverse."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IllConditionedWarning)
         try:
             hessian = covariance.factorize(regularizer)
         except NotPositiveDefiniteError:
             hessian = None
-    resolved = 100 * _rank_tolerance(covariance)  # 100: rcond is an estimate, right within a factor of a few
+    resolved = 100 * _rank_tolerance(covariance)  # 100: rcond is an estimate, good to a small factor
     if hessian is not None and hessian.rcond > resolved:
         return hessian, 0
     H = covariance.matrix() + regularizer * np.eye(covariance.n_features)
@@ -190,8 +190,8 @@ def _doubtful(covariance: Covariance, regularizer: float) -> tuple[Factor, int]:
         return hessian, 0
     warn(
         IllConditionedWarning,
-        f"H lacks {rank_diff} of {len(values)} directions at this alpha; like scikit-matter, the pseudo-inverse is "
-        "taken, in which directions without any data count as rigid",
+        f"H lacks {rank_diff} of {len(values)} directions at this alpha; as in scikit-matter, the pseudo-inverse is "
+        "used, in which directions without data count as rigid",
         Advice.RAISE_PEER_REGULARIZER,
     )
     return pseudo, rank_diff

@@ -6,8 +6,8 @@ A loss is
     ρ(r) = ½ r², or Huber's function beyond a threshold δ,
 
 with y and f the target and the row of an energy, a force component or a component of a virial. All
-rows are derivatives of one linear model with respect to the same parameters θ. Nothing here depends
-on atoms.
+rows are derivatives of one linear model, E = Σ_atoms fᵀθ + baseline, with respect to the same
+parameters θ. Nothing here depends on a library of atoms.
 """
 
 from rigidities.loss.baseline import Baseline

@@ -1,6 +1,6 @@
-"""Energies of the composition: a constant per species, subtracted before a model is fitted.
+"""Baseline: a constant energy for each species, subtracted before a model is fitted.
 
-E₀ = Σ_species count · energy shifts energies alone; forces and virials do not depend on it.
+E₀ = Σ_species count · energy changes energies only; forces and virials do not depend on it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Baseline:
     """Energy of each species, summed over the atoms of a structure.
 
-    The fit of a model takes it as exact: rigidities do not include its variance.
+    It counts as exact: rigidities do not include its variance.
 
     Parameters
     ----------

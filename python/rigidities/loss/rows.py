@@ -78,7 +78,7 @@ def check_rows(loss: Loss, made_for: Loss) -> None:
         if not term.same_rows(terms[name]):
             raise ValueError(
                 f"the rows of {name} were made for {terms[name]}, but {term} is asked for: "
-                "only weight and huber may change; make the rows anew"
+                "only weight and huber may change; compute the rows again"
             )
 
 

@@ -38,6 +38,11 @@ class LossSums:
     loss: Loss
     covariances: dict[str, Covariance]
 
+    @property
+    def n_features(self) -> int:
+        """Length p of a feature row."""
+        return next(iter(self.covariances.values())).n_features
+
     def combined(self, loss: Loss | None = None) -> Covariance:
         """Return Σ weight · covariance over the terms: the sums of the loss.
 
@@ -95,7 +100,7 @@ class LossSums:
             If another matrix of the size of C does not fit in memory.
         """
         array = as_array(coef, "coef")
-        p = next(iter(self.covariances.values())).n_features
+        p = self.n_features
         if array.ndim not in (1, 2) or array.shape[-1] != p:
             raise ValueError(f"coef has shape {array.shape}: expected ({p},) or (n_coefs, {p})")
         array = as_floats(array, "coef", ndim=array.ndim, double=True)

@@ -1,13 +1,7 @@
 """The terms of a loss: their weights, whether they are per atom, and Huber thresholds.
 
-Rows, fit and predictions use the same immutable `Loss`, so that they are consistent. A loss is
-
-    Σ_terms weight · Σ_targets w ρ(y − fᵀθ)  +  ½ λ θᵀΛθ,
-    ρ(r) = ½ r², or Huber's function beyond a threshold δ,
-
-with y and f the target and the row of an energy, a force component or a component of a virial. All
-rows are derivatives of one linear model, E = Σ_atoms fᵀθ (+ the energies of the composition), with
-respect to the same θ.
+Rows, fit and predictions use the same immutable `Loss`, so that they are consistent. Its formula is
+in `rigidities.loss`.
 
 P. J. Huber, Ann. Math. Statist. 35 (1964) 73.
 """

@@ -136,7 +136,7 @@ def scan_term_weights(sums: LossSums, losses: Iterable[Loss], *, penalty: ArrayL
     losses = tuple(losses)
     _check_sums(sums)
     _check(sums, {f"losses[{i}]": loss for i, loss in enumerate(losses)})
-    checked = Penalty.of(penalty, _n_features(sums))
+    checked = Penalty.of(penalty, sums.n_features)
     choices, fits = [], []
     for loss in losses:
         total = sums.combined(loss)
@@ -212,7 +212,7 @@ def most_probable_weights(sums: LossSums, loss: Loss | None = None, *, penalty: 
     _check_sums(sums)
     loss = sums.loss if loss is None else loss
     _check(sums, {"loss": loss})
-    ratios = _Ratios(sums, loss, Penalty.of(penalty, _n_features(sums)))
+    ratios = _Ratios(sums, loss, Penalty.of(penalty, sums.n_features))
     begin, n = ratios.highest(), len(ratios.others)
     simplex = np.vstack([begin, begin + 0.5 * ratios.step * np.eye(n)])
     found = minimize(ratios.depth, begin, method="Nelder-Mead", options={"initial_simplex": simplex, **PRECISION})
@@ -316,7 +316,3 @@ def _warn(what: str) -> None:
         f"{what} at the smallest regularizer at which it is resolved: {HIDDEN}, and the evidence may be larger there",
         Advice.ERRORS_ON_OTHERS,
     )
-
-
-def _n_features(sums: LossSums) -> int:
-    return next(iter(sums.covariances.values())).n_features

@@ -1,7 +1,7 @@
-"""Errors of a model, term by term, added up batch by batch; the scale of its deviations.
+"""Errors of a model for each term, summed batch by batch, and the scale of its σ.
 
-Errors of energies and virials are per atom (eV/atom), whether or not the loss is; those of force
-components in eV/Å.
+Errors of energies and virials are in eV/atom, also if the loss is not per atom; errors of force
+components are in eV/Å.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Errors:
-    """Errors of one term: of energies and virials in eV per atom, of force components in eV/Å.
+    """Errors of one term: energies and virials in eV/atom, force components in eV/Å.
 
     Attributes
     ----------
     n : int
         Number of targets.
     rmse, mae : float
-        Root of the mean square and mean of the absolute value, over all targets with equal weight;
-        NaN if there is none.
+        Root mean square and mean absolute value over all targets, each with the same weight. NaN if
+        there are no targets.
     """
 
     n: int
@@ -57,15 +57,15 @@ class Tally:
             self.variances += float(variances.sum())
 
     def errors(self) -> Errors:
-        """Return the errors of all residuals that were added."""
+        """Return the errors from these sums."""
         n = self.n or math.nan
         return Errors(self.n, math.sqrt(self.squares / n), self.absolutes / n)
 
     def scale(self) -> float:
         """√(Σr²/Σv), so that the mean of σ² = scale²·v is the mean squared error. NaN if Σv = 0.
 
-        Not √(mean(r²/v)), the maximum of the likelihood: the force on an atom that symmetry holds
-        has v = 0 to rounding, and one row of that kind would make the scale infinite.
+        √(mean(r²/v)), the maximum of the likelihood, is not used: a force component that is zero by
+        symmetry has v = 0 to rounding, and a single row of this kind would make the scale infinite.
         """
         return math.sqrt(self.squares / self.variances) if self.variances > 0 else math.nan
 
@@ -79,7 +79,7 @@ class Evaluation:
     errors : dict of str to Errors
         By the name of the term.
     energies : TermRows, optional
-        Rows and targets of the energies, where they were kept.
+        Rows and targets of the energies, if they were kept.
     """
 
     errors: dict[str, Errors]
@@ -87,7 +87,7 @@ class Evaluation:
 
 
 def evaluate(rows: LossRows, coef: NDArray[np.float64], *, keep_energies: bool = False) -> Evaluation:
-    """Compare fᵀθ with the targets of these rows, in one pass."""
+    """Compare fᵀθ with the targets of the rows, in one pass."""
     tallies = {name: Tally() for name in rows.loss.terms}
     energies: list[TermRows] = []
     for batch in rows:

@@ -1,8 +1,8 @@
 """A linear model of energies and forces, with standard deviations and rigidities.
 
-`LinearModel` is E = Σ_atoms fᵀθ + the energies of the composition, with the Hessian of its loss. It
-predicts energies, forces, virials, their standard deviations and rigidities. Rows are made, used
-and dropped batch by batch: memory holds the structures, the factor, one batch and the results.
+`LinearModel` is E = Σ_atoms fᵀθ + baseline, with the Hessian of its loss. It predicts energies,
+forces, virials, their standard deviations and rigidities. Rows are computed and used batch by
+batch: memory holds the structures, the factor, one batch and the results.
 
 σ = scale·√v, v = gᵀH⁻¹g with g the row of the prediction. The scale comes from the training
 structures, each left out as a whole (see `rigidities.model.training`).
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from rigidities.structures.descriptor import Descriptor
 
 BATCH_SIZE = 2048
-"""Atoms whose rows are held at once for energies and local rigidities."""
+"""Atoms in a batch, for energies and local rigidities."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,23 +51,23 @@ class LinearModel:
     Attributes
     ----------
     soap : Soap, or another Descriptor
-        Meaning of the columns of its rows.
+        Defines the columns of its rows.
     loss : Loss
         The loss that was minimised.
     baseline : Baseline or None
-        Energies of the composition, which are added to the prediction.
+        Energies of the species, which are added to the prediction.
     hessian : Hessian
         Second derivative of the loss at the fit, with its regularizer.
     coef : ndarray of shape (n_features,)
         The parameters θ.
     scales : dict of str to float
-        σ/√v by the name of the term: of energies, forces and virials, as far as the loss has them.
-        NaN where no structure could be left out.
+        σ/√v by the name of the term: energies, forces and virials, if the loss has them. NaN if no
+        structure could be left out.
     training, left_out : dict of str to Errors
-        Errors of the training set by the name of the term: of the fit, and of fits without the
-        structure in question.
+        Errors of the training set by the name of the term: of the fit, and of fits that leave out
+        the structure of the target.
     versions : dict of str to str
-        Versions of the packages that made it.
+        Versions of the packages that were used for the fit.
     """
 
     soap: Descriptor
@@ -125,8 +125,8 @@ class LinearModel:
         NotConvergedWarning
             As `fit_loss`.
         IllConditionedWarning
-            If the fit is not determined without some structure: its targets are excluded from the
-            scale.
+            If the fit is undetermined without one of the structures. Its targets are excluded from
+            the scale.
 
         Examples
         --------
@@ -147,7 +147,7 @@ class LinearModel:
 
     @classmethod
     def of_fit(cls, fitted: ModelFit) -> LinearModel:
-        """Return the model of a fit, which `rigidities.model.training.fit_model` gives."""
+        """Return the model of a fit that `rigidities.model.training.fit_model` returned."""
         minimum = fitted.minimum
         packages = ("rigidities", "numpy", *fitted.soap.packages)
         return cls(
@@ -164,7 +164,7 @@ class LinearModel:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.coef.flags.writeable = False  # which a pickle forgets
+        self.coef.flags.writeable = False  # pickle does not store this flag
 
     def __repr__(self) -> str:
         return f"LinearModel({self.soap!r}; {', '.join(self.loss.terms)}; regularizer={self.hessian.regularizer:g})"
@@ -175,8 +175,8 @@ class LinearModel:
         Parameters
         ----------
         name : {"energy", "forces", "virial"}
-            A term that the loss lacks takes the scale of the first term that it has: all rows
-            belong to one model.
+            If the loss lacks this term, the scale of its first term is returned: all rows belong to
+            one model.
         """
         return self.scales.get(name, next(iter(self.scales.values())))
 
@@ -190,10 +190,10 @@ class LinearModel:
         structures : ase.Atoms, or an iterable of them
             They need no reference values.
         forces : bool, default True
-            Predict forces, which are most of the work. Without, `Prediction.forces` is None.
+            Predict forces; they take most of the time. If False, `Prediction.forces` is None.
         virials : bool, default False
-            Predict −∂E/∂ε, whether or not the loss has virials: half the work of forces, a tenth
-            more beside them.
+            Predict −∂E/∂ε, also if the loss has no virials. It takes half the time of forces alone,
+            or a tenth more together with them.
         progress : bool, default True
             Show a progress bar on stderr.
 
@@ -204,8 +204,8 @@ class LinearModel:
         Raises
         ------
         ValueError
-            If a structure contains a species that the model does not know, or for the reasons of
-            the descriptor.
+            If a structure contains a species that the model has no columns for, or if the
+            descriptor refuses a structure.
         """
         from rigidities.structures.batches import batch_lengths, in_batches
 
@@ -231,7 +231,7 @@ class LinearModel:
     def _derivatives(
         self, frames: Sequence[Any], forces: bool, virials: bool, progress: bool
     ) -> dict[str, NDArray[np.float64]]:
-        """Return forces, virials and their deviations, by their names in `Prediction`."""
+        """Return forces, virials and their σ, by their names in `Prediction`."""
         from rigidities.structures.loss_rows import LossRows
 
         if not (forces or virials):
@@ -258,11 +258,10 @@ class LinearModel:
         Parameters
         ----------
         structures : ase.Atoms, or an iterable of them
-            A structure that lacks the values of a term is skipped in that term. Weights that
-            structures carry are ignored: every target counts the same.
+            Structures that lack the values of a term are skipped in that term. Weights of the
+            structures are ignored: all targets have the same weight.
         terms : iterable of {"energy", "forces", "virial"}, optional
-            Those of the loss by default. Reference values are found under the names that the loss
-            gives.
+            By default the terms of the loss. Reference values are read under the names in the loss.
         progress : bool, default True
             Show a progress bar on stderr.
 
@@ -285,7 +284,7 @@ class LinearModel:
         keep_energies: bool = False,
         progress: bool = True,
     ) -> Evaluation:
-        """Return the errors as `errors`, and the rows of the energies if they are to be kept."""
+        """Return the errors as `errors` does, and the rows of the energies if asked."""
         from rigidities.structures.loss_rows import LossRows
 
         frames, _ = self._checked(structures)
@@ -299,7 +298,7 @@ class LinearModel:
         return np.array([self.baseline.energy(entry) for entry in numbers])
 
     def _checked(self, structures: Any) -> tuple[list[Any], list[NDArray[np.int64]]]:
-        """Return structures as a list, and their atomic numbers, which the model must know."""
+        """Return structures as a list, and their atomic numbers; raise for an unknown species."""
         from rigidities.structures.batches import iterable
         from rigidities.structures.species import symbols, unknown_species
 
@@ -331,20 +330,20 @@ class LinearModel:
         OSError
             If the file cannot be written.
         MemoryError
-            If the bytes of the file do not fit beside the model.
+            If the bytes of the file do not fit in memory beside the model.
         """
         files.save(path, "model", state_of({entry.name: getattr(self, entry.name) for entry in fields(self)}))
 
     @classmethod
     def load(cls, path: str | PathLike[str], descriptor: Descriptor | None = None) -> LinearModel:
-        """Read a model that `save` wrote: with the same featomic it predicts the same bits.
+        """Read a model that `save` wrote. With the same featomic, predictions have the same bits.
 
         Parameters
         ----------
         path : path-like
         descriptor : Descriptor, optional
-            The descriptor of the model, if it is not a `Soap`: a file never says what code is run.
-            Its feature space must be that of the file.
+            The descriptor of the model, if it is not a `Soap`: a file does not choose the code that
+            runs. Its feature space must be that of the file.
 
         Returns
         -------
@@ -353,15 +352,15 @@ class LinearModel:
         Raises
         ------
         ValueError
-            If the file is damaged, of a later version, or holds something else; if its descriptor
-            has to be passed and was not, or another one was passed.
+            If the file is damaged, of a later version, or holds something else; or if the
+            descriptor is missing or another one.
         OSError
-            If it cannot be read.
+            If the file cannot be read.
 
         Warns
         -----
         OtherVersionWarning
-            If the model was fitted with another version of featomic than is installed.
+            If the model was fitted with another version of featomic than the installed one.
         """
         state = files.load(path, "model")
         check_descriptor(path, state, descriptor)
@@ -371,7 +370,8 @@ class LinearModel:
             if fitted not in (None, here):
                 warn(
                     OtherVersionWarning,
-                    f"the model was fitted to features of {package} {fitted}, here is {here}: predictions may differ",
+                    f"the model was fitted to features of {package} {fitted}, but {here} is installed: predictions "
+                    "may differ",
                     Advice.COMPARE_VERSIONS,
                 )
         return model

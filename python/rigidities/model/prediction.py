@@ -32,10 +32,10 @@ class Prediction:
     lpr : ndarray of shape (n_atoms,)
         Local prediction rigidity of each atom, in the order of the structures.
     forces, forces_std : ndarray of shape (n_atoms, 3), or None
-        Force components and their standard deviations, in eV/Å; None where they were not asked for.
+        Force components and their standard deviations, in eV/Å; None if they were not asked for.
     virials, virial_std : ndarray of shape (n_structures, 6), or None
         Virials −∂E/∂ε and their standard deviations, in eV, in ASE's Voigt order xx, yy, zz, yz,
-        xz, xy; None where they were not asked for. The stress is −virial/volume.
+        xz, xy; None if they were not asked for. The stress is −virial/volume.
     """
 
     sizes: NDArray[np.int64]

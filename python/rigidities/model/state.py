@@ -1,7 +1,7 @@
 """The state of a linear model in a file: arrays, numbers and names, without pickle.
 
-A file names the kind of its descriptor. `Soap` is made from the file; a descriptor of another kind
-is passed by the caller, so that no file says what code is run.
+A file names the kind of its descriptor. `Soap` is made from the file. The caller passes a
+descriptor of another kind, so that a file cannot choose the code that runs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _HESSIAN = "hessian."
 
 _SOAP = "soap"
-"""Kind of the descriptor that a file can make. Older files name no kind and hold this one."""
+"""Kind of descriptor that can be made from a file. Older files name no kind and hold this one."""
 
 
 def state_of(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def state_of(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_descriptor(path: str | PathLike[str], state: Mapping[str, Any], given: Descriptor | None) -> None:
-    """Raise if the descriptor of a file has to be passed and was not, or another one was passed."""
+    """Raise if the descriptor that a file needs is missing or another one."""
     held = state.get("soap", {})
     kind = held.get("kind", _SOAP)
     if given is None and kind != _SOAP:

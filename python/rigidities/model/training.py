@@ -1,15 +1,15 @@
 """Training: from structures with reference values to a fit, its errors and its scale.
 
-`fit_model` makes the rows of a descriptor, minimises the loss, and goes through the rows once more
-for the errors. Rows that are few (`KEPT`) are computed once and kept. `LinearModel.fit` makes a
-model of the result.
+`fit_model` computes the rows of a descriptor, minimises the loss, and reads the rows once more for
+the errors. Rows are computed only once if they take little memory (`KEPT`). `LinearModel.fit` makes
+a model of the result.
 
-The scale. σ = scale·√v with scale² = Σr²/Σv over the training set, one for each term. Each
-structure is left out as a whole, its energy and forces together, in closed form at fixed λ: r is
-the error of the fit without it, v the variance. The evidence has a scale of its own, s² = (Σwy² −
-bᵀH⁻¹b)/n, but assumes that the model is right and that the noise of all targets is independent.
-With forces neither holds: test energies of lithium (mlearn) then miss by 14 of its σ (root mean
-square), and by 0.72 of the σ used here.
+The scale. σ = scale·√v with scale² = Σr²/Σv over the training set, for each term. Each structure is
+left out as a whole, its energy and forces together, in closed form at fixed λ: r is the residual
+and v the variance of the fit without it. The evidence has another scale, s² = (Σwy² − bᵀH⁻¹b)/n,
+which assumes that the model is exact and that the noise of all targets is independent. With forces
+neither is true: the root mean square error of test energies of lithium (mlearn) is then 14 times
+that σ, but 0.72 times the σ used here.
 """
 
 from __future__ import annotations
@@ -40,29 +40,29 @@ if TYPE_CHECKING:
     from rigidities.structures.loss_rows import LossRows
 
 KEPT = 1_000_000_000
-"""Bytes of rows that are kept between passes: 13,233 silicon atoms, 448 features: 0.14 GB."""
+"""Most bytes of rows that are kept between passes. 0.14 GB: 13,233 atoms with 448 features."""
 
 
 @dataclass(frozen=True, eq=False)
 class ModelFit:
-    """A fit with its errors, and what the choice of its regularizer can be judged by.
+    """A fit with its errors and scales.
 
     Attributes
     ----------
     soap : Soap, or another Descriptor
-        Meaning of the columns.
+        Defines the columns.
     minimum : LossFit
-        The fit, with the sums of its loss, the path of λ if there was one, and the energies' rows
-        if they were kept.
+        The fit, with the sums of its loss, the path of λ if there was one, and the rows of the
+        energies if they were kept.
     baseline : Baseline or None
-        Energies of the composition that were subtracted.
+        Energies of the species that were subtracted.
     training, left_out : dict of str to Errors
-        Errors of the training set by the name of the term: of the fit, and of fits without the
-        structure in question.
+        Errors of the training set by the name of the term: of the fit, and of fits that leave out
+        the structure of the target.
     scales : dict of str to float
-        σ/√v by the name of the term; NaN where no structure could be left out.
+        σ/√v by the name of the term; NaN if no structure could be left out.
     n_missing : dict of str to int
-        Targets of each term that were missing and left out.
+        Number of missing targets of each term.
     """
 
     soap: Descriptor
@@ -75,7 +75,7 @@ class ModelFit:
 
     @cached_property
     def path(self) -> RegularizerPath:
-        """The path that λ was chosen from; made now if λ was given, or found by "auto"."""
+        """The path from which λ was chosen, or a new one if λ was given or "auto"."""
         return self.minimum.path or regularizer_path(self.minimum.covariance)
 
 
@@ -89,7 +89,7 @@ def fit_model(
     keep_energies: bool = False,
     progress: bool = True,
 ) -> ModelFit:
-    """Fit a model as `LinearModel.fit`, and return all that the fit gives.
+    """Fit a model as `LinearModel.fit`, and return all results of the fit.
 
     Parameters
     ----------
@@ -132,11 +132,11 @@ def _are_few(rows: LossRows) -> bool:
 def _judge(
     batches: Iterable[Batch], fit: LossFit, sizes: NDArray[np.int64]
 ) -> tuple[dict[str, Tally], dict[str, Tally]]:
-    """Return sums over residuals: of the fit, and of fits without the structure in question.
+    """Return sums over residuals: of the fit, and of fits that leave out the target's structure.
 
-    A Huber residual beyond its threshold δ has no second derivative, so its row is not in H. Its
-    pull at the structure's predictions, less than δ times its leverage, remains when the structure
-    is left out.
+    The second derivative of Huber's function is 0 beyond its threshold δ, so rows there are not in
+    H. Their effect on the predictions for the structure, less than δ times the leverage, remains
+    when the structure is left out.
     """
     training, left_out = ({name: Tally() for name in fit.loss.terms} for _ in range(2))
     n_lost = 0
@@ -165,6 +165,6 @@ def _warn_of_lost(n_lost: int, n: int) -> None:
     warn(
         IllConditionedWarning,
         f"{n_lost} of {n} training targets cannot be left out: without their structure the fit is undetermined to "
-        "rounding. They are excluded from the errors left out and from the scale of σ",
+        "rounding. They are excluded from the left-out errors and from the scale of σ",
         Advice.RAISE_REGULARIZER,
     )

@@ -31,7 +31,6 @@ from rigidities.validation import (
     as_targets,
     as_weights,
     block_members,
-    check_columns,
 )
 
 if TYPE_CHECKING:
@@ -392,7 +391,5 @@ class RegularizerPath:
 
     def _rows(self, X: ArrayLike | Rows, groups: ArrayLike | None) -> tuple[CheckedRows, int]:
         """Check rows; return them and their number of targets."""
-        rows = CheckedRows.of(X, groups)
-        rows.check_space(self.feature_space)
-        check_columns(rows.values.shape[1], len(self._basis))
+        rows = CheckedRows.matching(X, groups, len(self._basis), self.feature_space)
         return rows, rows.n_targets

@@ -1,1 +1,1 @@
-"""Text, figures and files that show rigidities and fitted models to people. Nothing here prints."""
+"""Reports of rigidities and fitted models as text, figures and files. Nothing here prints."""

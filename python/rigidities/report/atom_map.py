@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 MAP_ATOMS = 3000
-"""Most atoms of each set that determine the axes: 11 MB of power spectrum for one species."""
+"""Most atoms of each set from which the axes are found: 11 MB of power spectrum of one species."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class AtomMap:
     explained : ndarray of shape (2,)
         Share of the variance along each axis.
     background : ndarray of shape (n_points, 2)
-        Places of training atoms, `MAP_ATOMS` at most.
+        Places of training atoms, at most `MAP_ATOMS`.
     """
 
     centre: NDArray[np.float64]
@@ -42,7 +42,7 @@ class AtomMap:
 
 
 def map_of(train: Source, test: Source) -> AtomMap:
-    """Return the map of a training and a test set together, from `MAP_ATOMS` atoms of each at most.
+    """Return the map of a training and a test set, from at most `MAP_ATOMS` atoms of each.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def principal_axes(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDAr
     total = float((rows**2).sum())
     for i, axis in enumerate(leading.T):
         if values[-1 - i] > len(values) * np.finfo(np.float64).eps * total:
-            # An eigenvector has no sign of its own: a positive largest entry makes reruns alike.
+            # the sign of an eigenvector is arbitrary: its largest entry is made positive
             axes[:, i] = axis / np.linalg.norm(axis) * np.sign(axis[np.abs(axis).argmax()])
             shares[i] = values[-1 - i] / total
     return axes, shares

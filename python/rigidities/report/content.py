@@ -1,7 +1,7 @@
-"""What a report holds: rigidities of test structures (PR) and of their atoms (LPR).
+"""The content of a report: rigidities of test structures (PR) and of their atoms (LPR).
 
-Two sources go in, a training and a test set. A `Report` of plain arrays comes out. Rows are summed
-and assessed batch by batch: memory holds the sources, C, and one batch.
+Input: two sources, a training and a test set. Output: a `Report` of plain arrays. Rows are
+processed batch by batch: memory holds the sources, C, and one batch.
 
 LPR: J. Chem. Theory Comput. 19 (2023) 8020. PR and CPR: Faraday Discuss. 256 (2025) 322.
 """
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 PR_IS = {"mean": "of the energy per atom", "sum": "of the total energy"}
-"""What `pr` is the rigidity of, by reduction."""
+"""The quantity of which `pr` is the rigidity, by reduction."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +80,7 @@ class Report:
     kinds : ndarray of str of shape (n_structures,), or None
         Kind of each structure, if it is known.
     classes : dict of str to ndarray of shape (n_atoms,)
-        Classes of atoms that statistics are made for, if they are known: "group", "species" and
-        "coordination".
+        The known classes of atoms, for statistics: "group", "species" and "coordination".
     body_orders, components : list of str
         Names of the columns of ``rigidities.lcpr`` and ``rigidities.cpr``.
     warnings : list of str
@@ -147,7 +146,7 @@ def make_report(
     group_key: str | None = None,
     atom_map: AtomMap | None = None,
 ) -> Report:
-    """Assess the predictions for a test set: how far a training set pins them down.
+    """Assess how firmly a training set determines the predictions for a test set.
 
     Parameters
     ----------
@@ -160,7 +159,7 @@ def make_report(
     group_key : str, optional
         Name in ``info`` of a structure's kind; by default "group", or else "config_type".
     atom_map : AtomMap, optional
-        Map on which the test atoms are placed.
+        Map for the places of the test atoms.
 
     Returns
     -------
@@ -185,7 +184,7 @@ def assess(
     atom_map: AtomMap | None = None,
     warned: Sequence[str] = (),
 ) -> Report:
-    """Assess a test set as `make_report`, with a Hessian that exists already."""
+    """Assess a test set as `make_report` does, with a given Hessian."""
     kinds, components = test.kinds(group_key), test.components()
     with blame(test.name):
         parts = [_assess(hessian, rows, reduction, components, atom_map) for rows in test.batches()]
@@ -196,7 +195,7 @@ def assess(
 
 
 def accumulate(source: Source, reduction: Reduction = "mean") -> Covariance:
-    """Return C of a training set. Each structure is one target of weight 1."""
+    """Return C of a training set; each structure is one target of weight 1."""
     with blame(source.name):
         covariance = Covariance(source.n_features)
         for rows in source.batches():

@@ -21,7 +21,7 @@ def regularizer_curves(
     test: tuple[ArrayLike, ArrayLike] | None = None,
     weights: ArrayLike | None = None,
 ) -> Figure:
-    """Draw all criteria over λ, each with its best, and the effective dimension.
+    """Draw all criteria over λ, each with its best λ, and the effective dimension.
 
     Parameters
     ----------
@@ -37,7 +37,15 @@ def regularizer_curves(
     Returns
     -------
     matplotlib.figure.Figure
-        Where the evidence is not resolved, its panel is grey.
+        The panel of the evidence is grey where it is not resolved.
+
+    Examples
+    --------
+    >>> import numpy as np, rigidities as rg
+    >>> from rigidities.plot import regularizer_curves
+    >>> covariance = rg.Covariance(2)
+    >>> covariance.update(np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]]), targets=[0.1, 1.0, 2.2])
+    >>> figure = regularizer_curves(rg.regularizer_path(covariance))
     """
     from matplotlib.figure import Figure
 
@@ -55,11 +63,11 @@ def regularizer_curves(
             axes.set_yscale("log")
         if label != "effective dimension":
             axes.legend(frameon=False, fontsize=8)
-    drowned = x[np.isnan(path.log_evidence[order])]
-    if len(drowned):
-        grid[0].axvspan(drowned[0], drowned[-1], color="0.9", linewidth=0)
+    unresolved = x[np.isnan(path.log_evidence[order])]
+    if len(unresolved):
+        grid[0].axvspan(unresolved[0], unresolved[-1], color="0.9", linewidth=0)
         grid[0].text(
-            drowned[0], 0.05, " not resolved", transform=grid[0].get_xaxis_transform(), fontsize=8, color="0.4"
+            unresolved[0], 0.05, " not resolved", transform=grid[0].get_xaxis_transform(), fontsize=8, color="0.4"
         )
     grid[-1].set_xscale("log")
     grid[-1].set_xlabel("regularizer λ")
@@ -72,7 +80,7 @@ def _criteria(
     test: tuple[ArrayLike, ArrayLike] | None,
     weights: ArrayLike | None,
 ) -> dict[str, dict[str, NDArray[np.float64]]]:
-    """Return curves by their name in the legend, by the label of their panel."""
+    """Return the curves of each panel, by the name of the panel and of the curve."""
     errors = {"√GCV": np.sqrt(path.gcv)}
     if train is not None:
         errors["leave-one-out"] = path.score(*train, "loo", weights=weights)
@@ -85,7 +93,7 @@ def _criteria(
 
 
 def _draw_criterion(axes: Axes, x: NDArray[np.float64], values: NDArray[np.float64], name: str, largest: bool) -> None:
-    """Draw a line, and a mark at its best with the λ in the legend."""
+    """Draw a criterion, and mark its best λ, which stands in the legend."""
     if not name or np.isnan(values).all():
         axes.plot(x, values, label=f"{name}: not resolved" if name else None)
         return

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def summary(report: Report) -> dict[str, Any]:
-    """Return everything but the arrays, ready for JSON, where null means an infinite rigidity."""
+    """Return everything but the arrays as values of JSON; null stands for an infinite rigidity."""
     rigidities, hessian = report.rigidities, report.hessian
     packages = "rigidities", "numpy", *report.test.packages
     pr = {"is": PR_IS[report.reduction], "all": describe(rigidities.pr)}
@@ -113,7 +113,7 @@ def _least_rigid(report: Report) -> list[dict[str, Any]]:
 
 
 def _finite(value: Any) -> Any:
-    """Return the same with None for infinity and NaN, which JSON lacks."""
+    """Replace infinity and NaN, which JSON lacks, by None."""
     if isinstance(value, Mapping):
         return {key: _finite(entry) for key, entry in value.items()}
     if isinstance(value, list):
@@ -124,8 +124,8 @@ def _finite(value: Any) -> Any:
 def write(report: Report, atom_map: AtomMap, directory: Path) -> list[str]:
     """Write the files of a report; return their names.
 
-    They are the summary and the map, and with structures extended XYZ and a viewer. Where only rows
-    are known, rigidities go to an .npz file.
+    They are the summary and the map, and with structures extended XYZ and a viewer. If only rows
+    are known, an .npz file holds the rigidities.
     """
     places, lpr = report.rigidities.coordinates, report.rigidities.lpr
     figure = lpr_map(places, lpr, explained=atom_map.explained, background=atom_map.background)

@@ -1,7 +1,7 @@
 """Maps of atoms in a plane of feature space, coloured by their local prediction rigidity (LPR).
 
-Figures are made without pyplot's global state, so that scripts and threads can use them. An example
-is figure 2 of the LPR paper, J. Chem. Theory Comput. 19 (2023) 8020.
+Figures do not use pyplot's global state, so that scripts and threads can make them. Figure 2 of the
+LPR paper is an example: J. Chem. Theory Comput. 19 (2023) 8020.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 COLOUR_MAP = "plasma"
-"""Dark is not rigid. Lightness rises evenly, for grey prints and colour-blind readers."""
+"""Dark colours are low rigidities. Lightness rises evenly, for grey prints and colour blindness."""
 
 
 def lpr_map(
@@ -44,8 +44,10 @@ def lpr_map(
     background : array_like of shape (n_points, 2), optional
         Places of the training atoms, drawn in grey.
     marks : array_like of str of shape (n_atoms,), optional
-        Kind of each atom, shown by its shape. At most five kinds; an empty string gives a dot.
+        Kind of each atom, shown by the shape of its mark. At most five kinds; an empty string gives
+        a dot.
     title : str
+        Title of the map.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""A fitted model and its predictions for people: tables of 100 columns, the figure of λ.
+"""A fitted model and its predictions as tables of 100 columns, and the figure of λ.
 
 Energies and virials are in meV per atom, forces in meV/Å.
 """
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rigidities.loss.terms import Loss, Term
-from rigidities.report.statistics import describe
+from rigidities.report.statistics import describe, root_mean_square
 from rigidities.report.text import fact_lines, quantile_head, quantile_row, size_text
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 UNITS = {"energy": "meV/atom", "forces": "meV/Å", "virial": "meV/atom"}
 
 LEAST_KNOWN = 10
-"""Structures of the largest σ that are listed."""
+"""Number of structures of largest σ in the list."""
 
 
 # A fit --------------------------------------------------------------------------------------------
@@ -93,8 +93,8 @@ def _cell(errors: Errors | None, what: str) -> str:
 def regularizer_figure(fit: ModelFit, validation: TermRows | None = None) -> Figure:
     """Draw the criteria for λ over the path that it was chosen from.
 
-    Leave-one-out and validation errors are those of the energies, in the unit of the loss: of the
-    training set if its energies were kept, and of the rows of other structures.
+    Leave-one-out errors (if the energies of the training set were kept) and validation errors are
+    errors of the energies, in the unit of the loss.
     """
     from rigidities.report.curves import regularizer_curves
 
@@ -115,7 +115,7 @@ def _pair(rows: TermRows) -> tuple[NDArray[Any], NDArray[np.float64]]:
 
 
 def prediction_table(model: LinearModel, name: str, frames: Any, prediction: Prediction) -> str:
-    """Return σ, rigidities and known errors of a prediction, and where σ is largest."""
+    """Return σ, rigidities and known errors of a prediction, and the structures of largest σ."""
     sizes = prediction.sizes
     energy_std = 1000 * prediction.energy_std / sizes
     facts = {"structures": f"{name}: {len(sizes):,} structures, {sizes.sum():,} atoms"} | _facts(model)
@@ -133,7 +133,7 @@ def prediction_table(model: LinearModel, name: str, frames: Any, prediction: Pre
         lines += ["", f"{'against the labels':26}{'number':>7}{'RMSE':>12}{'RMS of σ':>12}{'within σ':>12}"]
     for term, (residuals, std) in compared.items():
         within = f"{100 * np.mean(np.abs(residuals) <= std):.0f} %"
-        cells = [f"{1000 * _rms(values):.4g}" for values in (residuals, std)] + [within]
+        cells = [f"{1000 * root_mean_square(values):.4g}" for values in (residuals, std)] + [within]
         lines.append(f"{f'{term}, {UNITS[term]}':26}{len(residuals):>7}" + "".join(f"{cell:>12}" for cell in cells))
     return "\n".join([*lines, "", *_least_known(prediction, energy_std)])
 
@@ -141,7 +141,7 @@ def prediction_table(model: LinearModel, name: str, frames: Any, prediction: Pre
 def _compared(
     model: LinearModel, frames: Any, prediction: Prediction
 ) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Return residuals and σ (energies and virials per atom) where reference values are known."""
+    """Return residuals and σ of known reference values, energies and virials per atom."""
     from rigidities.structures.reference import read_known_reference
 
     predicted: dict[str, tuple[NDArray[Any], ...]] = {}
@@ -159,10 +159,6 @@ def _compared(
         known = np.isfinite(residuals)
         compared[name] = residuals[known], np.broadcast_to(std / divisors, known.shape)[known]
     return compared
-
-
-def _rms(values: NDArray[np.float64]) -> float:
-    return float(np.sqrt(np.mean(values**2)))
 
 
 def _least_known(prediction: Prediction, energy_std: NDArray[np.float64]) -> list[str]:

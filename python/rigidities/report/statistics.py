@@ -1,4 +1,4 @@
-"""Quantiles of rigidities, overall and by class."""
+"""Quantiles of rigidities, overall and by class, and root mean squares of errors."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 
 QUANTILES = {"min": 0.0, "q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95, "max": 1.0}
 """Each quantile is one of the values. Interpolation would fail at infinite ones."""
+
+
+def root_mean_square(values: NDArray[np.float64]) -> float:
+    """Return √(mean x²)."""
+    return float(np.sqrt(np.mean(values**2)))
 
 
 def describe(values: NDArray[np.float64]) -> dict[str, float]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def fact_lines(facts: Mapping[str, str]) -> list[str]:
-    """Return a line for each fact, after its name; long ones are wrapped."""
+    """Return a line with name and text of each fact; long lines are wrapped."""
     return [
         line
         for name, fact in facts.items()
@@ -37,7 +37,7 @@ def quantile_row(name: str, description: Mapping[str, float]) -> str:
 
 
 TABLE_ROWS = 30
-"""Rows of a class that the terminal shows. The file summary.json has all."""
+"""Most rows for a class on the terminal. The file summary.json has all."""
 
 
 def size_text(source: Source) -> str:

@@ -1,4 +1,4 @@
-"""Test structures for the viewer at https://chemiscope.org, atoms coloured by their rigidity."""
+"""Test structures for the viewer at https://chemiscope.org, with atoms coloured by rigidity."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 
 def write_viewer(report: Report, path: Path) -> None:
-    """Write the test structures for the viewer, atoms on the map and in space.
+    """Write the test structures for the viewer: atoms on the map and in space.
 
-    JSON has no infinity: an infinite rigidity is written as the largest finite one, and the
-    descriptions say so.
+    JSON has no infinity: an infinite rigidity is written as the largest finite one, as the
+    descriptions in the file state.
 
     Parameters
     ----------
     report : Report
-        Of structures, made with a map.
+        It has structures and a map.
     path : Path
         Ending in ``.json`` or ``.json.gz``.
 

@@ -1,8 +1,8 @@
 """Sources of feature rows: a set of structures, or the features of any model.
 
-A `Source` hands out rows in batches and says which structure and which atom each row belongs to.
-Reports, maps and the command line use its methods alone. A new kind of source is a new subclass,
-and no other file changes.
+A `Source` yields rows in batches, and gives the structure and the atom of each row. Reports, maps
+and the command line use only its methods, so a new kind of source is a new subclass and changes no
+other file.
 """
 
 from rigidities.sources.atoms import Structures

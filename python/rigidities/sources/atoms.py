@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Structures(Source):
-    """Structures whose atoms have SOAP rows, computed anew for each pass.
+    """Structures whose atoms have SOAP rows, computed again in each pass.
 
     Parameters
     ----------
@@ -69,13 +69,13 @@ class Structures(Source):
         from rigidities.interop.featomic import soap_rows
 
         step = max(1, math.ceil(self.sizes.sum() / n_atoms))
-        # An error names a structure by its index among those computed here. The slice says which.
+        # an error names a structure by its index among those computed here: the slice
         with blame(self.name if step == 1 else f"{self.name}@::{step}"):
             values = soap_rows(self.frames[::step], self.soap, progress=False).values
         return values[:: math.ceil(len(values) / n_atoms)]
 
     def describe(self) -> Description:
-        """Say what the columns are: the settings of SOAP."""
+        """Describe the columns by the settings of SOAP."""
         soap = self.soap
         settings = {
             "kind": "SOAP, computed by featomic",
@@ -90,8 +90,8 @@ class Structures(Source):
     def components(self) -> Components:
         """Return body orders; for structures also the species of the central atoms.
 
-        An atom's row is zero in the columns of other central species, so that components by species
-        would repeat its LPR.
+        The row of an atom is zero in the columns of other species of the centre: its component by
+        species would repeat its LPR.
         """
         orders, species = self.soap.components("body_order"), self.soap.components("species")
         orders = orders if len(orders) > 1 else {}

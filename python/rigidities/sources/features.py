@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Features(Source):
-    """Feature rows of any model. Where the atoms are is not known.
+    """Feature rows of any model. Positions of the atoms are unknown.
 
     Parameters
     ----------
@@ -60,12 +60,12 @@ class Features(Source):
         return np.asarray(self.rows.values[:: math.ceil(len(self.rows) / n_atoms)], dtype=np.float64)
 
     def describe(self) -> Description:
-        """Say how many columns there are. What they mean is not known."""
+        """Describe the columns by their number; their meaning is unknown."""
         settings = {"kind": "features as given", "n_features": self.n_features}
         return Description(f"{self.n_features} as given", settings)
 
     def labels(self) -> AtomLabels:
-        """Return where each row belongs; rows of one structure may be anywhere."""
+        """Return the structure and atom of each row; rows of a structure can be anywhere."""
         groups = self.groups
         labels, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)
         atoms = np.empty(len(groups), dtype=np.int64)

@@ -1,6 +1,6 @@
 """Read sources from files: structures, or the features of any model as ``.npz``.
 
-Everything a user can get wrong about these files raises an `InputError`, which names the file.
+All faults of these files raise an `InputError` that names the file.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def read_sources(train: str, test: str, descriptor: dict[str, Any], progress: bo
 
 
 def read_training(path: str, descriptor: dict[str, Any], progress: bool = False) -> Structures:
-    """Read training structures. Their SOAP features are made for the species they contain."""
+    """Read training structures; the SOAP features have columns for their species."""
     frames = read_structures(path)
     species = sorted({number for frame in frames for number in frame.numbers.tolist()})
     if not species:
@@ -47,7 +47,7 @@ def read_training(path: str, descriptor: dict[str, Any], progress: bool = False)
 
 
 def read_test(path: str, train: Structures) -> Structures:
-    """Read test structures. Descriptor and species are those of the training set."""
+    """Read test structures; the descriptor is that of the training set."""
     frames = read_structures(path)
     _require_species(path, frames, train.name, train.soap.species)
     return Structures(path, frames, train.soap, train.progress)
@@ -68,6 +68,15 @@ def read_features(path: str) -> Features:
     path : str
         An .npz file with the array ``features`` (n_rows, n_features). The arrays ``groups`` and
         ``species``, both (n_rows,), are optional.
+
+    Returns
+    -------
+    Features
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or an array is missing or has a wrong shape, type or value.
     """
     arrays = _read_arrays(path)
     if "features" not in arrays:
@@ -91,7 +100,7 @@ def _read_arrays(path: str) -> dict[str, NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except Exception as error:  # no archive, no array, a pickle: NumPy raises five unrelated types
+    except Exception as error:  # NumPy raises five unrelated types
         raise InputError(f"{path}: NumPy cannot read it as .npz ({' '.join(str(error).split())})") from error
 
 

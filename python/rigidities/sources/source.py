@@ -1,8 +1,8 @@
-"""What every source of feature rows offers to reports, maps and the command line.
+"""The interface of a source of feature rows, for reports, maps and the command line.
 
-A subclass sets `name` and `frames` and fills the abstract methods. The other methods have defaults:
-they follow from `sizes` and from `frames`. Whether structures or plain arrays are written for a
-source depends on `frames`, never on its class.
+A subclass sets `name` and `frames` and defines the abstract methods. The other methods have
+defaults, which follow from `sizes` and `frames`. Results are written as structures if there are
+`frames`, else as plain arrays; the class does not matter.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 
 SHOWN_RADIUS = 5.0
-"""Å. What a viewer shows around an atom where the features have no cutoff of their own."""
+"""Radius in Å that a viewer shows around an atom if the features have no cutoff."""
 
 
 class AtomLabels(NamedTuple):
-    """Where each row belongs.
+    """Structure and atom of each row.
 
     Attributes
     ----------
@@ -62,14 +62,14 @@ class Components(NamedTuple):
 
 
 class Description(NamedTuple):
-    """What the columns of a source are.
+    """Description of the columns of a source.
 
     Attributes
     ----------
     text : str
-        In half a line, for the heading of a report.
+        Half a line, for the heading of a report.
     settings : dict
-        In full and ready for JSON, for the summary of a report.
+        All settings, as values of JSON, for the summary of a report.
     """
 
     text: str
@@ -84,10 +84,10 @@ class Source(ABC):
     name : str
         Where the rows come from. Messages and summaries use it.
     frames : sequence of ase.Atoms, or None
-        The structures, in the order of their labels, which then count from 0. Rows are in the order
-        of structures and atoms. None where only rows are known.
+        The structures; their labels are then 0, 1, …, and rows are in the order of structures and
+        atoms. None if only rows are known.
     packages : tuple of str
-        Packages behind the rows. The summary of a report states their versions.
+        Packages that computed the rows. The summary of a report lists their versions.
     cutoff : float
         Radius of an atom's neighbourhood in Å, as a viewer shows it.
     """
@@ -119,7 +119,7 @@ class Source(ABC):
 
     @abstractmethod
     def describe(self) -> Description:
-        """Say what the columns are."""
+        """Describe the columns."""
 
     @property
     def cutoff(self) -> float:
@@ -127,13 +127,13 @@ class Source(ABC):
         return SHOWN_RADIUS
 
     def labels(self) -> AtomLabels:
-        """Return where each row belongs: here rows are in the order of structures and atoms."""
+        """Return the structure and atom of each row; here rows are in that order."""
         sizes = self.sizes
         atoms = np.concatenate([np.arange(size) for size in sizes])
         return AtomLabels(np.repeat(np.arange(len(sizes)), sizes), atoms, np.arange(len(sizes)))
 
     def kinds(self, key: str | None = None) -> NDArray[np.str_] | None:
-        """Return the kind of each structure, as its ``info`` names it.
+        """Return the kind of each structure, from its ``info``.
 
         Parameters
         ----------
@@ -160,7 +160,7 @@ class Source(ABC):
         return None
 
     def classes(self, kinds: NDArray[np.str_] | None = None) -> dict[str, NDArray[Any]]:
-        """Return the classes of atoms that statistics are made for, as far as they are known.
+        """Return the known classes of atoms, for statistics.
 
         Parameters
         ----------
@@ -179,5 +179,5 @@ class Source(ABC):
         return classes
 
     def components(self) -> Components:
-        """Return the components of a prediction, where there are several."""
+        """Return the components of a prediction, if there are several."""
         return Components({}, {})

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 def iterable(structures: Any) -> Iterable[Any]:
-    """Return structures as an iterable of them, a single one too."""
-    # ase.Atoms is an iterable, of its atoms
+    """Return structures as an iterable; a single structure becomes a list of one."""
+    # ase.Atoms is itself an iterable, of atoms
     one = isinstance(structures, ase.Atoms) or not isinstance(structures, Iterable)
     return [structures] if one else structures
 
 
 def require_batch_size(batch_size: int) -> int:
-    """Raise unless a batch can hold an atom."""
+    """Return the batch size; raise unless it is at least one atom."""
     if operator.index(batch_size) < 1:
         raise ValueError(f"batch_size is {batch_size}: expected at least 1 atom")
     return batch_size
@@ -35,18 +35,18 @@ def batch_lengths(sizes: NDArray[np.int64], batch_size: int) -> list[int]:
     A batch has at most `batch_size` atoms, or one structure that has more.
     """
     lengths: list[int] = []
-    held = batch_size
+    n_atoms = batch_size
     for size in sizes.tolist():
-        if not lengths or held + size > batch_size:
+        if not lengths or n_atoms + size > batch_size:
             lengths.append(0)
-            held = 0
+            n_atoms = 0
         lengths[-1] += 1
-        held += size
+        n_atoms += size
     return lengths
 
 
 def in_batches(structures: Iterable[Any], lengths: Sequence[int], name: str, progress: bool) -> Iterator[list[Any]]:
-    """Yield so many structures at a time, with a progress bar of this name on stderr."""
+    """Yield structures in batches of these lengths, with a progress bar of this name on stderr."""
     bar = iter(tqdm(structures, name, sum(lengths), unit=" structures", disable=not progress))
     for length in lengths:
         yield list(islice(bar, length))

@@ -1,9 +1,9 @@
-"""The contract of a descriptor: what `LossRows` and `LinearModel` ask of the features of atoms.
+"""The contract of a descriptor: the members that `LossRows` and `LinearModel` use.
 
-`rigidities.interop.featomic.Soap` fills it. So can LODE, ACE or features of your own: write a class
-with these members (it need not inherit), and pass it where a `Soap` is taken. A descriptor must not
-depend on a batch: the same structure gives the same rows beside any others, and columns mean the
-same for all structures.
+`rigidities.interop.featomic.Soap` fulfils it. So can LODE, ACE or features of your own: write a
+class with these members (it need not inherit), and pass it in place of a `Soap`. A descriptor must
+not depend on the batch: a structure has the same rows beside any other structures, and the columns
+have the same meaning for all structures.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ class Descriptor(Protocol):
 
     @property
     def kind(self) -> str:
-        """Name of the class of descriptors, which files of models hold: "soap" for `Soap`."""
+        """Name of the kind of descriptor, stored in files of models: "soap" for `Soap`."""
         ...
 
     @property
     def packages(self) -> tuple[str, ...]:
-        """Distributions whose versions a model notes, such as "featomic". May be empty."""
+        """Packages whose versions a model stores, such as "featomic". Can be empty."""
         ...
 
     @property
@@ -43,17 +43,18 @@ class Descriptor(Protocol):
 
     @property
     def species(self) -> tuple[int, ...]:
-        """Atomic numbers that the columns provide for, rising."""
+        """Atomic numbers of the species that have columns, rising."""
         ...
 
     def components(self, by: Literal["body_order", "species"] = "body_order") -> dict[str, NDArray[np.int64]]:
-        """Return the columns of each component by name; ValueError if `by` has no meaning here."""
+        """Return the columns of each component by name; ValueError if `by` is not supported."""
         ...
 
     def numbers(self, structure: Any, index: int) -> NDArray[np.int64]:
-        """Return the atomic numbers of a structure of any species; `index` names it in messages.
+        """Return the atomic numbers of a structure; `index` names it in messages.
 
-        TypeError if it is no structure, ValueError if it has no atoms.
+        TypeError if it is not a structure, ValueError if it has no atoms. Species without columns
+        are no error here.
         """
         ...
 
@@ -73,16 +74,16 @@ class Descriptor(Protocol):
         ...
 
     def state(self) -> dict[str, Any]:
-        """Return the settings that make the descriptor, as values of JSON, for files of models."""
+        """Return the settings of the descriptor as values of JSON, for files of models."""
         ...
 
     def describe(self) -> str:
-        """Return a few words for people, e.g. "SOAP: cutoff 5 Å, body orders 3"."""
+        """Return a short description for reports, e.g. "SOAP: cutoff 5 Å, body orders 3"."""
         ...
 
 
 def row_shape(term: str, sizes: NDArray[np.int64]) -> tuple[int, int]:
-    """Return how many rows a term has: structures or atoms, and components of each."""
+    """Return the number of structures or atoms that have rows of a term, and of components."""
     if term == "forces":
         return int(sizes.sum()), 3
     return len(sizes), {"energy": 1, "virial": 6}[term]

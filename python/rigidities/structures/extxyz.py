@@ -1,4 +1,4 @@
-"""Write structures and numbers computed for them as extended XYZ.
+"""Write structures with computed numbers as extended XYZ.
 
 Each number of an atom has 17 digits. ASE alone writes eight decimals, and a rigidity of 1e-9 would
 be written as zero.

@@ -1,7 +1,7 @@
-"""The rows of a loss, from structures' reference values and a descriptor, in bounded memory.
+"""The rows of a loss, from structures with reference values and a descriptor, in bounded memory.
 
-For each batch of structures this gives `TermRows` for each term, with targets and weights, as
-`loss_sums` and `fit_loss` take them; or with ``targets=False`` the rows alone, for predictions.
+Each batch of structures gives `TermRows` for each term, with targets and weights, for `loss_sums`
+and `fit_loss`. With ``targets=False`` it gives rows only, for predictions.
 """
 
 from __future__ import annotations
@@ -23,44 +23,46 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BATCH_SIZE_ENERGIES = 2048
-"""Atoms of a batch for energies alone."""
+"""Atoms in a batch if there are energies only."""
 
 BATCH_BYTES = 8_000_000
-"""Bytes of rows of a batch with forces or virials (750 atoms at 448 features).
+"""Bytes of rows in a batch with forces or virials (750 atoms at 448 features).
 
-Enough that sums run at full speed."""
+This is enough for sums at full speed."""
 
 
 class LossRows:
-    """Rows of the terms of a loss, computed anew in each pass over them.
+    """Rows of the terms of a loss, computed again in each pass over them.
 
     Each pass yields one dictionary for each batch of structures, from a term's name to `TermRows`.
-    Rows follow the order of the structures; within one, atoms and x, y, z for forces, and xx, yy,
-    zz, yz, xz, xy for virials. All are derivatives of the same model, E = Σ_atoms fᵀθ + baseline. A
-    pass holds the rows of a batch, and with a `Soap` the gradients of two times 64 centres for each
-    thread (80 MB on two threads at 448 features and 5 Å). ``list(rows)`` keeps the reduced rows,
-    8·n_targets·n_features bytes, so that further passes cost nothing.
+    Rows are in the order of the structures; within a structure, in the order of atoms and x, y, z
+    for forces, and of xx, yy, zz, yz, xz, xy for virials. All are derivatives of the same model, E
+    = Σ_atoms fᵀθ + baseline. A pass needs memory for the rows of a batch, and with a `Soap` for the
+    gradients of 2 · 64 centres on each thread (80 MB on two threads at 448 features and 5 Å).
+    ``list(rows)`` keeps the reduced rows, 8·n_targets·n_features bytes, so that further passes cost
+    nothing.
 
     Parameters
     ----------
     structures : ase.Atoms, or an iterable of them
-        With the data that the terms need (see `Term`) attached. They are read at the start and
-        again in each pass; a generator becomes a list.
+        With the data that the terms need attached (see `Term`). They are read at the start and
+        again in each pass; a generator is turned into a list.
     soap : Soap, or another Descriptor
-        Meaning of the columns: for a test set, pass that of the training rows.
+        Defines the columns. For a test set, pass that of the training rows.
     loss : Loss
-        Its terms say which rows are made, and where their targets and weights are found.
+        Its terms define which rows are made, and where their targets and weights are found.
     baseline : Baseline, mapping of species to energy, or "fit", optional
-        Energies of the composition, subtracted from the energies. "fit" fits them by least squares
-        to the energies of these structures (for a training set; pass its ``rows.baseline`` for the
-        test set). Species are atomic numbers or symbols, energies eV per atom. None: nothing is
-        subtracted.
+        Energies of the species, subtracted from the reference energies. "fit" fits them by least
+        squares to the energies of these structures (for a training set; pass its ``rows.baseline``
+        for the test set). Species are atomic numbers or symbols, energies eV per atom. None:
+        nothing is subtracted.
     targets : bool, default True
-        Read targets and weights. Without, structures need no reference values, and may be of any
-        library that the descriptor takes.
+        Read targets and weights. If False, structures need no reference values, and can be of any
+        library that the descriptor accepts.
     batch_size : int, optional
-        Atoms of a batch, or one structure that has more. By default 2048 for energies alone; with
-        forces or virials the number that has 8 MB of rows. The rows do not depend on it.
+        Most atoms in a batch; a larger structure is a batch of its own. By default 2048 for
+        energies only; with forces or virials as many as have 8 MB of rows. The rows do not depend
+        on it.
     progress : bool, default True
         Show a progress bar on stderr in each pass.
 
@@ -78,11 +80,11 @@ class LossRows:
     Raises
     ------
     TypeError
-        If something is not a structure, or a target or weight not a number.
+        If an entry is not a structure, or a target or weight is not a number.
     ValueError
         If there is no structure, a term has no data, a target is infinite or (without
-        ``missing="skip"``) NaN, a weight is negative, a species is not among those of the columns
-        or of the baseline; or for the reasons of the descriptor.
+        ``missing="skip"``) NaN, a weight is negative, or a species is not among those of the
+        columns or of the baseline, or if the descriptor refuses a structure.
 
     Examples
     --------
@@ -143,7 +145,7 @@ class LossRows:
             first += length
 
     def _numbers(self) -> list[NDArray[np.int64]]:
-        """Return the atomic numbers of each structure, checked before the hours of work."""
+        """Return the atomic numbers of each structure, checked before the long computation."""
         numbers = []
         for index, structure in enumerate(self.structures):
             numbers.append(self.soap.numbers(structure, index))
@@ -179,7 +181,7 @@ class LossRows:
             values -= self.baseline.energy(entry)
 
     def _term_rows(self, name: str, values: NDArray[np.float64], structures: slice) -> TermRows:
-        """Label the rows of a batch of structures, and drop those that have no target."""
+        """Return the rows of a batch with targets and weights, without those that lack a target."""
         term, sizes = self.loss.terms[name], self.sizes[structures]
         expected = (*row_shape(name, sizes), self.n_features)
         if values.shape != expected:

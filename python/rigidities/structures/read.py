@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 GROUP_KEYS = ("group", "config_type")
-"""Entries of ``info`` in which data sets keep the kind of a structure."""
+"""Entries of ``info`` in which data sets store the kind of a structure."""
 
 BOND_STRETCH = 1.25
-"""Two atoms are neighbours up to this times the sum of their covalent radii. For silicon that is
-2.78 Å, between its bonds (2.35 Å) and its second neighbours (3.84 Å)."""
+"""Two atoms are neighbours up to this multiple of the sum of their covalent radii. For silicon that
+is 2.78 Å, between the bond length (2.35 Å) and the second neighbours (3.84 Å)."""
 
 
 def read_structures(path: str) -> list[Atoms]:
@@ -30,6 +30,15 @@ def read_structures(path: str) -> list[Atoms]:
     ----------
     path : str
         Name of the file, for all its structures, or ``file@slice`` for some of them.
+
+    Returns
+    -------
+    list of ase.Atoms
+
+    Raises
+    ------
+    InputError
+        If the file is missing or empty, ASE cannot read it, or it holds no structures.
     """
     import ase.io
 
@@ -58,7 +67,7 @@ def require_file(path: str) -> None:
 
 
 def coordination(frame: Atoms) -> NDArray[np.int64]:
-    """Count the neighbours of each atom; two are neighbours as `BOND_STRETCH` says."""
+    """Count the neighbours of each atom, as `BOND_STRETCH` defines them."""
     neighborlist: Any = import_module("ase.neighborlist")
     reach = neighborlist.natural_cutoffs(frame, mult=BOND_STRETCH)
     return np.bincount(neighborlist.neighbor_list("i", frame, reach), minlength=len(frame))

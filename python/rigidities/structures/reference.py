@@ -1,7 +1,7 @@
 """Reference energies, forces and virials of structures of ASE, with their weights.
 
-They are read before any feature is computed, so that what is missing or has no meaning is found
-before the long work.
+They are read before features are computed, so that missing or invalid values are found before the
+long computation.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Reference:
 
 
 def read_reference(structures: Iterable[Any], loss: Loss) -> dict[str, Reference]:
-    """Read the targets of each term; raise if some are missing that the term does not skip."""
+    """Read the targets of each term; raise if one is missing and the term does not skip it."""
     found, absent = _collect(structures, loss)
     for name, term in loss.terms.items():
         _check_present(name, term, absent[name], found[name])
@@ -102,7 +102,7 @@ def _check_present(name: str, term: Term, absent: Sequence[int], reference: Refe
 
 
 def _check_finite(values: NDArray[np.float64], name: str, term: Term, index: int) -> None:
-    """Raise if a target is infinite, or NaN that the term does not skip."""
+    """Raise if a target is infinite, or if it is NaN and the term does not skip it."""
     bad = ~np.isfinite(values) if term.missing == "refuse" else np.isinf(values)
     if not bad.any():
         return
@@ -145,7 +145,7 @@ def _virial(atoms: Any, held: Mapping[str, Any], target: str | None, where: str)
         return None
     volume = abs(np.linalg.det(np.array(atoms.cell)))
     if volume == 0.0:
-        raise ValueError(f"{where} has a stress but its cell has no volume: set the cell, or carry the virial by name")
+        raise ValueError(f"{where} has a stress but its cell has no volume: set the cell, or give the virial by name")
     return np.asarray(-volume * _voigt(stress, f"{where}: the stress"))
 
 
@@ -153,7 +153,7 @@ _READERS = {"energy": _energy, "forces": _forces, "virial": _virial}
 
 
 def _voigt(value: Any, what: str) -> NDArray[np.float64]:
-    """Return six numbers of a symmetric tensor, from six or from 3 × 3."""
+    """Return a symmetric tensor as six numbers, from six, nine or 3 × 3."""
     array = np.asarray(value)
     if array.shape == (6,):
         return _shaped(array, (6,), what)
@@ -162,13 +162,13 @@ def _voigt(value: Any, what: str) -> NDArray[np.float64]:
 
 
 def _held(atoms: Any) -> Mapping[str, Any]:
-    """Return the results that the calculator holds for this structure, without computing any."""
+    """Return the results that the calculator has for this structure; nothing is computed."""
     calculator = atoms.calc
-    if isinstance(atoms.calc, Calculator):  # comparing structures takes as long as all else: once is enough
+    if isinstance(atoms.calc, Calculator):  # compares the structures once: this takes most of the time
         return {} if calculator.check_state(atoms) else calculator.results
     held = {}
     for name in () if calculator is None else ("energy", "forces", "stress"):
-        with suppress(NotImplementedError):  # a calculator without such a property
+        with suppress(NotImplementedError):  # the calculator lacks the property
             held[name] = calculator.get_property(name, atoms, allow_calculation=False)
     return held
 
@@ -188,7 +188,7 @@ def _shaped(value: Any, shape: tuple[int, ...], what: str) -> NDArray[np.float64
 
 
 def _weigh(weights: NDArray[np.float64], atoms: Any, name: str, term: Term, index: int) -> None:
-    """Multiply `weights` by that of the structure and by those of its atoms."""
+    """Multiply `weights` by the weight of the structure and by those of its atoms."""
     if term.weights is None:
         return
     what = f"structure {index}: the {name} weight {term.weights!r}"

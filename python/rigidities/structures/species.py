@@ -1,4 +1,4 @@
-"""Names of species and the order of tensor components, as ASE has them."""
+"""Names of species and the order of tensor components, as in ASE."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def atomic_number(species: int | str) -> int:
 
 def symbols(numbers: Iterable[int]) -> str:
     """Return the symbols of atomic numbers, separated by commas."""
-    # other readers than ASE give numbers from 120 on to what is no element
+    # some readers use numbers from 120 on for sites that are not elements
     return ", ".join(str(chemical_symbols[n]) if 0 <= n < len(chemical_symbols) else str(n) for n in numbers)
 
 
@@ -41,6 +41,6 @@ def check_species(numbers: NDArray[np.int64], index: int, known: Iterable[int]) 
     unknown = unknown_species(numbers, known)
     if unknown:
         raise ValueError(
-            f"structure {index} contains {symbols(unknown)}, which the training set lacks: the columns "
-            f"provide for {symbols(known)}; make the descriptor with the species of all structures"
+            f"structure {index} contains {symbols(unknown)}, which the training set lacks: there are columns "
+            f"for {symbols(known)} only; make the descriptor with the species of all structures"
         )

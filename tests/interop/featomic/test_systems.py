@@ -58,7 +58,7 @@ def test_a_periodic_direction_needs_a_cell(silicon, vector):
 
 def test_a_species_the_training_set_lacks(silicon, mixed):
     soap = rows(silicon, **SMALL).soap
-    with pytest.raises(ValueError, match=r"structure 3 contains Ge, which the training set lacks.*provide for Si;"):
+    with pytest.raises(ValueError, match=r"structure 3 contains Ge, which the training set lacks.*for Si only;"):
         rows([silicon, silicon, silicon, mixed[3]], soap)
 
 
@@ -94,7 +94,7 @@ def test_what_cannot_hold_structures():
 
 
 def test_a_soap_and_its_settings_contradict(silicon):
-    with pytest.raises(ValueError, match="a soap is given, and species, cutoff beside it"):
+    with pytest.raises(ValueError, match="soap and species, cutoff are both given"):
         rows(silicon, Soap("Si"), species=[14], cutoff=4.0)
     with pytest.raises(TypeError, match="soap is a str: expected a Soap"):
         rows(silicon, "Si")

@@ -1,8 +1,8 @@
 """SOAP rows of atoms, and rows of a loss of energies, forces and virials, by featomic.
 
 `soap_rows` gives one row per atom, `LossRows` the rows of each term of a loss with their targets
-and weights. A `Soap` says what the columns mean. It depends on its settings and species alone,
-never on a batch of structures: rows of training and test set fit together.
+and weights. A `Soap` defines the columns. It depends only on its settings and species, never on a
+batch of structures, so that rows of training and test set have the same columns.
 
 Radial and power spectrum: Bartók, Kondor, Csányi, Phys. Rev. B 87 (2013) 184115; Musil et al.,
 Chem. Rev. 121 (2021) 9759.

@@ -1,8 +1,8 @@
 """SOAP rows of atoms, computed by featomic: all at once, or batch by batch.
 
 Each atom has one float64 row, labelled with its structure, its index there and its species. The
-columns depend on the `Soap` alone, never on the species that a batch happens to hold: rows of
-training and test set fit together, and so do those of any two batches.
+columns depend only on the `Soap`, never on the species in a batch: rows of training and test set,
+and of any two batches, have the same columns.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BATCH_SIZE = 2048
-"""Atoms given to featomic at once: 7 MB of power spectrum for one species, and enough work for its
+"""Atoms in one call of featomic: 7 MB of power spectrum for one species, and enough work for its
 threads (13,233 atoms of silicon, 2 threads: 1.17 s one structure at a time, 0.65 s from about 1000
 atoms on)."""
 
@@ -36,7 +36,7 @@ class AtomRows(Rows):
     values : ndarray of shape (n_atoms, n_features)
         One float64 row per atom, in the order of structures and, within one, of its atoms.
     groups : ndarray of shape (n_atoms,)
-        Index of the structure, from 0 in the order they were given.
+        Index of the structure, from 0, in the order in which structures were given.
     feature_space : str
         Name of the columns, ``soap.feature_space``.
     atoms : ndarray of shape (n_atoms,)
@@ -44,7 +44,7 @@ class AtomRows(Rows):
     species : ndarray of shape (n_atoms,)
         Its atomic number.
     soap : Soap
-        Meaning of the columns; compute the rows of other structures with the same.
+        Defines the columns. Use the same for rows of other structures.
     n_structures : int
         Number of structures in these rows.
     """
@@ -74,15 +74,16 @@ def soap_rows(
         Positions and cells in Å. Any mixture of periodic and open directions; the cell of an open
         direction is ignored.
     soap : Soap, optional
-        Meaning of the columns: for a test set, pass that of the training rows. Made from the next
-        two by default.
+        Defines the columns. For a test set, pass that of the training rows. By default it is made
+        from `species` and `settings`.
     species : int, str, or iterable of them, optional
-        Atomic numbers or symbols that the columns provide for; by default those in the structures.
+        Atomic numbers or symbols of the species that have columns; by default those in the
+        structures.
     **settings
         Passed to `Soap`: cutoff, body_orders, ….
     batch_size : int, default 2048
-        Atoms computed at once; a batch ends with the structure that reaches it. No effect on the
-        result.
+        Atoms in one call of featomic; a batch ends with the structure that reaches this number. The
+        result does not depend on it.
     progress : bool, default True
         Show a progress bar on stderr.
 
@@ -94,10 +95,17 @@ def soap_rows(
     Raises
     ------
     TypeError
-        If something is not a structure.
+        If an entry is not a structure.
     ValueError
         If there is no structure, or one has no atoms, a position that is not finite, a periodic
-        direction without a cell, or a species that the columns do not provide for.
+        direction without a cell, or a species without columns.
+
+    Examples
+    --------
+    >>> from rigidities.datasets import load_silicon
+    >>> from rigidities.interop.featomic import soap_rows
+    >>> soap_rows(load_silicon(groups="crystal")[:2], progress=False).values.shape
+    (16, 448)
     """
     structures = list(iterable(structures))
     types = [types_of(structure, index) for index, structure in enumerate(structures)]
@@ -124,22 +132,22 @@ def iter_soap_rows(
     structures : ase.Atoms, another system featomic takes, or an iterable of them
         Read one at a time, so a generator is enough.
     soap : Soap
-        Meaning of the columns. Required, because the species of structures still to come are not
-        known.
+        Defines the columns. It is required, because the species of later structures are unknown.
     batch_size : int, default 2048
-        Atoms of a batch, which ends with the structure that reaches it: no structure is split.
+        Atoms in a batch, which ends with the structure that reaches this number. No structure is
+        split.
     progress : bool, default True
         Show a progress bar on stderr.
 
     Yields
     ------
     AtomRows
-        Rows of the next structures. Groups are counted through all batches: no label occurs twice.
+        Rows of the next structures. Groups are numbered through all batches: labels are unique.
 
     Raises
     ------
     TypeError, ValueError
-        As `soap_rows`; for a structure when it is read.
+        As `soap_rows`, when the structure in question is read.
     """
     calculators = _checked(soap).calculators()
     first = 0
@@ -161,7 +169,7 @@ def _chosen_soap(
         return Soap(np.unique(np.concatenate(types)).tolist() if species is None else species, **settings)
     if species is not None or settings:
         given = ", ".join(([] if species is None else ["species"]) + list(settings))
-        raise ValueError(f"a soap is given, and {given} beside it: give one of the two")
+        raise ValueError(f"soap and {given} are both given: give one of them")
     return _checked(soap)
 
 

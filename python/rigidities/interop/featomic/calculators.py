@@ -1,8 +1,8 @@
 """Featomic's calculators, and the columns that their blocks of values go to.
 
-Featomic gives one block of values for each kind of centre and choice of neighbours' species, and
-only for those that a batch of structures holds. Here every block has its place among the columns,
-whether a batch holds it or not.
+Featomic gives one block of values for each species of the centre and each choice of species of the
+neighbours, but only for those that a batch of structures contains. Here every block has its
+columns, whether the batch contains it or not.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class ColumnBlock(NamedTuple):
-    """The columns of one kind of centre, seen through one choice of neighbours' species."""
+    """The columns of one species of the centre and one choice of species of the neighbours."""
 
     body_order: int
     centre: int
@@ -31,7 +31,7 @@ class ColumnBlock(NamedTuple):
 
 
 def column_blocks(settings: str, body_orders: Sequence[int], species: Sequence[int]) -> tuple[ColumnBlock, ...]:
-    """Return the blocks of columns in order, those that featomic may give for these species."""
+    """Return, in order, the blocks of columns that featomic can give for these species."""
     blocks: list[ColumnBlock] = []
     start = 0
     for order in body_orders:
@@ -70,7 +70,7 @@ class Calculators:
         starts = np.cumsum([0] + [system.size() for system in systems])
         for order, descriptor in self.of_order.items():
             for key, block in descriptor.compute(systems).items():
-                # A block holds the atoms of one species only, whichever structures they are in.
+                # a block has the atoms of one species in all structures
                 atoms = starts[block.samples["system"]] + block.samples["atom"]
                 rows[atoms, self.columns(order, key)] = block.values
 
@@ -85,7 +85,7 @@ def calculator(settings: str, body_order: int) -> Any:
 
 
 def _radial_basis(basis: Any) -> Any:
-    """Return the functions of l = 0: the part of the basis that the radial spectrum takes."""
+    """Return the functions of l = 0, the part of the basis that the radial spectrum uses."""
     if not isinstance(basis, Mapping):
         return basis
     radial = {key: basis[key] for key in ("radial", "spline_accuracy") if key in basis}
@@ -98,9 +98,9 @@ def _radial_basis(basis: Any) -> Any:
 
 @lru_cache(maxsize=256)
 def n_properties(settings: str, body_order: int) -> int:
-    """Return the number of columns of one block, as featomic gives them for a lone atom.
+    """Return the number of columns of one block, as featomic gives them for a single atom.
 
-    Right for any basis; and featomic checks the hyperparameters on the way.
+    This is right for any basis, and featomic checks the hyperparameters.
     """
     try:
         descriptor = calculator(settings, body_order).compute(ase.Atoms("H", positions=[[0.0, 0.0, 0.0]]))

@@ -2,8 +2,8 @@
 
 For the linear model E = Σ_atoms fᵀθ these are Σ f (energy), −∂(Σ f)/∂R (forces) and −∂(Σ f)/∂ε
 (virial, symmetrised), all with respect to the same θ. Featomic gives a gradient row for every pair
-of atoms. The core sums the rows of each atom as soon as they are computed, so that few are held at
-a time.
+of atoms. The core sums the rows of each atom as soon as they are computed, so that few are in
+memory at a time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rigidities.interop.featomic.calculators import Calculators
 
 CENTRES = 64
-"""Centres whose gradients are held at once, for each thread; a smaller structure is never split.
+"""Centres on each thread whose gradients are in memory at once; smaller structures are not split.
 Silicon at 5 Å with 448 features: 64 centres · 28 neighbours · 3 · 448 · 8 bytes = 19 MB. With 128
 the force rows and sums of 2,230 atoms take as long, with 32 a tenth longer."""
 
@@ -50,8 +50,8 @@ class Derivatives:
         """Yield the rows of these terms for each batch of systems.
 
         Rows are of shape (n_systems or n_atoms, components, n_features): one component for an
-        energy, three for an atom's force, six for a virial. Featomic computes the next part on a
-        thread of its own meanwhile.
+        energy, three for an atom's force, six for a virial. Meanwhile featomic computes the next
+        part on another thread.
         """
         gradients = [GRADIENTS[name] for name in terms if name in GRADIENTS]
 
@@ -64,12 +64,12 @@ class Derivatives:
                 starts = np.cumsum(np.append(0, part.sizes))
                 rows = self._zeros(part.sizes, terms)
             self._add_tensor(rows, part, tensor, starts)
-            del tensor  # before the next one is there
+            del tensor  # frees it before the next arrives
             if part.closes:
                 yield rows
 
     def _parts(self, batches: Iterable[Sequence[Any]], whole: bool) -> Iterator[_Part]:
-        """Cut batches into the parts that featomic computes at once."""
+        """Cut batches into parts; featomic computes one part in each call."""
         for systems in batches:
             sizes = np.array([system.size() for system in systems])
             cuts = [(slice(0, len(systems)), None)] if whole else _cuts(sizes, CENTRES * _core.get_num_threads())
@@ -92,7 +92,7 @@ class Derivatives:
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """Systems of a batch, or centres of one system, that featomic computes at once.
+    """Systems of a batch, or centres of one system, that featomic computes in one call.
 
     `order` is the body order, `first` the index of the first system in the batch. `sizes` are the
     numbers of atoms of all systems of the batch. The first part of a batch `opens` it, the last
@@ -109,7 +109,7 @@ class _Part:
 
 
 def _cuts(sizes: NDArray[np.int64], at_once: int) -> Iterator[tuple[slice, Labels | None]]:
-    """Cut a batch so that the gradients of few centres are held at once.
+    """Cut a batch so that the gradients of only a few centres are in memory at once.
 
     A structure is cut in the same way in every batch, so that its rows have the same bits.
     """
@@ -155,8 +155,8 @@ def _add(
     """
     if len(targets) == 0:  # no atom of this species among the centres
         return
-    # All components of a sample stand side by side in memory: they are summed as one long row,
-    # without a copy.
+    # The components of a sample are contiguous in memory: they are summed as one long row, without
+    # a copy.
     labels, sums = reduce_rows(values.reshape(len(values), -1), targets, "sum")
     sums = sums.reshape(len(labels), *(values.shape[1:] if values.ndim > 2 else (1, -1)))
     if values.ndim == 4:  # of shape (n, 3, 3, n_columns)

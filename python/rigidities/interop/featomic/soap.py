@@ -1,7 +1,7 @@
-"""`Soap`: the settings and species that give SOAP columns their meaning. It fills `Descriptor`.
+"""`Soap`: the settings and species that define SOAP columns. It fulfils `Descriptor`.
 
-Columns come in blocks, one for each body order, centre and choice of neighbours; components for CPR
-are unions of them.
+Columns form blocks, one for each body order, species of the centre and choice of species of the
+neighbours. Components for CPR are unions of blocks.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from rigidities.structures.species import atomic_number, symbols
 
 @dataclass(frozen=True, init=False, repr=False)
 class Soap:
-    """SOAP features of some species: the meaning of the columns. Immutable and hashable.
+    """SOAP features of some species: their settings and columns. Immutable and hashable.
 
     Columns are ordered in `blocks` by body order, then by the species of the centre, then by the
     species of the neighbours (radial spectrum) or pairs of them (power spectrum), all rising.
@@ -34,8 +34,8 @@ class Soap:
     functions and L = max_angular there are S²·N columns of body order 2 and S·S(S+1)/2·N²·(L+1) of
     body order 3.
 
-    Featomic keeps a pair of different species once and scales it by √2, which leaves scalar
-    products as in the full power spectrum. In a pair of equal species, column (l, n₁, n₂) repeats
+    Featomic keeps a pair of different species once and scales it by √2, so that scalar products are
+    those of the full power spectrum. In a pair of equal species, column (l, n₁, n₂) repeats
     (l, n₂, n₁). The power spectrum contains l = 0 and the central atom, so it depends on distances:
     "2-body" and "3-body" share information.
 
@@ -46,7 +46,8 @@ class Soap:
     cutoff : float, default 5.0
         Radius of an atom's neighbourhood, in Å.
     smoothing : float, default 0.5
-        Width, in Å, over which neighbours fade out before the cutoff (shifted cosine). 0: a step.
+        Width in Å of the range before the cutoff in which the weight of neighbours falls to 0
+        (shifted cosine). 0: a step.
     density_width : float, default 0.5
         Standard deviation of the Gaussian at each neighbour, in Å.
     max_radial : int, default 7
@@ -57,9 +58,9 @@ class Soap:
         (2,): radial spectrum. (3,): power spectrum. (2, 3): both side by side, as components for
         CPR.
     hyperparameters : mapping, optional
-        Featomic's own dictionary for `SoapPowerSpectrum` in place of the settings above, with
-        "cutoff", "density" and "basis", as plain values or featomic's classes. The radial spectrum
-        uses the basis functions of l = 0.
+        Featomic's dictionary for `SoapPowerSpectrum`, in place of the settings above: "cutoff",
+        "density" and "basis", as plain values or classes of featomic. The radial spectrum uses the
+        basis functions of l = 0.
 
     Attributes
     ----------
@@ -71,7 +72,13 @@ class Soap:
     Raises
     ------
     ValueError
-        If a setting has no meaning, or featomic refuses the hyperparameters.
+        If a setting is out of range, or featomic refuses the hyperparameters.
+
+    Examples
+    --------
+    >>> from rigidities.interop.featomic import Soap
+    >>> Soap("Si", cutoff=4.0, max_radial=3, max_angular=2).n_features
+    48
     """
 
     kind: ClassVar[str] = "soap"
@@ -98,7 +105,7 @@ class Soap:
             hyperparameters = _hyperparameters(*given)
         elif given != (5.0, 0.5, 0.5, 7, 6):
             raise ValueError("give either hyperparameters or cutoff, smoothing, …: both set the same things")
-        # A frozen dataclass can set its fields in no other way.
+        # a frozen dataclass cannot set its fields in another way
         object.__setattr__(self, "species", _atomic_numbers(species))
         object.__setattr__(self, "body_orders", _body_orders(body_orders))
         object.__setattr__(self, "settings", _canonical_json(hyperparameters))
@@ -149,8 +156,8 @@ class Soap:
         Returns
         -------
         dict of str to ndarray of shape (n_columns,)
-            Indices of columns, rising. Each column is in one component; components follow the order
-            of the columns.
+            Indices of columns, rising. Each column belongs to one component; components are in the
+            order of their columns.
 
         Examples
         --------
@@ -170,7 +177,7 @@ class Soap:
     # The other members of a `Descriptor` ----------------------------------------------------------
 
     def numbers(self, structure: Any, index: int) -> NDArray[np.int64]:
-        """Return the atomic numbers of a structure of any library that featomic knows."""
+        """Return the atomic numbers of a structure of any library that featomic accepts."""
         return types_of(structure, index)
 
     def calculators(self) -> Calculators:
@@ -184,7 +191,7 @@ class Soap:
     def term_rows(
         self, batches: Iterable[Sequence[Any]], terms: Collection[str]
     ) -> Iterator[dict[str, NDArray[np.float64]]]:
-        """Yield the rows of these terms of a loss for each batch, as `Descriptor` says."""
+        """Yield the rows of these terms of a loss for each batch, as in `Descriptor`."""
         return Derivatives(self.calculators()).rows(systems_of(batches, self.cutoff), terms)
 
     def state(self) -> dict[str, Any]:
@@ -208,7 +215,7 @@ class Soap:
 def _hyperparameters(
     cutoff: float, smoothing: float, density_width: float, max_radial: int, max_angular: int
 ) -> dict[str, Any]:
-    """Return featomic's dictionary. Featomic would accept what is refused here, or crash."""
+    """Return featomic's dictionary. Values refused here make featomic crash, or pass unnoticed."""
     if not (math.isfinite(cutoff) and cutoff > 0):
         raise ValueError(f"cutoff is {cutoff}: expected a positive number, in Å")
     if not 0 <= smoothing <= cutoff:
@@ -231,8 +238,8 @@ def _canonical_json(hyperparameters: Mapping[str, Any]) -> str:
     if set(hyperparameters) != {"cutoff", "density", "basis"}:
         names = ", ".join(map(repr, hyperparameters))
         raise ValueError(f"hyperparameters have {names}: expected 'cutoff', 'density' and 'basis'")
-    # Sorted keys, floats in the shortest form that reads back to the same bits: equal settings,
-    # equal text.
+    # sorted keys, and floats in the shortest form with the same bits: equal settings give equal
+    # text
     return json.dumps(_plain(hyperparameters), sort_keys=True, allow_nan=False)
 
 
@@ -246,8 +253,7 @@ def _plain(value: Any) -> Any:
         return [_plain(entry) for entry in value]
     if isinstance(value, np.generic):
         value = value.item()
-    # Whole numbers become integers: featomic reads 5 where it wants a float, but not 5.0 for an
-    # integer.
+    # featomic accepts 5 for a float, but not 5.0 for an integer
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return int(value)
     return value

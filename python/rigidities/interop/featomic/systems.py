@@ -1,7 +1,7 @@
-"""Structures as the systems that featomic takes, checked and in batches.
+"""Structures as systems of featomic, checked and in batches.
 
-Featomic accepts some structures that have no meaning, and answers others with a crash. They are
-refused here, and the message names the structure by its index.
+Featomic accepts some invalid structures, and crashes with others. They are refused here, and the
+message names the structure by its index.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ def _wrapped(structure: Any, index: int) -> Any:
     except TypeError:
         raise TypeError(
             f"structure {index} is a {type(structure).__name__}: expected ase.Atoms, as "
-            "ase.io.read(path, ':') reads from a file, or another system featomic takes"
+            "ase.io.read(path, ':') reads from a file, or another system that featomic accepts"
         ) from None
 
 
 def types_of(structure: Any, index: int) -> NDArray[np.int64]:
-    """Return the atomic numbers of a structure, which must have atoms."""
+    """Return the atomic numbers of a structure; raise if it has no atoms."""
     is_atoms = isinstance(structure, ase.Atoms)
     types = np.array(structure.numbers if is_atoms else _wrapped(structure, index).types(), dtype=np.int64)
     if len(types) == 0:
@@ -51,10 +51,11 @@ def systems_of(batches: Iterable[Sequence[Any]], cutoff: float) -> Iterator[list
 def stream(
     structures: Iterable[Any], species: Sequence[int], cutoff: float, batch_size: int, progress: bool
 ) -> Iterator[list[Any]]:
-    """Yield checked systems as structures are read; a batch ends with the one that fills it.
+    """Yield checked systems in batches while structures are read.
 
-    For structures whose number and sizes are not known beforehand. Where they are known,
-    `rigidities.structures.batches` ends a batch before it would become too large.
+    A batch ends with the structure that reaches `batch_size`, because the number and sizes of later
+    structures are unknown. If they are known, `rigidities.structures.batches` ends a batch before
+    it becomes too large.
     """
     require_batch_size(batch_size)
     batch: list[Any] = []
@@ -71,7 +72,7 @@ def stream(
 
 
 def system_of(structure: Any, index: int, cutoff: float) -> Any:
-    """Return the structure as featomic takes it, with finite positions and a valid cell."""
+    """Return the structure as a system of featomic, with finite positions and a valid cell."""
     if isinstance(structure, ase.Atoms):
         _check_positions(structure.positions, index)
         return wrap_system(_boxed(structure, index, cutoff))
@@ -81,7 +82,7 @@ def system_of(structure: Any, index: int, cutoff: float) -> Any:
 
 
 def _check_positions(positions: NDArray[np.float64], index: int) -> None:
-    # Featomic takes an atom at NaN for one without neighbours: no NaN in its row betrays it.
+    # for featomic an atom at NaN has no neighbours: its row has no NaN
     bad = ~np.isfinite(positions).all(axis=1)
     if bad.any():
         atom = int(np.argmax(bad))
@@ -89,7 +90,7 @@ def _check_positions(positions: NDArray[np.float64], index: int) -> None:
 
 
 def _boxed(atoms: Any, index: int, cutoff: float) -> Any:
-    """Return atoms that are periodic in three directions, or open and without a cell."""
+    """Return the atoms periodic in three directions, or open and without a cell."""
     pbc, cell = np.array(atoms.pbc), np.array(atoms.cell)
     if not pbc.any():
         return ase.Atoms(atoms.numbers, atoms.positions)
@@ -109,7 +110,7 @@ def _padded(
     cell: NDArray[np.float64], pbc: NDArray[np.bool_], positions: NDArray[np.float64], cutoff: float
 ) -> NDArray[np.float64]:
     """Return a cell whose images along open directions are beyond the cutoff."""
-    # The last right-singular vectors are unit vectors at right angles to all periodic ones.
+    # the last right-singular vectors are unit vectors normal to all periodic cell vectors
     normals = np.linalg.svd(cell[pbc])[2][pbc.sum() :]
     extent = np.ptp(positions @ normals.T, axis=0)
     padded = cell.copy()
