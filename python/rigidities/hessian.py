@@ -100,12 +100,17 @@ class Hessian(Factor, files.Stored):
     @property
     def regularizer_reason(self) -> str:
         """Why λ has its value: "given", or the rule that chose it, with any jitter."""
-        return self.reason.text(self._core.jitter)
+        return self.reason.text(self.jitter)
 
     @property
     def reason(self) -> Reason:
         """Why λ has its value, as a `Reason`."""
         return Reason(self._core.reason)
+
+    @property
+    def jitter(self) -> float:
+        """Number that was added to the diagonal of a singular penalty: H = C + λ(Λ + jitter)."""
+        return self._core.jitter
 
     @property
     def log_determinant(self) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -97,6 +97,14 @@ class Penalty:
     def leaves_features_free(self) -> bool:
         """Whether a diagonal penalty has zeros: features that a decomposition eliminates first."""
         return self.diagonal is not None and not self.diagonal.all()
+
+    def shifted(self, jitter: float) -> Penalty:
+        """Return Λ + jitter·I, where every diagonal entry gets it."""
+        if jitter == 0.0 or self.values is None:
+            return self
+        if self.diagonal is not None:
+            return replace(self, diagonal=self.diagonal + jitter)
+        return replace(self, matrix=self.values + jitter * np.eye(self.n_features))
 
     def quadratic_form(self, coef: NDArray[np.float64]) -> float:
         """θᵀΛθ."""

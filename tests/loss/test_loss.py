@@ -375,3 +375,22 @@ def test_a_baseline_is_sorted_and_frozen():
 def test_baselines_without_meaning_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("kind", ["diagonal", "matrix"])
+def test_a_guaranteed_regularizer_keeps_its_jitter_in_a_huber_fit(kind):
+    """The third feature is neither penalised nor in the data: only the jitter makes H definite."""
+    rng = np.random.default_rng(0)
+    F = rng.normal(size=(30, 3))
+    F[:, 2] = 0.0
+    y = F @ [1.0, 2.0, 0.0] + rng.normal(size=30)
+    penalty = np.array([1.0, 1.0, 0.0]) if kind == "diagonal" else np.diag([1.0, 1.0, 0.0])
+    squares, huber = (
+        rg.fit_loss([{"energy": rg.TermRows(F, term=rg.Term(huber=delta), targets=y)}], penalty=penalty)
+        for delta in (None, 0.5)
+    )
+    assert squares.hessian.jitter > 0
+    assert huber.converged
+    assert huber.hessian.reason is squares.hessian.reason
+    assert huber.hessian.regularizer == squares.hessian.regularizer
+    assert huber.coef[2] == squares.coef[2] == 0.0

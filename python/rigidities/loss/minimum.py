@@ -163,9 +163,10 @@ def fit_loss(
         return fit
     if iter(batches) is batches:
         raise ValueError("a Huber fit needs the rows several times, but these can be read only once: pass a list")
-    jitter = 0.0 if choice.regularizer is None else choice.jitter
-    settled = Choice(hessian.regularizer, jitter, hessian.reason)
-    return _Reweighting(batches, fit, settled, checked).minimise(tolerance, max_iterations)
+    if choice.regularizer is None:  # the guaranteed λ, with its jitter on every diagonal entry
+        choice = Choice(hessian.regularizer, 0.0, hessian.reason)
+        checked = checked.shifted(hessian.jitter)
+    return _Reweighting(batches, fit, choice, checked).minimise(tolerance, max_iterations)
 
 
 # λ ------------------------------------------------------------------------------------------------

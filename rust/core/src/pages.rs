@@ -178,7 +178,7 @@ mod tests {
         assert!(again.used || cfg!(not(target_os = "linux")));
         again.clear();
         assert!(again.bytes().iter().all(|byte| *byte == 0));
-        drop((0..5).map(|_| take(50)).collect::<Result<Vec<_>, _>>()?);
+        drop((0..5).map(|_| take(50)).collect::<std::result::Result<Vec<_>, _>>()?);
         spare(|kept| {
             assert!(bytes_of(kept, true) <= LENT_BYTES);
             kept.clear();
