@@ -18,7 +18,7 @@ from rigidities.factor import Factor, reciprocal
 from rigidities.reason import Reason
 from rigidities.rows import CheckedRows, Rows, reduce_rows
 from rigidities.runtime import memory
-from rigidities.validation import Precision, Reduction, as_array, as_floats
+from rigidities.validation import Precision, Reduction, as_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -148,10 +148,8 @@ class Hessian(Factor, files.Stored):
         ValueError
             If B has another number of rows, or an entry that is not finite.
         """
-        array = as_array(B, "B")
-        columns = as_floats(array[:, None] if array.ndim == 1 else array, "B", ndim=2, double=True)
-        solved = self._core.solve(columns)
-        return solved[:, 0].copy() if array.ndim == 1 else np.ascontiguousarray(solved)
+        solved = self._core.solve(as_columns(B, self.n_features))
+        return solved[:, 0].copy() if np.ndim(B) == 1 else np.ascontiguousarray(solved)
 
     def whiten(
         self, X: ArrayLike | Rows, *, groups: ArrayLike | None = None, reduction: Reduction = "mean"

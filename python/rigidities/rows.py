@@ -87,7 +87,7 @@ def target_blocks(rows: CheckedRows, reduction: Reduction, size: int = 1024) -> 
     """Yield target rows in the order of the sorted labels, about `size` rows at a time."""
     try:
         if rows.groups is None:
-            for start in range(0, len(rows.values), size):
+            for start in range(0, max(len(rows.values), 1), size):  # no rows at all: the core says so
                 yield _core.reduce_rows(rows.values[start : start + size], None, reduction)
             return
         order = np.argsort(rows.groups, kind="stable")
