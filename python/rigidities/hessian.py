@@ -15,7 +15,7 @@ from rigidities._core import Hessian as CoreHessian
 from rigidities.components import component_indices
 from rigidities.exceptions import Advice
 from rigidities.factor import Factor, reciprocal
-from rigidities.reason import Reason
+from rigidities.reason import Reason, jitter_of_text
 from rigidities.rows import CheckedRows, Rows, reduce_rows
 from rigidities.runtime import memory
 from rigidities.validation import Precision, Reduction, as_columns
@@ -68,8 +68,10 @@ class Hessian(Factor, files.Stored):
         return {**self._core.snapshot(), "feature_space": self.feature_space}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        if state.get("chosen_because") is not None:
-            state = state | {"reason": Reason.of_text(state["chosen_because"]).value}
+        words = state.get("chosen_because")
+        if words is not None:  # a file of before version 0.1.0: λ may have come with jitter in the penalty
+            jitter = 0.0 if state["jitter"] else jitter_of_text(words)
+            state = {"penalty_jitter": jitter} | state | {"reason": Reason.of_text(words).value}
         self._core = CoreHessian.from_snapshot(state)
         self.feature_space = state["feature_space"]
 
@@ -91,7 +93,12 @@ class Hessian(Factor, files.Stored):
     @property
     def regularizer_reason(self) -> str:
         """Why λ has its value: "given", or the rule that chose it, with any jitter."""
-        return self.reason.text(self._core.jitter)
+        return self.reason.text(self.jitter)
+
+    @property
+    def jitter(self) -> float:
+        """What was added to the diagonal of the penalty, or 0."""
+        return self._core.jitter
 
     @property
     def reason(self) -> Reason:

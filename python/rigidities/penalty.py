@@ -110,11 +110,14 @@ class Penalty:
         """Whether a diagonal penalty has zeros: features that a decomposition eliminates first."""
         return self.diagonal is not None and not self.diagonal.all()
 
-    def quadratic_form(self, coef: NDArray[np.float64]) -> float:
-        """θᵀΛθ."""
-        if self.matrix is not None:
-            return float(coef @ (self.matrix @ coef))
-        return float(coef @ coef if self.diagonal is None else coef @ (self.diagonal * coef))
+    def quadratic_form(self, coef: NDArray[np.float64], jitter: float = 0.0, *, everywhere: bool = False) -> float:
+        """θᵀΛθ, with jitter on the diagonal: everywhere, or but for features without a penalty."""
+        values = self.values
+        if values is None:
+            return float((1 + jitter) * (coef @ coef))
+        penalised = everywhere or (values.any(axis=0) if values.ndim == 2 else values != 0)
+        product = values @ coef if values.ndim == 2 else values * coef
+        return float(coef @ product + jitter * np.sum(coef**2, where=penalised))
 
     def with_jitter(self, jitter: float) -> Penalty:
         """Λ with jitter on its diagonal; features whose row of a matrix is zero get none."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from rigidities.cli.messages import one_line_errors, warnings_as_lines
-from rigidities.cli.options import Progress, Threads, progress_shown, require, require_place, set_threads
+from rigidities.cli.options import Progress, Threads, progress_shown, require, require_place, set_threads, writing
 from rigidities.exceptions import InputError, blame
 from rigidities.structures.read import read_structures
 
@@ -55,7 +55,8 @@ def score(
         virials = "virial" in loaded.loss.terms if virials is None else virials
         with blame(structures):
             prediction = loaded.predict(frames, forces=forces, virials=virials, progress=progress_shown(progress))
-        write_xyz(prediction, frames, output)
+        with writing(output):
+            write_xyz(prediction, frames, output)
         with blame(structures):
             typer.echo(score_table(loaded, structures, frames, prediction))
         typer.echo(f"\nWritten: {output}")
