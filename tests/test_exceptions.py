@@ -5,6 +5,7 @@ import pickle
 import re
 import string
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,18 @@ def test_advice_survives_a_pickle(kind):
     assert str(error) == str(kind("a fault", Advice.DROP_TERM, term="virial"))
 
 
+@pytest.mark.parametrize(
+    "error",
+    [AdvisedValueError("a fault", Advice.CORRECT_OR_DROP), rg.NotPositiveDefiniteError("a pivot", 3, 1.0)],
+    ids=["advised", "not positive definite"],
+)
+def test_notes_survive_a_pickle(error):
+    error.add_note("in frame 3")
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.__dict__) == (str(error), error.__dict__)
+    assert again.__notes__ == ["in frame 3"]
+
+
 def test_blame_names_the_file_and_keeps_the_advice():
     with pytest.raises(InputError) as caught, blame("train.xyz"):
         raise AdvisedValueError("no\n  structure has energies", Advice.DROP_TERM, term="energy")
@@ -48,6 +61,8 @@ def test_blame_names_the_file_and_keeps_the_advice():
     assert worded(caught.value, WORDS).endswith("pass --energy-weight 0")
     with pytest.raises(InputError, match=r"^inner: fault$"), blame("outer"), blame("inner"):
         raise TypeError("fault")
+    with pytest.raises(InputError, match=r"^train.xyz: MemoryError$"), blame("train.xyz"):
+        raise MemoryError
 
 
 def test_warnings_are_sentences_at_the_line_of_the_caller():
@@ -62,6 +77,41 @@ def test_a_warning_from_deep_inside_points_at_the_caller():
     with pytest.warns(rg.IllConditionedWarning) as caught:
         covariance.factorize(0.0)
     assert [warning.filename for warning in caught] == [__file__]
+
+
+@pytest.mark.parametrize("name", [{}, {"__name__": 3}, {"__name__": "notebook"}])
+def test_a_warning_points_at_code_of_any_name(name):
+    """Code of `exec`, as a notebook runs it, may have no module, or no name of one."""
+    source = "\n\ncovariance.factorize(0.0)"
+    covariance = rg.Covariance(2)
+    covariance.update([[1.0, 0.0], [0.0, 1e-9]])
+    with pytest.warns(rg.IllConditionedWarning) as caught:
+        exec(compile(source, "<cell>", "exec"), {"covariance": covariance, **name})
+    assert [(warning.filename, warning.lineno) for warning in caught] == [("<cell>", 3)]
+
+
+def test_a_warning_of_a_thread_points_at_what_started_it():
+    covariance = rg.Covariance(2)
+    covariance.update([[1.0, 0.0], [0.0, 1e-9]])
+    with ThreadPoolExecutor(1) as pool, pytest.warns(rg.IllConditionedWarning) as caught:
+        pool.submit(covariance.factorize, 0.0).result()
+    assert [Path(warning.filename).parent.name for warning in caught] == ["futures"]
+
+
+def test_a_warning_made_an_error_comes_after_the_factorisation():
+    """Nothing is lost in silence: C is whole, or says that it was consumed."""
+    for consume in (False, True):
+        covariance = rg.Covariance(2)
+        covariance.update([[1.0, 0.0], [0.0, 1e-9]])
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", rg.IllConditionedWarning)
+            with pytest.raises(rg.IllConditionedWarning, match="the pivots of H span"):
+                covariance.factorize(0.0, consume=consume)
+        if consume:
+            with pytest.raises(ValueError, match="this covariance was consumed by factorize"):
+                covariance.factorize(1.0)
+        else:
+            assert covariance.factorize(1.0).regularizer == 1.0
 
 
 def test_warnings_can_be_errors():

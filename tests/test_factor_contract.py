@@ -82,6 +82,49 @@ def test_rows_are_checked_alike(form):
     with pytest.raises(ValueError, match="groups has 3 entries but there are 2 rows"):
         form.rigidity(np.ones((2, 24)), groups=[0, 0, 1])
     assert form.rigidity(np.zeros((1, 24)))[0] == np.inf
+    for answer in (form.whiten, form.variance, form.rigidity, lambda X: form.component_rigidity(X, [24])):
+        with pytest.raises(ValueError, match="features have no rows: pass at least one"):
+            answer(np.zeros((0, 24)))
+
+
+@pytest.mark.parametrize(
+    ("components", "message"),
+    [
+        ([], "components are empty: name at least one"),
+        ([[0], []], "component 1 is empty"),
+        ([[3, 1, 3]], "component 0 has feature 3 twice"),
+        ([[-1]], "component 0 has feature index -1: indices count from 0"),
+        ([[0, 24]], r"component 0 has feature index 24, but there are 24 features \(0 to 23\)"),
+    ],
+)
+def test_components_are_checked_alike(form, components, message):
+    with pytest.raises(ValueError, match=message):
+        form.component_rigidity(np.ones((2, 24)), components)
+
+
+@pytest.mark.parametrize(
+    ("error", "B", "message"),
+    [
+        (ValueError, np.full(24, np.nan), r"B\[0, 0\] is NaN: only finite numbers"),
+        (ValueError, np.full((24, 2), np.inf), r"B\[0, 0\] is inf: only finite numbers"),
+        (ValueError, np.ones(3), "right-hand sides have 3 rows but the Hessian has 24"),
+        (ValueError, np.ones((24, 1, 1)), r"right-hand sides have shape \(24, 1, 1\): expected \(24,\) or \(24, k\)"),
+        (ValueError, np.ones((24, 0)), r"right-hand sides have shape \(24, 0\)"),
+        (ValueError, 1.0, r"right-hand sides have shape \(\)"),
+        (TypeError, np.ones(24) * 1j, "B has dtype complex128: expected real numbers"),
+        (TypeError, np.ma.ones(24), "B is a masked array"),
+        (TypeError, ["a"] * 24, "B has dtype <U1"),
+    ],
+)
+def test_right_hand_sides_are_checked_alike(form, error, B, message):
+    with pytest.raises(error, match=message):
+        form.solve(B)
+
+
+def test_nothing_at_all_is_rigid():
+    form = PseudoInverse(np.zeros((3, 3)), 1e-15, 0.0)
+    assert (form.rcond, form.log_determinant, form.effective_dimension) == (0.0, 0.0, 0.0)
+    assert np.isinf(form.rigidity(np.ones((2, 3)))).all()
 
 
 def test_a_singular_matrix_has_the_pseudo_inverse():

@@ -139,6 +139,10 @@ def test_states_that_do_not_fit_together_are_refused(tmp_path, change, message):
         ("evidence: the least at which rounding leaves it resolved, where …", Reason.EVIDENCE_EDGE),
         ("guaranteed: … fail; the evidence is resolved at no regularizer", Reason.EVIDENCE_UNRESOLVED),
         ("leave-one-out of the energies: the least of a path", Reason.PATH_LEAVE_ONE_OUT),
+        ("given", Reason.GIVEN),  # of a Huber fit, as the three below
+        ("guaranteed: the smallest at which rounding cannot make the factorisation fail", Reason.GUARANTEED),
+        ("guaranteed: … fail; the penalty is singular, so that as much as …", Reason.GUARANTEED_WITH_JITTER),
+        ("guaranteed: … fail; the data leave an unpenalised feature undetermined", Reason.EVIDENCE_UNDETERMINED),
         (None, Reason.GIVEN),
     ],
 )
@@ -148,3 +152,22 @@ def test_reasons_of_earlier_files_are_read(text, reason):
     hessian = rg.Hessian.__new__(rg.Hessian)
     hessian.__setstate__(state)
     assert hessian.reason is reason
+
+
+def test_jitter_of_earlier_files_is_read_from_the_words():
+    """It was on the diagonal of the stored penalty already, and nothing but the words said so."""
+    words = "evidence: the maximum of the marginal likelihood (jitter 2.5e-08 on the diagonal of the penalty)"
+    state = accumulated().factorize(1.0, penalty=np.eye(37)).__getstate__() | {"chosen_because": words}
+    del state["penalty_jitter"]
+    hessian = rg.Hessian.__new__(rg.Hessian)
+    hessian.__setstate__(state)
+    assert hessian.regularizer_reason == words
+    again = pickle.loads(pickle.dumps(hessian))
+    assert (again.regularizer_reason, again.effective_dimension) == (words, hessian.effective_dimension)
+
+
+def test_words_that_are_no_reason_are_refused(tmp_path):
+    state = accumulated().factorize(1.0).__getstate__() | {"chosen_because": "whim"}
+    rg.files.save(tmp_path / "h", "hessian", state)
+    with pytest.raises(ValueError, match="is not a whole hessian: the reason of the regularizer is 'whim'"):
+        rg.Hessian.load(tmp_path / "h")

@@ -264,7 +264,7 @@ def test_rows_are_checked_by_every_method():
         (np.ones(3), "right-hand sides have 3 rows but the Hessian has 24"),
         (np.full(P, np.inf), r"\[0, 0\] is inf"),
         (np.ones((P, 0)), "right-hand sides"),
-        (np.ones((P, 2, 2)), "expected 2 dimensions"),
+        (np.ones((P, 2, 2)), r"right-hand sides have shape \(24, 2, 2\): expected \(24,\) or \(24, k\)"),
     ):
         with pytest.raises(ValueError, match=message):
             hessian.solve(B)

@@ -5,9 +5,10 @@ import pickle
 import numpy as np
 import pytest
 import reference
-from problems import P, factorized, oracle, problem, rank_deficient
+from problems import P, factorized, oracle, problem, rank_deficient, summed
 
 import rigidities as rg
+from rigidities.penalty import Penalty
 
 
 @pytest.mark.parametrize("penalty", ["none", "diagonal", "unpenalised", "matrix"])
@@ -69,6 +70,57 @@ def test_a_kernel_in_single_precision_is_semi_definite_to_its_rounding():
     assert "penalty is singular" in hessian.regularizer_reason
     with pytest.raises(ValueError, match="penalty is not positive semi-definite"):
         covariance.factorize(penalty=kernel.astype(np.float64) - 1e-6 * np.eye(60))
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f2"])
+def test_byte_order_says_nothing_of_precision(dtype):
+    x = np.linspace(0, 1, 40)
+    kernel = np.exp(-((x[:, None] - x) ** 2)).astype(dtype)
+    swapped = kernel.astype(kernel.dtype.newbyteorder())
+    checked = [Penalty.of(values, 40) for values in (kernel, swapped)]
+    assert checked[0].eps == checked[1].eps == np.finfo(dtype).eps
+    np.testing.assert_array_equal(checked[0].matrix, checked[1].matrix)
+
+
+def ways(penalty):
+    """Every way to the check of a penalty: a given λ, "auto" with and without targets, a path."""
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(30, 3))
+    bare, with_targets = summed(X), summed(X, X.sum(axis=1) + rng.normal(size=30))
+    yield lambda: bare.factorize(1.0, penalty=penalty)
+    yield lambda: bare.factorize(penalty=penalty)
+    yield lambda: with_targets.factorize(penalty=penalty)
+    yield lambda: rg.regularizer_path(with_targets, penalty=penalty)
+
+
+@pytest.mark.parametrize(
+    "penalty", [s * shape for s in (1e300, 1e-300, 1e-320) for shape in (np.ones(3), np.eye(3))]
+    + [np.full((3, 3), 1.7e308), np.r_[1.0, 1e-200, 1.0]],
+)  # fmt: skip
+def test_entries_without_a_square_are_refused_everywhere(penalty):
+    for call in ways(penalty):
+        with pytest.raises(ValueError, match=r"penalty has entries from .*: expected zeros, or entries from 1e-150 to"):
+            call()
+
+
+@pytest.mark.parametrize("penalty", [s * shape for s in (1e140, 1e-140) for shape in (np.ones(3), np.eye(3))])
+def test_large_and_small_penalties_only_scale_the_regularizer(penalty):
+    given, *others = ways(penalty)
+    assert np.isfinite(given().log_determinant)
+    for call, plain in zip(others, list(ways(np.ones(3)))[1:], strict=True):
+        found, expected = call(), plain()
+        if isinstance(found, rg.Hessian):
+            scale = np.max(penalty)
+            assert found.regularizer * scale == pytest.approx(expected.regularizer, rel=0.02)
+
+
+@pytest.mark.parametrize("penalty", [np.zeros(3), np.zeros((3, 3))])
+def test_a_zero_penalty_leaves_nothing_to_choose(penalty):
+    given, *others = ways(penalty)
+    assert given().regularizer == 1.0  # H = C
+    for call in others:
+        with pytest.raises(ValueError, match="penalty is zero: no regularizer makes a difference"):
+            call()
 
 
 def test_what_is_too_small_or_too_large_to_sum_is_said():

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 
 def component_indices(components: Any, n_features: int) -> list[NDArray[np.int64]]:
-    """Return components of any form as index arrays; the core checks ranges and repeats."""
-    if not isinstance(components, np.ndarray) or components.dtype == object:
+    """Return components of any form as index arrays, none of them empty, none with a repeat."""
+    if not isinstance(components, np.ndarray) or components.dtype == object or components.ndim == 0:
         try:
             components = list(components)
         except TypeError:
@@ -21,7 +21,28 @@ def component_indices(components: Any, n_features: int) -> list[NDArray[np.int64
     array = np.asarray(components) if _are_sizes(components) else None
     if array is not None:
         return _consecutive(array, n_features)
-    return [_indices(entry, i, n_features) for i, entry in enumerate(components)]
+    if not len(components):
+        raise ValueError("components are empty: name at least one set of features")
+    found = [_indices(entry, i, n_features) for i, entry in enumerate(components)]
+    for component, features in enumerate(found):
+        _check_features(features, component, n_features)
+    return found
+
+
+def _check_features(features: NDArray[np.int64], component: int, n_features: int) -> None:
+    if not len(features):
+        raise ValueError(f"component {component} is empty: each must have at least one feature")
+    ordered = np.sort(features)
+    if ordered[0] < 0:
+        raise ValueError(f"component {component} has feature index {ordered[0]}: indices count from 0")
+    if ordered[-1] >= n_features:
+        raise ValueError(
+            f"component {component} has feature index {ordered[-1]}, but there are {n_features} features "
+            f"(0 to {n_features - 1})"
+        )
+    repeated = ordered[1:][ordered[1:] == ordered[:-1]]
+    if len(repeated):
+        raise ValueError(f"component {component} has feature {repeated[0]} twice")
 
 
 def _are_sizes(components: Any) -> bool:

@@ -266,7 +266,8 @@ class Covariance(files.Stored):
             positive semi-definite matrix (K_MM of a sparse kernel model). The identity by default.
         consume : bool
             Factorise in the memory of C instead of a copy. This object can then no longer be used.
-            If the factorisation fails, it is unchanged.
+            If the factorisation fails, it is unchanged. An `IllConditionedWarning` comes after the
+            factorisation: turned into an error, it leaves neither C nor the factor.
 
         Returns
         -------
@@ -321,6 +322,8 @@ class Covariance(files.Stored):
         value = as_regularizer(regularizer)
         if value is not None:
             return Choice(value, 0.0, Reason.GIVEN)
+        penalty = Penalty.of(penalty, self.n_features)
+        penalty.require_effect()
         if self._core.n_outputs == 0 or self.n_rows == 0:
             return Choice(None, 0.0, Reason.GUARANTEED)
         choice = self.largest_evidence(penalty)

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,7 @@ class Advised:
         super().__init__(worded(self))  # type: ignore[call-arg]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuilt, (type(self), self.fault, self.advice, self.fields)
+        return _rebuilt, (type(self), self.fault, self.advice, self.fields), self.__dict__
 
 
 def _rebuilt(kind: type, fault: str, advice: Advice | None, fields: dict[str, Any]) -> Any:
@@ -133,7 +134,7 @@ def blame(name: str) -> Iterator[None]:
     except InputError:
         raise
     except (ValueError, TypeError, MemoryError) as error:
-        fault = " ".join(getattr(error, "fault", str(error)).split())
+        fault = " ".join(getattr(error, "fault", str(error)).split()) or type(error).__name__
         fields = getattr(error, "fields", {})
         raise InputError(f"{name}: {fault}", getattr(error, "advice", None), **fields) from error
 
@@ -154,8 +155,8 @@ class NotPositiveDefiniteError(np.linalg.LinAlgError):
         self.pivot = pivot
         self.regularizer = regularizer
 
-    def __reduce__(self) -> tuple[type, tuple[str, int, float]]:
-        return type(self), (str(self), self.pivot, self.regularizer)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.pivot, self.regularizer), self.__dict__
 
 
 class NotFittedError(ValueError, AttributeError):
@@ -196,6 +197,12 @@ def warn(category: type[Warning], fault: str, advice: Advice | None = None, **fi
     """
     package = __name__.partition(".")[0]
     frame, depth = sys._getframe(1), 2
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+    while frame.f_back is not None and _module(frame).partition(".")[0] == package:
         frame, depth = frame.f_back, depth + 1
     warnings.warn(category(fault, advice, **fields), stacklevel=depth)
+
+
+def _module(frame: FrameType) -> str:
+    """Name of the module that a frame runs; code of `exec` may have none."""
+    name = frame.f_globals.get("__name__")
+    return name if isinstance(name, str) else ""

@@ -15,10 +15,10 @@ from rigidities._core import Hessian as CoreHessian
 from rigidities.components import component_indices
 from rigidities.exceptions import Advice
 from rigidities.factor import Factor, reciprocal
-from rigidities.reason import Reason
+from rigidities.reason import Reason, jitter_of_text
 from rigidities.rows import CheckedRows, Rows, reduce_rows
 from rigidities.runtime import memory
-from rigidities.validation import Precision, Reduction, as_array, as_floats
+from rigidities.validation import Precision, Reduction, as_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,8 +77,10 @@ class Hessian(Factor, files.Stored):
         return {**self._core.snapshot(), "feature_space": self.feature_space}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        if state.get("chosen_because") is not None:
-            state = state | {"reason": Reason.of_text(state["chosen_because"]).value}
+        words = state.get("chosen_because")
+        if words is not None:  # a file of before version 0.1.0: λ may have come with jitter in the penalty
+            jitter = 0.0 if state["jitter"] else jitter_of_text(words)
+            state = {"penalty_jitter": jitter} | state | {"reason": Reason.of_text(words).value}
         self._core = CoreHessian.from_snapshot(state)
         self.feature_space = state["feature_space"]
 
@@ -162,10 +164,8 @@ class Hessian(Factor, files.Stored):
         ValueError
             If B has another number of rows, or an entry that is not finite.
         """
-        array = as_array(B, "B")
-        columns = as_floats(array[:, None] if array.ndim == 1 else array, "B", ndim=2, double=True)
-        solved = self._core.solve(columns)
-        return solved[:, 0].copy() if array.ndim == 1 else np.ascontiguousarray(solved)
+        solved = self._core.solve(as_columns(B, self.n_features))
+        return solved[:, 0].copy() if np.ndim(B) == 1 else np.ascontiguousarray(solved)
 
     def whiten(
         self, X: ArrayLike | Rows, *, groups: ArrayLike | None = None, reduction: Reduction = "mean"

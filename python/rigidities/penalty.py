@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 _SYMMETRY_TOLERANCE = 1e-10
 """Largest difference between Λ and its transpose, as a share of the largest entry. Rounding of a
 product such as K_MM leaves differences of this size."""
+
+_SMALLEST = 1e-150
+"""Smallest entry of a diagonal, and smallest largest entry of a matrix, that are not 0. The largest
+ones are at most 1 over it."""
 
 _ROWS_AT_ONCE = 256
 """Rows of Λ that are compared with their columns at a time: 16 MB at p = 8192, instead of three
@@ -61,8 +65,8 @@ class Penalty:
         Raises
         ------
         ValueError
-            If the shape is wrong, an entry is not finite, or the penalty is not symmetric or not
-            positive semi-definite.
+            If the shape is wrong, an entry is not finite or beyond 1e±150, or the penalty is not
+            symmetric or not positive semi-definite.
         TypeError
             If its entries are not real numbers.
         MemoryError
@@ -75,10 +79,11 @@ class Penalty:
             return penalty
         array = as_array(penalty, "penalty")
         _check_shape(array.shape, n_features)
-        eps = float(np.finfo(array.dtype).eps) if array.dtype in (np.float16, np.float32) else 2 * UNIT_ROUNDOFF
+        eps = _eps(array.dtype)
         array = as_floats(array, "penalty", ndim=array.ndim, double=True)
         if array.ndim == 1:
             _check_entries(array)
+            _check_range(array)
             return cls(n_features, array, None, eps)
         _check_matrix(array, eps)
         return cls(n_features, None, array, eps)
@@ -93,24 +98,26 @@ class Penalty:
         """Whether Λ = 0, so that no λ makes a difference."""
         return self.values is not None and not self.values.any()
 
+    def require_effect(self) -> None:
+        """Refuse Λ = 0 where λ is to be chosen."""
+        if self.is_zero:
+            raise ValueError(
+                "penalty is zero: no regularizer makes a difference. Pass a penalty with positive entries, or none"
+            )
+
     @property
     def leaves_features_free(self) -> bool:
         """Whether a diagonal penalty has zeros: features that a decomposition eliminates first."""
         return self.diagonal is not None and not self.diagonal.all()
 
-    def shifted(self, jitter: float) -> Penalty:
-        """Return Λ + jitter·I, where every diagonal entry gets it."""
-        if jitter == 0.0 or self.values is None:
-            return self
-        if self.diagonal is not None:
-            return replace(self, diagonal=self.diagonal + jitter)
-        return replace(self, matrix=self.values + jitter * np.eye(self.n_features))
-
-    def quadratic_form(self, coef: NDArray[np.float64]) -> float:
-        """θᵀΛθ."""
-        if self.matrix is not None:
-            return float(coef @ (self.matrix @ coef))
-        return float(coef @ coef if self.diagonal is None else coef @ (self.diagonal * coef))
+    def quadratic_form(self, coef: NDArray[np.float64], jitter: float = 0.0, *, everywhere: bool = False) -> float:
+        """θᵀΛθ, with jitter on the diagonal: everywhere, or but for features without a penalty."""
+        values = self.values
+        if values is None:
+            return float((1 + jitter) * (coef @ coef))
+        penalised = everywhere or (values.any(axis=0) if values.ndim == 2 else values != 0)
+        product = values @ coef if values.ndim == 2 else values * coef
+        return float(coef @ product + jitter * np.sum(coef**2, where=penalised))
 
 
 def with_jitter(matrix: NDArray[np.float64], jitter: float) -> NDArray[np.float64]:
@@ -118,6 +125,11 @@ def with_jitter(matrix: NDArray[np.float64], jitter: float) -> NDArray[np.float6
     matrix = matrix.copy()
     matrix[np.diag_indices_from(matrix)] += np.where(matrix.any(axis=0), jitter, 0.0)
     return matrix
+
+
+def _eps(dtype: np.dtype[Any]) -> float:
+    """Machine precision of this type, in either byte order; integers count as float64."""
+    return float(np.finfo(dtype).eps) if dtype.kind == "f" and dtype.itemsize < 8 else 2 * UNIT_ROUNDOFF
 
 
 def _check_shape(shape: tuple[int, ...], n_features: int) -> None:
@@ -134,6 +146,16 @@ def _check_entries(diagonal: NDArray[np.float64]) -> None:
         _refuse_entry(int(np.argmax(bad)), int(np.argmax(bad)), float(diagonal[bad][0]))
 
 
+def _check_range(values: NDArray[np.float64]) -> None:
+    """Refuse entries whose squares float64 cannot hold: eigenvalues are found through squares."""
+    sizes = np.abs(values[values != 0])
+    if sizes.size and not (sizes.min() >= _SMALLEST and sizes.max() <= 1 / _SMALLEST):
+        raise ValueError(
+            f"penalty has entries from {sizes.min():.3g} to {sizes.max():.3g}: expected zeros, or entries from "
+            f"{_SMALLEST:g} to {1 / _SMALLEST:g}; multiply it by a constant, and divide the regularizer by it"
+        )
+
+
 def _check_matrix(matrix: NDArray[np.float64], eps: float) -> None:
     """Refuse a matrix that is not finite, symmetric and positive semi-definite, to rounding."""
     p = len(matrix)
@@ -144,6 +166,7 @@ def _check_matrix(matrix: NDArray[np.float64], eps: float) -> None:
         row, column = np.argwhere(bad)[0]
         _refuse_entry(int(row), int(column), float(matrix[row, column]))
     largest = max(float(matrix.max()), -float(matrix.min()))
+    _check_range(np.array([largest]))
     tolerance = max(_SYMMETRY_TOLERANCE, 10 * eps) * largest
     for start in range(0, p, _ROWS_AT_ONCE):
         part = slice(start, start + _ROWS_AT_ONCE)

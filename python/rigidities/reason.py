@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 
 _GUARANTEED = "guaranteed: the smallest at which rounding cannot make the factorisation fail"
@@ -22,6 +23,16 @@ class Reason(Enum):
     PATH_GCV = "path gcv"
     PATH_LEAVE_ONE_OUT = "path leave-one-out"
 
+    @property
+    def is_guaranteed(self) -> bool:
+        """Whether λ is the guaranteed one, whose jitter is on every diagonal entry of H."""
+        return self in (
+            Reason.GUARANTEED,
+            Reason.GUARANTEED_WITH_JITTER,
+            Reason.EVIDENCE_UNRESOLVED,
+            Reason.EVIDENCE_UNDETERMINED,
+        )
+
     def text(self, jitter: float = 0.0) -> str:
         """Return the sentence for people, with any jitter on the diagonal of the penalty."""
         return _TEXTS[self] + (f" (jitter {jitter:.3g} on the diagonal of the penalty)" if jitter else "")
@@ -29,7 +40,16 @@ class Reason(Enum):
     @classmethod
     def of_text(cls, text: str) -> Reason:
         """Return the reason for a sentence; files held sentences before version 0.1.0."""
-        return next(reason for words, reason in _FORMER.items() if words in text)
+        for words, reason in _FORMER.items():
+            if words in text:
+                return reason
+        raise ValueError(f"the reason of the regularizer is {text!r}: expected one that rigidities gives")
+
+
+def jitter_of_text(text: str) -> float:
+    """Return the jitter on the diagonal of the penalty that such a sentence ends with, or 0."""
+    found = re.search(r"\(jitter (\S+) on the diagonal of the penalty\)$", text)
+    return float(found[1]) if found else 0.0
 
 
 _TEXTS = {
@@ -60,5 +80,8 @@ _FORMER = {
     "evidence: the largest of a path": Reason.PATH_EVIDENCE,
     "generalised cross-validation": Reason.PATH_GCV,
     "leave-one-out": Reason.PATH_LEAVE_ONE_OUT,
+    "the penalty is singular": Reason.GUARANTEED_WITH_JITTER,
+    "guaranteed": Reason.GUARANTEED,
+    "given": Reason.GIVEN,
 }
-"""Parts of these sentences."""
+"""Parts of these sentences; the first that fits counts."""

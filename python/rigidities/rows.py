@@ -92,7 +92,7 @@ class CheckedRows:
 def target_batches(rows: CheckedRows, reduction: Reduction, size: int = 1024) -> Iterator[NDArray[np.float64]]:
     """Yield target rows in the order of the sorted labels, about `size` rows at a time."""
     if rows.groups is None:
-        for start in range(0, len(rows.values), size):
+        for start in range(0, max(len(rows.values), 1), size):  # no rows at all: the core says so
             yield _reduced(rows, slice(start, start + size), reduction)
         return
     order = np.argsort(rows.groups, kind="stable")

@@ -97,6 +97,18 @@ def as_outputs(targets: ArrayLike) -> NDArray[np.float64]:
     return as_floats(array, "targets", ndim=2, double=True)
 
 
+def as_columns(B: ArrayLike, n_features: int) -> NDArray[np.float64]:
+    """Right-hand sides of a solve as (n_features, k)."""
+    array = as_array(B, "B")
+    columns = array[:, None] if array.ndim == 1 else array
+    if columns.ndim != 2 or columns.shape[1] == 0:
+        raise ValueError(f"right-hand sides have shape {array.shape}: expected ({n_features},) or ({n_features}, k)")
+    columns = as_floats(columns, "B", ndim=2, double=True)
+    if len(columns) != n_features:
+        raise ValueError(f"right-hand sides have {len(columns)} rows but the Hessian has {n_features}")
+    return columns
+
+
 def as_regularizer(regularizer: float | str) -> float | None:
     """λ as a number, None for "auto"."""
     if isinstance(regularizer, str):

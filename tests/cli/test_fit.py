@@ -1,5 +1,7 @@
 """`rigidities fit` and `rigidities score` by what they leave: files, text, exit codes, one line for what is refused."""
 
+import os
+import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
@@ -313,3 +315,42 @@ def test_a_missing_extra_says_how_to_get_it(inputs, monkeypatch, module):
     monkeypatch.setitem(sys.modules, module, None)
     for arguments in (["fit", "train.xyz", "-o", "model"], ["score", "model", "test.xyz", "-o", "scored.xyz"]):
         refused(run(*arguments), f'{module} not found: pip install "rigidities[atoms,plot]"')
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc")
+def test_a_file_that_cannot_be_written_is_named(inputs):
+    for arguments in (
+        ["fit", "train.xyz", "--regularizer", "1e-3", "--no-plot", *CHEAP],
+        ["score", "model", "test.xyz"],
+    ):
+        if arguments[0] == "score":
+            assert fit("train.xyz", "-o", "model", "--regularizer", "1e-3", "--no-plot").exit_code == 0
+        result = run(*arguments, "-o", "/proc/model")
+        assert result.exit_code == 2, result.output
+        assert result.stderr.startswith("rigidities: error: --output /proc/model: cannot be written (")
+
+
+def test_the_model_is_written_before_anything_is_printed(inputs, monkeypatch):
+    """Whoever pipes the table into `head` keeps the model."""
+
+    def closed(*arguments, **settings):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("rigidities.cli.fit.typer.echo", closed)
+    fit("train.xyz", "-o", "model", "--regularizer", "1e-3")
+    assert {"model", "model.png"} <= {path.name for path in Path.cwd().iterdir()}
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "ascii", "utf-8"])
+def test_texts_are_written_in_any_encoding(encoding):
+    """A console of Windows has no λ: the texts come in UTF-8 then."""
+    environment = os.environ | {"PYTHONIOENCODING": f"{encoding}:strict", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "rigidities"]
+    text = subprocess.run([*command, "fit", "--help"], env=environment, capture_output=True, check=True).stdout.decode()
+    assert "λ" in text
+    assert "−volume" in text
+    failed = subprocess.run(
+        [*command, "report", "λ", "b", "-o", "c"], env=environment, capture_output=True, check=False
+    )
+    assert failed.returncode == 2
+    assert failed.stderr.decode().startswith("rigidities: error: λ: no such file")

@@ -166,3 +166,21 @@ def test_bad_input_is_refused_where_the_pseudo_inverse_is_taken():
             ours.local_prediction_rigidity(train, [test], 0.0)
     with pytest.warns(rg.IllConditionedWarning):
         assert ours.local_prediction_rigidity(train, [np.zeros((1, 12))], 0.0)[0][0] == np.inf
+
+
+@pytest.mark.parametrize("place", [1, 2])
+def test_structures_of_another_width_are_named(place, monkeypatch):
+    """In the first batch, and in one that reuses its buffer."""
+    monkeypatch.setattr(ours, "_BATCH_ROWS", 4)
+    structures = [np.ones((4, 3)), *[np.ones((2, 3))] * place]
+    structures[place] = np.ones((2, 5))
+    good = [np.ones((2, 3))]
+    with pytest.raises(ValueError, match=rf"X_train\[{place}\] has 5 columns, but X_train\[0\] has 3"):
+        ours.local_prediction_rigidity(structures, good, 1.0)
+    with pytest.raises(ValueError, match=rf"X_test\[{place}\] has 5 columns, but X_test\[0\] has 3"):
+        ours.componentwise_prediction_rigidity(good, structures, 1.0, [1, 2])
+
+
+def test_component_sizes_that_are_none():
+    with pytest.raises(TypeError, match=r"components is array\(3\): expected index arrays, slices"):
+        ours.componentwise_prediction_rigidity([np.ones((2, 3))], [np.ones((2, 3))], 1.0, 3)

@@ -5,30 +5,12 @@ from dataclasses import FrozenInstanceError, asdict, replace
 
 import numpy as np
 import pytest
+from loss_batches import LOSS, P, batches
 from scipy.linalg import lstsq
 from scipy.optimize import minimize
 
 import rigidities as rg
 from rigidities.loss.minimum import REASONS
-
-LOSS = rg.Loss(energy=rg.Term(weight=2.0), forces=rg.Term(weight=0.5))
-P = 6
-
-
-def batches(loss=LOSS, n_batches=3, seed=0, outliers=0.0, weighted=True, targets=True):
-    """Rows of a linear model with noise, and `outliers` of some targets."""
-    random = np.random.default_rng(seed)
-    coef = random.normal(size=P)
-    made = []
-    for _ in range(n_batches):
-        batch = {}
-        for (name, term), n in zip(loss.terms.items(), (4, 15, 6), strict=False):
-            values = random.normal(size=(n, P))
-            y = values @ coef + 0.1 * random.normal(size=n) + outliers * random.standard_t(1.5, size=n)
-            weights = random.uniform(0.5, 2.0, size=n) if weighted else None
-            batch[name] = rg.TermRows(values, term=term, weights=weights, targets=y if targets else None)
-        made.append(batch)
-    return made
 
 
 def dense(rows, loss):

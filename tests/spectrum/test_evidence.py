@@ -11,6 +11,7 @@ from problems import data, rank_deficient, smooth, summed
 from scipy.optimize import minimize_scalar
 
 import rigidities as rg
+from rigidities.reason import Reason
 
 GRID = np.logspace(-4, 3, 8)
 
@@ -233,6 +234,50 @@ def test_auto_with_targets_never_fails(kind, X, penalty):
     assert np.isfinite(hessian.log_determinant)
     assert np.isfinite(hessian.coef).all()
     assert (hessian.variance(X) > 0).all()
+
+
+@pytest.mark.parametrize("penalty", [None, [2.0], [[2.0]]])
+def test_auto_of_one_feature(penalty):
+    """A tridiagonal matrix of one row has nothing beside its diagonal."""
+    F, y, _ = data(40, 1)
+    grid = np.logspace(-6, 3, 2000)
+    evidence = [reference.log_evidence(F, y, lam, penalty=penalty) for lam in grid]
+    best = summed(F, y).factorize(penalty=penalty)
+    assert best.regularizer_reason.startswith("evidence: the maximum")
+    assert best.regularizer == pytest.approx(grid[np.argmax(evidence)], rel=0.02)
+
+
+def test_auto_of_one_penalised_feature_beside_an_intercept():
+    F, y, _ = data(40, 1)
+    covariance = summed(np.column_stack([np.ones(40), F]), y + 3.0)
+    path = rg.regularizer_path(covariance, penalty=[0.0, 1.0])
+    best = covariance.factorize(penalty=[0.0, 1.0])
+    assert best.regularizer == pytest.approx(path.regularizers[np.argmax(path.log_evidence)], rel=0.2)
+
+
+def test_auto_where_the_data_say_nothing_of_the_penalised_features():
+    """One row determines the intercept, and the search for λ has no λ to begin with."""
+    covariance = summed(np.array([[1.0, 0.5]]), np.array([2.0]))
+    with pytest.warns(rg.UnresolvedEvidenceWarning, match="resolved at no regularizer"):
+        hessian = covariance.factorize(penalty=[0.0, 1.0])
+    assert hessian.reason is Reason.EVIDENCE_UNRESOLVED
+    assert np.isfinite(hessian.coef).all()
+
+
+def test_auto_with_sums_beyond_float64_is_refused():
+    F, y, _ = data(30, 3)
+    overflowed = rg.Covariance(3)
+    for _ in range(60):
+        overflowed.update(1e153 * F / np.abs(F).max(), targets=y)
+    with pytest.raises(ValueError, match="the trace of C is inf: the sums have overflowed; rescale the features"):
+        overflowed.factorize()
+    with pytest.raises(ValueError, match="the trace of C is inf: the sums have overflowed; rescale the features"):
+        rg.regularizer_path(overflowed)
+    with (
+        pytest.raises(ValueError, match=r"nothing was summed \(the trace of C is .*e-3"),
+        pytest.warns(rg.UnresolvedEvidenceWarning),
+    ):
+        summed(1e-160 * F, y).factorize()
 
 
 def test_auto_finds_the_noise():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import io
+import sys
+from typing import Annotated, Any
 
 import typer
 
@@ -24,7 +26,19 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        _make_unicode(stream)
     app()
+
+
+def _make_unicode(stream: Any) -> None:
+    """Write UTF-8 where the encoding of a stream lacks a character of the texts (cp1252: λ, σ)."""
+    if not isinstance(stream, io.TextIOWrapper):  # closed, or replaced by a program that has its own
+        return
+    try:
+        "Å−·²½λΛσΣ√–…".encode(stream.encoding)
+    except (UnicodeEncodeError, LookupError):
+        stream.reconfigure(encoding="utf-8")
 
 
 def _show_version(wanted: bool) -> None:

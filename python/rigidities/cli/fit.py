@@ -20,6 +20,7 @@ from rigidities.cli.options import (
     require,
     require_place,
     set_threads,
+    writing,
 )
 from rigidities.cli.options import regularizer as as_regularizer
 from rigidities.exceptions import InputError, blame
@@ -118,12 +119,15 @@ def fit(
         model = LinearModel.of_fit(fitted)
         evaluation = None if asked is None else _evaluate(model, asked, plot)
         errors = None if evaluation is None else evaluation.errors
-        typer.echo(fit_table(model, fitted.n_missing, known, asked, errors))
-        model.save(output)
+        with writing(output):  # before the table, which a closed pipe may refuse
+            model.save(output)
         written = [output]
         if plot:
             written.append(output.with_suffix(".png"))
-            regularizer_figure(fitted, None if evaluation is None else evaluation.energies).savefig(written[-1])
+            figure = regularizer_figure(fitted, None if evaluation is None else evaluation.energies)
+            with writing(written[-1]):
+                figure.savefig(written[-1])
+        typer.echo(fit_table(model, fitted.n_missing, known, asked, errors))
         typer.echo(f"\nWritten: {', '.join(map(str, written))}")
 
 

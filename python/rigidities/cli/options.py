@@ -6,6 +6,8 @@ import json
 import math
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -80,6 +82,15 @@ def require_place(output: Path) -> None:
     make_directory(output.parent)
     if output.is_dir():
         raise InputError(f"--output {output}: is a directory, expected the name of a file")
+
+
+@contextmanager
+def writing(output: Path) -> Iterator[None]:
+    """Say in one line that a file cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"--output {output}: cannot be written ({error.strerror or error})") from error
 
 
 def progress_shown(progress: bool | None) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rigidities.cli.messages import one_line_errors, warnings_as_lines
-from rigidities.cli.options import Progress, Threads, progress_shown, require, require_place, set_threads
+from rigidities.cli.options import Progress, Threads, progress_shown, require, require_place, set_threads, writing
 from rigidities.exceptions import InputError, blame
 from rigidities.structures.read import read_structures
 
@@ -57,7 +57,8 @@ def score(
         virials = "virial" in loaded.loss.terms if virials is None else virials
         with blame(structures):
             prediction = loaded.predict(frames, forces=forces, virials=virials, progress=progress_shown(progress))
-        write_xyz(prediction, frames, output)
+        with writing(output):
+            write_xyz(prediction, frames, output)
         with blame(structures):
             typer.echo(prediction_table(loaded, structures, frames, prediction))
         typer.echo(f"\nWritten: {output}")

@@ -19,7 +19,7 @@ from rigidities.components import component_indices
 from rigidities.covariance import Covariance
 from rigidities.exceptions import Advice, IllConditionedWarning, NotPositiveDefiniteError, warn
 from rigidities.factor import Factor
-from rigidities.validation import as_array
+from rigidities.validation import as_array, as_columns
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -121,12 +121,16 @@ def _batches(structures: _Arrays, name: str) -> Iterator[tuple[NDArray[Any], NDA
     waiting: list[NDArray[Any]] = []
     n_rows = 0
     buffer: NDArray[Any] | None = None
+    width: int | None = None
     for i, rows in enumerate(structures):
         rows = as_array(rows, f"{name}[{i}]")
         if rows.ndim != 2 or len(rows) == 0:
             raise ValueError(
                 f"{name}[{i}] has shape {rows.shape}: expected (n_atoms, n_features) with at least one atom"
             )
+        width = rows.shape[1] if width is None else width
+        if rows.shape[1] != width:
+            raise ValueError(f"{name}[{i}] has {rows.shape[1]} columns, but {name}[0] has {width}: expected as many")
         waiting.append(rows)
         n_rows += len(rows)
         if n_rows >= _BATCH_ROWS or i + 1 == len(structures):
@@ -137,11 +141,9 @@ def _batches(structures: _Arrays, name: str) -> Iterator[tuple[NDArray[Any], NDA
 
 def _stack(parts: list[NDArray[Any]], n_rows: int, buffer: NDArray[Any] | None) -> NDArray[Any]:
     """Stack arrays, in the first rows of `buffer` if there is room."""
-    dtype, width = np.result_type(*parts), parts[0].shape[1]
-    if buffer is None or buffer.dtype != dtype or buffer.shape[1] != width or len(buffer) < n_rows:
+    dtype = np.result_type(*parts)
+    if buffer is None or buffer.dtype != dtype or len(buffer) < n_rows:
         return np.concatenate(parts)
-    if any(part.shape[1] != width for part in parts):
-        return np.concatenate(parts)  # raises, and names the fault
     np.concatenate(parts, out=buffer[:n_rows])
     return buffer
 
@@ -235,12 +237,18 @@ class PseudoInverse(Factor):
 
     @property
     def rcond(self) -> float:
-        """Smallest over largest of the eigenvalues that were kept."""
-        return float(self._kept.min() / self._kept.max())
+        """Smallest over largest of the eigenvalues that were kept; 0 without any."""
+        return 0.0 if not self._kept.size else float(self._kept.min() / self._kept.max())
 
     def solve(self, B: ArrayLike) -> NDArray[np.float64]:
         """H⁺B."""
-        return np.asarray(self._root @ (self._root.T @ np.asarray(B, dtype=np.float64)))
+        columns = as_columns(B, self.n_features)
+        if not np.isfinite(columns).all():
+            row, column = np.argwhere(~np.isfinite(columns))[0]
+            value = str(columns[row, column]).replace("nan", "NaN")
+            raise ValueError(f"B[{row}, {column}] is {value}: only finite numbers are taken")
+        solved = self._root @ (self._root.T @ columns)
+        return np.asarray(solved[:, 0] if np.ndim(B) == 1 else solved)
 
     def _whitened(self, F: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(F @ self._root)

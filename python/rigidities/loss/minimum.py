@@ -148,13 +148,13 @@ def fit_loss(
     """
     _check_settings(tolerance, max_iterations)
     check_regularizer(regularizer, loss)
-    energies: list[TermRows] | None = [] if keep_energies or regularizer == "loo" else None
-    sums = loss_sums(_first_pass(batches, energies))
+    first = _FirstPass(batches, keep_energies or regularizer == "loo")
+    sums = loss_sums(first)
     loss = sums.loss if loss is None else loss
     check_rows(loss, sums.loss)
     squares = Loss(**{name: _without_threshold(term) for name, term in loss.terms.items()})
     covariance = sums.combined(squares)
-    kept = join_rows(energies, loss.energy) if energies and loss.energy is not None else None
+    kept = join_rows(first.energies, loss.energy) if first.energies and loss.energy is not None else None
     checked = Penalty.of(penalty, covariance.n_features)
     choice, path = _choose(covariance, regularizer, checked, kept)
     hessian = covariance.factorize(choice, penalty=checked)
@@ -162,11 +162,9 @@ def fit_loss(
     if loss == squares:
         return fit
     if iter(batches) is batches:
-        raise ValueError("a Huber fit needs the rows several times, but these can be read only once: pass a list")
-    if choice.regularizer is None:  # the guaranteed λ, with its jitter on every diagonal entry
-        choice = Choice(hessian.regularizer, 0.0, hessian.reason)
-        checked = checked.shifted(hessian.jitter)
-    return _Reweighting(batches, fit, choice, checked).minimise(tolerance, max_iterations)
+        raise ValueError(_READ_ONCE)
+    settled = Choice(hessian.regularizer, hessian.jitter, hessian.reason)
+    return _Reweighting(batches, first.n_batches, fit, settled, checked).minimise(tolerance, max_iterations)
 
 
 # λ ------------------------------------------------------------------------------------------------
@@ -181,6 +179,8 @@ def check_regularizer(regularizer: float | Rule, loss: Loss | None = None) -> No
     if regularizer == "loo" and loss is not None and loss.energy is None:
         raise AdvisedValueError(_NOTHING_TO_LEAVE_OUT, Advice.OTHER_CRITERION)
 
+
+_READ_ONCE = "a Huber fit needs the rows again and again, but these can be read once: pass a list"
 
 _NOTHING_TO_LEAVE_OUT = "regularizer is 'loo', which leaves out energies, but the loss has none"
 
@@ -201,15 +201,23 @@ def _choose(
     return Choice(value, path.jitter, REASONS[regularizer]), path
 
 
-def _first_pass(batches: Iterable[Batch], energies: list[TermRows] | None) -> Iterator[Batch]:
-    """Yield batches that have targets, and append the rows of energies to the list."""
-    for batch in batches:
-        for name in loss_of(batch).terms:
-            if batch[name].targets is None:
-                raise ValueError(f"the rows of {name} have no targets: there is nothing to fit")
-        if energies is not None and "energy" in batch:
-            energies.append(batch["energy"])
-        yield batch
+class _FirstPass:
+    """A pass over rows that must have targets; it counts batches and may keep the energies."""
+
+    def __init__(self, batches: Iterable[Batch], keep_energies: bool) -> None:
+        self.batches, self.keep_energies = batches, keep_energies
+        self.n_batches = 0
+        self.energies: list[TermRows] = []
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self.batches:
+            for name in loss_of(batch).terms:
+                if batch[name].targets is None:
+                    raise ValueError(f"the rows of {name} have no targets: there is nothing to fit")
+            if self.keep_energies and "energy" in batch:
+                self.energies.append(batch["energy"])
+            self.n_batches += 1
+            yield batch
 
 
 # Huber's loss -------------------------------------------------------------------------------------
@@ -218,8 +226,11 @@ def _first_pass(batches: Iterable[Batch], energies: list[TermRows] | None) -> It
 class _Reweighting:
     """Fits of a loss with Huber terms: each needs a pass over the rows, with their residuals."""
 
-    def __init__(self, batches: Iterable[Batch], first: LossFit, choice: Choice, penalty: Penalty) -> None:
-        self.batches, self.first, self.choice, self.penalty = batches, first, choice, penalty
+    def __init__(
+        self, batches: Iterable[Batch], n_batches: int, first: LossFit, choice: Choice, penalty: Penalty
+    ) -> None:
+        self.batches, self.n_batches = batches, n_batches
+        self.first, self.choice, self.penalty = first, choice, penalty
         self.loss, self.regularizer = first.loss, first.hessian.regularizer
 
     def minimise(self, tolerance: float, max_iterations: int) -> LossFit:
@@ -254,7 +265,11 @@ class _Reweighting:
     def reweighted(self, coef: NDArray[np.float64]) -> tuple[Covariance, float]:
         """Return the sums with weights w·min(1, δ/|r|), and the loss at `coef`."""
         parts = {name: Covariance(len(coef)) for name in self.loss.terms}
-        objective = 0.5 * self.regularizer * self.penalty.quadratic_form(coef)
+        objective = (
+            0.5
+            * self.regularizer
+            * self.penalty.quadratic_form(coef, self.choice.jitter, everywhere=self.choice.reason.is_guaranteed)
+        )
         for name, term, rows in self.rows():
             residuals = rows.residuals(coef)
             weights = rows.known_weights
@@ -272,9 +287,15 @@ class _Reweighting:
 
     def rows(self) -> Iterator[tuple[str, Term, TermRows]]:
         """Yield the rows of each term of each batch, in one pass over the data."""
+        n_batches = 0
         for batch in self.batches:
+            n_batches += 1
             for name, term in self.loss.terms.items():
                 yield name, term, batch[name]
+        if n_batches == 0:
+            raise ValueError(_READ_ONCE)
+        if n_batches != self.n_batches:
+            raise ValueError(f"the rows came in {self.n_batches} batches, then in {n_batches}: pass a list")
 
     def combined(self, parts: dict[str, Covariance]) -> Covariance:
         """Add the terms by their weights; thresholds are part of the rows' weights already."""

@@ -94,8 +94,6 @@ def regularizer_path(
         raise TypeError(f"cov is a {type(cov).__name__}: expected a Covariance")
     grid = None if regularizers is None else _as_grid(regularizers)
     checked = Penalty.of(penalty, cov.n_features)
-    if not np.isfinite(cov.trace):
-        raise ValueError(f"the trace of C is {cov.trace}: the sums have overflowed; rescale the features or weights")
     p = cov.n_features
     arrays = 7 if checked.matrix is not None else 4 if checked.diagonal is None else 5
     memory.require(8 * p * p * arrays, f"the decomposition of {p} features", Advice.FEWER_FEATURES_OR_ONE_LAMBDA)

@@ -106,7 +106,7 @@ def _project(pencil: Pencil, moments: Moments) -> Projection:
 
 
 def _grid(low: float, high: float) -> NDArray[np.float64]:
-    if not high > low:
+    if not high > low >= np.finfo(np.float64).tiny:
         return np.zeros(0)
     return np.geomspace(low, high, max(2, math.ceil(STEPS_PER_DECADE * math.log10(high / low))))
 

@@ -92,10 +92,9 @@ def make_pencil(C: NDArray[np.float64], penalty: Penalty, unit: float = UNIT_ROU
     -------
     Pencil
     """
-    if penalty.is_zero:
-        raise ValueError(
-            "penalty is zero: no regularizer makes a difference. Pass a penalty with positive entries, or none"
-        )
+    penalty.require_effect()
+    if not np.isfinite(np.trace(C)):
+        raise ValueError(f"the trace of C is {np.trace(C)}: the sums have overflowed; rescale the features or weights")
     if penalty.matrix is not None:
         return _rotated(C, penalty.matrix, penalty.eps, unit)
     if penalty.diagonal is None:

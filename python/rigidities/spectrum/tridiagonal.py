@@ -39,6 +39,9 @@ class Tridiagonal:
 
         coef = np.repeat(self.projected[None], len(regularizers), axis=0)
         n = len(self.diagonal)
+        if n == 1:  # SciPy's dpttrf takes no empty off-diagonal
+            coef[:, :1] /= (self.diagonal + regularizers[:, None])[:, :, None]
+            return coef
         for solution, regularizer in zip(coef, regularizers, strict=True):
             pivots, multipliers, info = dpttrf(self.diagonal + regularizer, self.beside)
             solution[:n] = dpttrs(pivots, multipliers, self.projected[:n])[0] if info == 0 else np.nan

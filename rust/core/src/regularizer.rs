@@ -91,6 +91,11 @@ impl Reason {
         }
     }
 
+    /// Whether λ is the guaranteed one, with its jitter on every diagonal entry.
+    fn is_guaranteed(self) -> bool {
+        matches!(self, Self::Guaranteed | Self::GuaranteedWithJitter) || self.is_lack_of_evidence()
+    }
+
     /// Whether the guaranteed λ was taken because the evidence gave none.
     fn is_lack_of_evidence(self) -> bool {
         matches!(self, Self::EvidenceUnresolved | Self::EvidenceUndetermined)
@@ -154,6 +159,9 @@ impl Regularizer {
             }
         };
         let choice = Choice { regularizer: value, jitter, reason }.checked()?;
+        if reason.is_guaranteed() {
+            return Ok((choice, penalty)); // a guaranteed λ of other sums
+        }
         Ok((Choice { jitter: 0.0, ..choice }, penalty.with_jitter(jitter, p)))
     }
 }
