@@ -350,3 +350,15 @@ def test_weights_and_targets_of_any_real_dtype(dtype):
     expected = accumulated(np.eye(3), weights=[1.0, 0.0, 1.0], targets=[1.0, 0.0, 1.0])
     assert_same_bits(covariance, expected)
     np.testing.assert_array_equal(covariance.factorize(1.0).coef, expected.factorize(1.0).coef)
+
+
+@pytest.mark.parametrize("other", [1.0, None, "sums", [1.0]])
+def test_only_a_covariance_is_added(other):
+    covariance = rg.Covariance(3)
+    covariance.update(np.eye(3))
+    before = pickle.dumps(covariance)
+    with pytest.raises(TypeError, match="unsupported operand type"):
+        covariance += other
+    with pytest.raises(TypeError, match="unsupported operand type"):
+        covariance + other
+    assert pickle.dumps(covariance) == before

@@ -156,6 +156,72 @@ def test_what_a_descriptor_does_wrong_is_refused():
         made(PairDistances((29,)))
 
 
+def changed(name, change):
+    """Pair distances of which one method yields something else."""
+
+    def method(self, *arguments):
+        return change(getattr(PairDistances, name)(self, *arguments))
+
+    return type("Changed", (PairDistances,), {name: method})((29, 79))
+
+
+def each(change):
+    return lambda batches: (change(batch) for batch in batches)
+
+
+def every(change):
+    return each(lambda batch: {name: change(rows) for name, rows in batch.items()})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (each(lambda rows: rows[:, :-1]), r"rows of atoms of shape \(78, 7\): expected \(78, 8\)"),
+        (each(lambda rows: rows[:-1]), r"rows of atoms of shape \(77, 8\): expected \(78, 8\)"),
+        (each(lambda rows: np.nan * rows), r"features\[0, 0\] is NaN"),
+        (lambda batches: iter(()), "the descriptor gave rows of 0 batches: expected 1"),
+        (lambda batches: (rows for batch in batches for rows in (batch, batch)), "rows of more batches: expected 1"),
+    ],
+)
+def test_wrong_rows_of_atoms_are_refused(model, change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(model, soap=changed("atom_rows", change)).predict(TEST, forces=False, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda batches: iter(()), "the descriptor gave rows of 0 batches: expected 1"),
+        (each(lambda batch: {"forces": batch["forces"]}), "the descriptor gave no rows of energy: expected those of"),
+        (every(lambda rows: rows[:-1]), r"rows of energy of shape \(\d+, 1, 8\): expected"),
+        (every(lambda rows: np.nan * rows), r"features\[0, 0\] is NaN|an error is not finite"),
+    ],
+)
+def test_wrong_rows_of_a_loss_are_refused(model, change, message):
+    descriptor = changed("term_rows", change)
+    with pytest.raises(ValueError, match=message):
+        made(descriptor)
+    with pytest.raises(ValueError, match=message):
+        replace(model, soap=descriptor).errors(TEST, progress=False)
+
+
+@pytest.mark.parametrize("change", [lambda rows: rows.tolist(), lambda rows: np.broadcast_to(rows, rows.shape)])
+def test_rows_may_be_lists_or_read_only(model, change):
+    np.testing.assert_array_equal(made(changed("term_rows", every(change))).coef, model.coef)
+
+
+def test_what_is_no_descriptor_is_refused_beside_a_file(model, tmp_path):
+    model.save(tmp_path / "model")
+    with pytest.raises(TypeError, match="descriptor is a str: expected a Descriptor, or None for a Soap"):
+        LinearModel.load(tmp_path / "model", "pairs")
+
+
+def test_a_model_without_baseline_predicts():
+    bare = made(baseline=None)
+    X = np.concatenate(list(PAIRS.atom_rows([TEST]))).reshape(len(TEST), -1, PAIRS.n_features).sum(axis=1)
+    np.testing.assert_allclose(bare.predict(TEST, progress=False).energies, X @ bare.coef, rtol=1e-10)
+
+
 def test_featomic_is_not_needed():
     code = """
 import sys

@@ -94,7 +94,7 @@ def test_rigidities_rise_and_dimensions_fall_along_a_path(problem, seed):
     path = rg.regularizer_path(summed(problem, F, y), grid(problem))
     assert (np.diff(path.variance(problem.G), axis=0) <= 0).all()
     assert (np.diff(path.effective_dimension) <= 0).all()
-    assert (path.effective_dimension <= min(problem.p, len(F)) * (1 + 1e-9)).all()
+    assert (path.effective_dimension <= min(problem.p, len(F)) * (1 + tolerance(problem))).all()
     if problem.weights.any():
         errors = path.score(F, y, "rmse", weights=problem.weights)
         assert (np.diff(errors) >= -1e-6 * errors.max()).all()

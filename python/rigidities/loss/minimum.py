@@ -180,7 +180,7 @@ def check_regularizer(regularizer: float | Rule, loss: Loss | None = None) -> No
         raise AdvisedValueError(_NOTHING_TO_LEAVE_OUT, Advice.OTHER_CRITERION)
 
 
-_READ_ONCE = "a Huber fit needs the rows again and again, but these can be read once: pass a list"
+_READ_ONCE = "a Huber fit needs the rows several times, but these can be read only once: pass a list"
 
 _NOTHING_TO_LEAVE_OUT = "regularizer is 'loo', which leaves out energies, but the loss has none"
 

@@ -50,6 +50,8 @@ class Tally:
 
     def add(self, residuals: NDArray[np.float64], variances: NDArray[np.float64] | None = None) -> None:
         """Add residuals, and the variances of their predictions."""
+        if not np.isfinite(residuals).all():
+            raise ValueError("an error is not finite: the rows of the descriptor are not finite, or too large")
         self.n += len(residuals)
         self.squares += float(residuals @ residuals)
         self.absolutes += float(np.abs(residuals).sum())

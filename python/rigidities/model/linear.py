@@ -208,6 +208,7 @@ class LinearModel:
             descriptor refuses a structure.
         """
         from rigidities.structures.batches import batch_lengths, in_batches
+        from rigidities.structures.descriptor import batches_of, checked_rows
 
         frames, numbers = self._checked(structures)
         sizes = np.array([len(entry) for entry in numbers])
@@ -215,8 +216,10 @@ class LinearModel:
         batches = in_batches(frames, lengths, "atoms", progress)
         stops = np.cumsum(lengths)
         energies, variances, lpr = [], [], []
-        for length, stop, values in zip(lengths, stops, self.soap.atom_rows(batches), strict=True):
+        found = batches_of(self.soap.atom_rows(batches), len(lengths))
+        for length, stop, values in zip(lengths, stops, found, strict=True):
             groups = np.repeat(np.arange(length), sizes[stop - length : stop])
+            values = checked_rows(values, "atoms", (len(groups), self.soap.n_features))
             rows = Rows(values, groups, self.soap.feature_space)
             means = reduce_rows(rows)[1]
             energies.append(means @ self.coef)

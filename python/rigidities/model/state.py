@@ -44,6 +44,10 @@ def state_of(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def check_descriptor(path: str | PathLike[str], state: Mapping[str, Any], given: Descriptor | None) -> None:
     """Raise if the descriptor that a file needs is missing or another one."""
+    from rigidities.structures.descriptor import Descriptor
+
+    if not (given is None or isinstance(given, Descriptor)):
+        raise TypeError(f"descriptor is a {type(given).__name__}: expected a Descriptor, or None for a Soap")
     held = state.get("soap", {})
     kind = held.get("kind", _SOAP)
     if given is None and kind != _SOAP:

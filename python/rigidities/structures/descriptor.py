@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
+import numpy as np
+
+from rigidities.validation import as_floats
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -80,6 +83,27 @@ class Descriptor(Protocol):
     def describe(self) -> str:
         """Return a short description for reports, e.g. "SOAP: cutoff 5 Å, body orders 3"."""
         ...
+
+
+def batches_of(rows: Iterable[Any], n_batches: int) -> Iterator[Any]:
+    """Yield what a descriptor yields for so many batches; ValueError if it yields more or less."""
+    found = 0
+    for found, batch in enumerate(rows, 1):
+        if found > n_batches:
+            break
+        yield batch
+    if found != n_batches:
+        more = "more" if found > n_batches else f"{found}"
+        raise ValueError(f"the descriptor gave rows of {more} batches: expected {n_batches}")
+
+
+def checked_rows(values: Any, what: str, expected: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return rows of a descriptor as floats to overwrite; ValueError for another shape."""
+    array = np.asarray(values)
+    if array.shape != expected:
+        raise ValueError(f"the descriptor gave rows of {what} of shape {array.shape}: expected {expected}")
+    rows = as_floats(array, f"rows of {what}", ndim=array.ndim)
+    return rows if rows.flags.writeable else rows.copy()
 
 
 def row_shape(term: str, sizes: NDArray[np.int64]) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from rigidities.loss.baseline import Baseline
 from rigidities.loss.rows import TermRows
 from rigidities.loss.terms import Loss
 from rigidities.structures.batches import batch_lengths, in_batches, iterable, require_batch_size
-from rigidities.structures.descriptor import Descriptor, row_shape
+from rigidities.structures.descriptor import Descriptor, batches_of, checked_rows, row_shape
 from rigidities.structures.reference import read_reference
 from rigidities.structures.species import atomic_number, check_species, symbols, unknown_species
 
@@ -139,8 +139,12 @@ class LossRows:
         lengths = batch_lengths(self.sizes, self.batch_size)
         batches = in_batches(self.structures, lengths, "rows", self.progress)
         first = 0
-        for length, rows in zip(lengths, self.soap.term_rows(batches, self.loss.terms), strict=True):
+        found = batches_of(self.soap.term_rows(batches, self.loss.terms), len(lengths))
+        for length, rows in zip(lengths, found, strict=True):
             structures = slice(first, first + length)
+            lacking = [name for name in self.loss.terms if name not in rows]
+            if lacking:
+                raise ValueError(f"the descriptor gave no rows of {', '.join(lacking)}: expected those of each term")
             yield {name: self._term_rows(name, rows.pop(name), structures) for name in self.loss.terms}
             first += length
 
@@ -183,9 +187,7 @@ class LossRows:
     def _term_rows(self, name: str, values: NDArray[np.float64], structures: slice) -> TermRows:
         """Return the rows of a batch with targets and weights, without those that lack a target."""
         term, sizes = self.loss.terms[name], self.sizes[structures]
-        expected = (*row_shape(name, sizes), self.n_features)
-        if values.shape != expected:
-            raise ValueError(f"the descriptor gave rows of {name} of shape {values.shape}: expected {expected}")
+        values = checked_rows(values, name, (*row_shape(name, sizes), self.n_features))
         per_structure = values.shape[1] * (sizes if name == "forces" else np.ones_like(sizes))
         blocks = np.repeat(np.arange(structures.start, structures.stop), per_structure)
         values = values.reshape(-1, values.shape[-1])
