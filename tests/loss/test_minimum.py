@@ -23,7 +23,7 @@ def test_rows_that_do_not_begin_anew_are_refused():
     loss = rg.Loss(energy=rg.Term(huber=0.1), forces=rg.Term())
     for rows in (iter(batches(loss)), ReadOnce(batches(loss))):
         with pytest.raises(
-            ValueError, match="a Huber fit needs the rows several times, but these can be read only once"
+            ValueError, match="needs the rows several times, but these can be read only once"
         ):
             rg.fit_loss(rows, regularizer=1e-3)
 
