@@ -7,7 +7,7 @@ use ndarray::ArrayView2;
 use crate::error::{Error, Result};
 
 /// The numbers of features: float32 or float64.
-pub trait Element: Copy + Send + Sync + Into<f64> {}
+pub trait Element: bytemuck::Pod + Send + Sync + Into<f64> {}
 impl Element for f32 {}
 impl Element for f64 {}
 
@@ -33,11 +33,36 @@ pub struct Groups {
 impl Groups {
     /// Groups of equal labels. Labels come in any order and with gaps.
     pub fn from_labels(labels: &[i64]) -> Self {
-        let order = (!labels.is_sorted()).then(|| stable_order(labels));
-        let label = |i: usize| labels[order.as_ref().map_or(i, |order| order[i])];
-        let starts = (0..labels.len()).filter(|&i| i == 0 || label(i) != label(i - 1));
-        let bounds = starts.chain([labels.len()]).collect();
-        Self { order, bounds }
+        if labels.is_sorted() {
+            return Self { order: None, bounds: bounds(labels.len(), |i| labels[i]) };
+        }
+        let low = labels.iter().copied().min().unwrap_or(0);
+        let high = labels.iter().copied().max().unwrap_or(0);
+        let span = high.wrapping_sub(low) as u64; // as unsigned, right even where it exceeds i64
+        if span < 4 * labels.len() as u64 {
+            return Self::by_counting(labels, low, span as usize);
+        }
+        let mut order: Vec<usize> = (0..labels.len()).collect();
+        order.sort_by_key(|&i| labels[i]);
+        let bounds = bounds(labels.len(), |i| labels[order[i]]);
+        Self { order: Some(order), bounds }
+    }
+
+    /// Where labels are dense (structure numbers are): how often each occurs tells where its rows begin and end.
+    fn by_counting(labels: &[i64], low: i64, span: usize) -> Self {
+        let mut ends = vec![0; span + 2];
+        labels.iter().for_each(|label| ends[(label - low) as usize + 1] += 1);
+        (1..ends.len()).for_each(|slot| ends[slot] += ends[slot - 1]);
+        let mut order = vec![0; labels.len()];
+        for (i, label) in labels.iter().enumerate() {
+            let end = &mut ends[(label - low) as usize];
+            order[*end] = i;
+            *end += 1;
+        }
+        let mut bounds = vec![0];
+        bounds.extend(ends);
+        bounds.dedup();
+        Self { order: Some(order), bounds }
     }
 
     /// Number of targets.
@@ -55,27 +80,10 @@ impl Groups {
     }
 }
 
-/// Stable sort of the row indices by label: by counting where labels are dense (numbers of
-/// structures are), else by comparison.
-fn stable_order(labels: &[i64]) -> Vec<usize> {
-    let low = labels.iter().copied().min().unwrap_or(0);
-    let high = labels.iter().copied().max().unwrap_or(0);
-    let span = high.wrapping_sub(low) as u64; // as unsigned, right even where it exceeds i64
-    if span >= 4 * labels.len() as u64 {
-        let mut order: Vec<usize> = (0..labels.len()).collect();
-        order.sort_by_key(|&i| labels[i]);
-        return order;
-    }
-    let mut next = vec![0; span as usize + 2];
-    labels.iter().for_each(|label| next[(label - low) as usize + 1] += 1);
-    (1..next.len()).for_each(|slot| next[slot] += next[slot - 1]);
-    let mut order = vec![0; labels.len()];
-    for (i, label) in labels.iter().enumerate() {
-        let slot = &mut next[(label - low) as usize];
-        order[*slot] = i;
-        *slot += 1;
-    }
-    order
+/// Where runs of equal labels begin, and the end of the last.
+fn bounds(n: usize, label: impl Fn(usize) -> i64) -> Vec<usize> {
+    let starts = (0..n).filter(|&i| i == 0 || label(i) != label(i - 1));
+    starts.chain([n]).collect()
 }
 
 /// Rows with their groups and the reduction: the target rows of `update`, `variance` and the like.
@@ -127,13 +135,22 @@ impl<'a, T: Element> RowBlock<'a, T> {
     }
 
     /// Rows of the input that form `target`, in the order in which they came.
-    pub(crate) fn members(&self, target: usize) -> impl Iterator<Item = usize> + Clone + '_ {
-        let order = self.groups.and_then(|g| g.order.as_deref());
-        self.span(target).map(move |i| order.map_or(i, |order| order[i]))
+    pub(crate) fn members(&self, target: usize) -> impl Iterator<Item = usize> {
+        self.span(target).map(|i| self.member(i))
+    }
+
+    /// Row of the input that is the `i`-th of the sorted ones.
+    pub(crate) fn member(&self, i: usize) -> usize {
+        self.groups.and_then(|g| g.order.as_ref()).map_or(i, |order| order[i])
+    }
+
+    /// Whether each row is a target of its own.
+    pub(crate) fn is_ungrouped(&self) -> bool {
+        self.groups.is_none()
     }
 
     /// Where the rows of `target` stand among the sorted ones.
-    fn span(&self, target: usize) -> Range<usize> {
+    pub(crate) fn span(&self, target: usize) -> Range<usize> {
         self.groups.map_or(target..target + 1, |g| g.bounds[target]..g.bounds[target + 1])
     }
 
@@ -208,6 +225,17 @@ impl<'r, 'a, T: Element> Batch<'r, 'a, T> {
             Some(((row, output), &value)) => Err(Error::Target { row, output, value }),
             None => Ok(()),
         }
+    }
+
+    /// √w of a target: what its row and its y are multiplied by.
+    pub(crate) fn factor(&self, target: usize) -> f64 {
+        self.weights.map_or(1.0, |weights| weights[target].sqrt())
+    }
+
+    /// y of a range of targets times √w, row-major; nothing where there is no y.
+    pub(crate) fn weighted_targets(&self, range: Range<usize>) -> Vec<f64> {
+        let Some(y) = self.targets else { return vec![] };
+        range.flat_map(|t| y.row(t).into_iter().map(move |y| self.factor(t) * y)).collect()
     }
 
     /// w of a target; 1 without weights.
