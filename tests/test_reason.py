@@ -67,6 +67,17 @@ def test_the_guaranteed_regularizer_keeps_why_there_is_no_other():
     np.testing.assert_array_equal(hessian.snapshot()["lower"], expected.snapshot()["lower"])
 
 
+@pytest.mark.parametrize("penalty", [kernel(), np.r_[0.0, np.ones(P - 1)]], ids=["matrix", "diagonal"])
+def test_a_guaranteed_choice_can_be_taken_again(penalty):
+    """As the fits of Huber's loss do: its jitter is on every diagonal entry, also of an unpenalised feature."""
+    eps = np.finfo(float).eps
+    first = accumulated().factorize((None, "evidence unresolved", 0.0), penalty, eps, False)
+    again = accumulated().factorize((first.regularizer, first.reason, first.jitter), penalty, eps, False)
+    assert (again.reason, again.jitter) == (first.reason, first.jitter)
+    assert first.jitter > 0
+    np.testing.assert_array_equal(again.snapshot()["lower"], first.snapshot()["lower"])
+
+
 def test_a_state_of_an_earlier_version_says_nothing_of_jitter_in_the_penalty():
     state = accumulated().factorize((0.5, "given", 0.0), kernel(), 0.0, False).snapshot()
     del state["penalty_jitter"]

@@ -15,7 +15,8 @@ _Features = NDArray[Any]
 _Labels = NDArray[np.int64] | None
 
 #: λ, or None for the guaranteed one; the name of the reason, one of REASONS; the jitter that goes
-#: on the diagonal of Λ, but for features whose row of Λ is zero. Without λ the reason is
+#: on the diagonal of Λ, but for features whose row of Λ is zero (with the reason of a guaranteed λ:
+#: on every diagonal entry, as the core puts it). Without λ the reason is
 #: "guaranteed", "evidence unresolved" or "evidence undetermined", and the jitter is the core's.
 _Choice = tuple[float | None, str, float]
 
