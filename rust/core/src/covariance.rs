@@ -11,10 +11,11 @@ use crate::error::{Error, Result};
 use crate::execution::Execution;
 use crate::hessian::Hessian;
 use crate::moments::Moments;
+use crate::narrow::{Backup, Blocks, NARROW};
 use crate::penalty::Penalty;
 use crate::regularizer::Regularizer;
 use crate::rows::{Batch, Element};
-use crate::stage::{Precision, Stage};
+use crate::stage::{Precision, ROWS, Stage};
 use crate::tiles::{self, mirror};
 use crate::triangle::Square;
 
@@ -144,7 +145,11 @@ impl Covariance {
             return run.check().inspect_err(|_| self.stage.truncate(waiting));
         }
         let mut backup = None;
-        let outcome = self.take_blocks(batch, run, &mut backup);
+        let outcome = if self.n_features <= NARROW && self.precision == Precision::Double {
+            self.take_narrow(batch, run, &mut backup)
+        } else {
+            self.take_blocks(batch, run, &mut backup)
+        };
         if outcome.is_ok() {
             let [last, _] = &mut self.behind;
             std::mem::swap(&mut self.stage, last);
@@ -159,22 +164,41 @@ impl Covariance {
         outcome
     }
 
-    /// Fill the stage and sum it, then block after block of what is behind it; what is left over ends in the first of `behind`.
+    /// Fill the stage and sum it and all whole blocks behind it, side by side; what is left over
+    /// ends in the first of `behind`.
+    fn take_narrow<T: Element>(
+        &mut self,
+        batch: &Batch<'_, '_, T>,
+        run: &Execution,
+        backup: &mut Option<Backup>,
+    ) -> Result<()> {
+        let Self { sums, moments, stage, behind: [rest, _], .. } = self;
+        let sums = sums.as_mut().ok_or(Error::Consumed)?;
+        let (n, start) = (batch.rows.n_targets(), stage.room());
+        let end = n - (n - start) % ROWS;
+        stage.push(batch, 0..start, run)?;
+        let outcome = rest.push(batch, end..n, run); // held back: what is wrong before it is named first
+        Blocks { stage, batch, targets: start..end }.add_to(sums, moments, outcome, backup, run)
+    }
+
+    /// Fill the stage and sum it, then block after block of what is behind it; what is left over
+    /// ends in the first of `behind`.
     ///
-    /// A block is read and checked while the one before it is summed. So that a bad row leaves no trace, C is first kept in its upper
-    /// triangle. Where little is behind the stage that costs more than it gains: that little is then found good before anything is
-    /// summed, and nothing stops the sum. The stage itself is not touched again until the call has succeeded.
+    /// A block is read and checked while the one before it is summed. So that a bad row leaves no
+    /// trace, C is first kept in its upper triangle. Where little is behind the stage that costs
+    /// more than it gains: that little is then found good before anything is summed, and nothing
+    /// stops the sum. The stage itself is not touched again until the call has succeeded.
     fn take_blocks<T: Element>(
         &mut self,
         batch: &Batch<'_, '_, T>,
         run: &Execution,
-        backup: &mut Option<(Vec<f64>, Vec<f64>)>,
+        backup: &mut Option<Backup>,
     ) -> Result<()> {
         let Self { sums, moments, stage, behind: [now, next], .. } = self;
         let sums = sums.as_mut().ok_or(Error::Consumed)?;
-        let (n, step) = (batch.rows.n_targets(), now.room());
+        let (n, block, most) = (batch.rows.n_targets(), now.room(), stage.capacity());
         let mut start = stage.room();
-        let few = n - start <= step / 2;
+        let few = n - start <= block / 2;
         let mut pushed = Ok(());
         let keep = || *backup = (!few).then(|| (sums.back_up(run), moments.cross.clone()));
         tiles::join(run, || pushed = stage.push(batch, 0..start, run), keep);
@@ -187,7 +211,8 @@ impl Covariance {
             return Ok(());
         }
         let mut advance = |summed: &Stage, into: &mut Stage| {
-            let end = (start + step).min(n);
+            let left = n - start;
+            let end = start + if left < block { left } else { most.min(left / block * block) };
             let mut pushed = Ok(());
             let push = || pushed = into.push(batch, start..end, run);
             tiles::join(run, push, || add_stage(sums, moments, summed, run));
@@ -195,7 +220,7 @@ impl Covariance {
             pushed.and_then(|()| run.check())
         };
         advance(stage, now)?;
-        while now.room() == 0 {
+        while now.len >= block {
             advance(now, next)?;
             now.truncate(0);
             std::mem::swap(now, next);

@@ -18,6 +18,7 @@
 //! | memory | `pages`, `panel`, `slab` | blocks of rows, aligned to cache lines |
 //! | square arrays | `triangle` | arrays of which one triangle is in use |
 //! | numbers | `real`, `tiles` | float32 and float64; products and solves in tiles |
+//! | few features | `narrow` | multiplies blocks of rows side by side, adds the products in order |
 //! | waiting rows | `stage` | collects reduced rows until a block is full |
 //! | sums over the data | `covariance`, `moments` | C; b = Σ w f yᵀ, Σ w y², n, Σ ln w |
 //! | penalty | `penalty` | checks Λ, adds λΛ to C |
@@ -30,8 +31,10 @@
 //!
 //! `execution` says on how many threads, and until when; `error` lists what can go wrong.
 //!
-//! Every result is the same to the bit on any number of threads: parallel work partitions the output,
-//! never a sum. No public function panics, whatever it is given: `tests/odd_input` calls them all.
+//! Every result is the same to the bit on any number of threads. Parallel work partitions the
+//! output, not a sum. Where C is too small to be shared out (`narrow`), blocks of a fixed size are
+//! multiplied side by side and added in their order. No public function panics, whatever it is
+//! given: `tests/odd_input` calls them all.
 
 mod block_factors;
 mod cholesky;
@@ -42,6 +45,7 @@ mod error;
 mod execution;
 mod hessian;
 mod moments;
+mod narrow;
 mod pages;
 mod panel;
 mod penalty;

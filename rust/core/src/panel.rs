@@ -174,6 +174,12 @@ impl<'a, T: Real> Strip<'a, T> {
         &mut self.values[i * self.stride..i * self.stride + self.width]
     }
 
+    /// The rows as the columns of a matrix, to write: (width, rows).
+    pub fn into_columns(self) -> MatMut<'a, T> {
+        let n = self.values.len() / self.stride;
+        MatMut::from_column_major_slice_with_stride_mut(self.values, self.width, n, self.stride)
+    }
+
     /// Strips of `n` rows, one after the other.
     pub fn strips(self, n: usize) -> impl Iterator<Item = Strip<'a, T>> {
         let (width, stride) = (self.width, self.stride);

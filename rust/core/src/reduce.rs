@@ -1,5 +1,5 @@
-//! Strided rows in, reduced, weighted rows out, a small block at a time. Sums over the rows of a target run in their order, in float64;
-//! nothing of the size of the input is ever allocated.
+//! Strided rows in, reduced, weighted rows out, a small block at a time. Sums over the rows of a
+//! target run in their order, in float64; nothing of the size of the input is ever allocated.
 
 use std::ops::Range;
 
@@ -15,8 +15,8 @@ use crate::real::{Real, squared_norm, squared_norm_by};
 use crate::rows::{Element, RowBlock};
 use crate::slab::Pieces;
 
-/// Targets that one task reduces. Rows that are not contiguous are read by columns over so many targets, so that a cache line
-/// of the input serves several of them.
+/// Targets that one task reduces. Rows that are not contiguous are read by columns over so many
+/// targets, so that a cache line of the input serves several of them.
 const TARGETS_PER_TASK: usize = 16;
 
 /// Columns that are read side by side where rows are not contiguous: one cache line of the output.
@@ -25,23 +25,27 @@ const COLUMN_TILE: usize = 8;
 /// Entries of a block below which it is not worth waking a second thread (about 10 µs of copying).
 const PARALLEL_ENTRIES: usize = 1 << 16;
 
-/// Rows of a target that are added at once: their sum is read and written once for all of them, and memory is asked for as many rows
-/// side by side. Two Zen 4 cores, p = 256, 64 rows a target, shuffled: 23 to 25 GB/s with 4, 18 to 22 with 1.
+/// Rows of a target that are added at once: their sum is read and written once for all of them, and
+/// memory is asked for as many rows side by side. Two Zen 4 cores, p = 256, 64 rows a target,
+/// shuffled: 23 to 25 GB/s with 4, 18 to 22 with 1.
 const AT_ONCE: usize = 4;
 
 /// Numbers of each row that are added between requests for others.
 const PIECE: usize = 32;
 
-/// How far ahead rows are asked of memory, and at least the next `AT_ONCE` of them. 32 kB: what two cores read at 13 GB/s each in 2.5 µs, many
-/// times as long as a request takes; 8, 16 and 32 rows of 2 kB are as good as one another.
+/// How far ahead rows are asked of memory, and at least the next `AT_ONCE` of them. 32 kB: what two
+/// cores read at 13 GB/s each in 2.5 µs, many times as long as a request takes; 8, 16 and 32 rows
+/// of 2 kB are as good as one another.
 const AHEAD_BYTES: usize = 32 << 10;
 
-/// Squared norms of rows of which products in float32 neither overflow in a sum of many nor lose digits to underflow.
+/// Squared norms of rows of which products in float32 neither overflow in a sum of many nor lose
+/// digits to underflow.
 const SINGLE_RANGE: Range<f64> = 1e-30..1e30;
 
 impl<T: Element> RowBlock<'_, T> {
-    /// Fill the pieces of some rows with the reduced rows of `targets`, each times `factor(target)`. Refuses rows that are not finite,
-    /// or whose squared norm is not (in float32: is out of its range).
+    /// Fill the pieces of some rows with the reduced rows of `targets`, each times
+    /// `factor(target)`. Refuses rows that are not finite, or whose squared norm is not (in
+    /// float32: is out of its range).
     pub(crate) fn reduce_into<U: Real>(
         &self,
         targets: Range<usize>,
@@ -144,7 +148,8 @@ impl<T: Element, U: Real> Task<'_, '_, '_, T, U> {
         pieces.map(|(column, out)| write_row(out.row_mut(i), &sum[*column - start..], divisor, factor)).sum()
     }
 
-    /// Any strides (Fortran order, every second column, …): some columns at a time over all rows of the task.
+    /// Any strides (Fortran order, every second column, …): some columns at a time over all rows of
+    /// the task.
     fn read_columns(&mut self, n: usize, factor: &impl Fn(usize) -> f64) -> Vec<f64> {
         let values = self.rows.values();
         let (start, end) = self.span();
@@ -179,8 +184,8 @@ impl<T: Element, U: Real> Task<'_, '_, '_, T, U> {
     }
 }
 
-/// `sum += row` for one row after the other, while others (of the same length, or none) are asked of memory, piece by piece: all at
-/// once would be more requests than a core keeps on the way.
+/// `sum += row` for one row after the other, while others (of the same length, or none) are asked
+/// of memory, piece by piece: all at once would be more requests than a core keeps on the way.
 struct AddRows<'a, T, const N: usize> {
     sum: &'a mut [f64],
     rows: [&'a [T]; N],

@@ -48,7 +48,8 @@ impl Groups {
         Self { order: Some(order), bounds }
     }
 
-    /// Where labels are dense (structure numbers are): how often each occurs tells where its rows begin and end.
+    /// Where labels are dense (structure numbers are): how often each occurs tells where its rows
+    /// begin and end.
     fn by_counting(labels: &[i64], low: i64, span: usize) -> Self {
         let mut ends = vec![0; span + 2];
         labels.iter().for_each(|label| ends[(label - low) as usize + 1] += 1);

@@ -1,8 +1,9 @@
 //! Rows that are multiplied with one another, laid out for the kernels.
 //!
-//! A slab cuts its rows into strips of columns and keeps each strip in one piece, so that a tile of a product reads two small, dense
-//! blocks wherever it lies in a wide matrix. Measured for the triangular product on one AVX2 core, depth 128: 43, 41 and 41.5 Gflop/s
-//! at p = 1024, 2048, 4096 against 41.5, 40 and 39 on whole rows.
+//! A slab cuts its rows into strips of columns and keeps each strip in one piece, so that a tile of
+//! a product reads two small, dense blocks wherever it lies in a wide matrix. Measured for the
+//! triangular product on one AVX2 core, depth 128: 43, 41 and 41.5 Gflop/s at p = 1024, 2048, 4096
+//! against 41.5, 40 and 39 on whole rows.
 
 use std::ops::Range;
 
@@ -52,14 +53,20 @@ impl<T: Real> Slab<T> {
 
     /// The first `n_rows` rows, as an operand of a product.
     pub fn rows(&self, n_rows: usize) -> SlabRows<'_, T> {
-        SlabRows { slab: self, n_rows }
+        self.part(0..n_rows)
+    }
+
+    /// The rows of a range, as an operand of a product.
+    pub fn part(&self, rows: Range<usize>) -> SlabRows<'_, T> {
+        SlabRows { slab: self, start: rows.start, n_rows: rows.len() }
     }
 }
 
-/// The first rows of a slab.
+/// Some rows of a slab.
 #[derive(Clone, Copy)]
 pub(crate) struct SlabRows<'a, T> {
     slab: &'a Slab<T>,
+    start: usize,
     n_rows: usize,
 }
 
@@ -69,7 +76,7 @@ impl<T: Real> Operand<T> for SlabRows<'_, T> {
     }
 
     fn columns(&self, start: usize, n: usize) -> MatRef<'_, T> {
-        let first = start / TILE * self.slab.capacity;
+        let first = start / TILE * self.slab.capacity + self.start;
         self.slab.panel.matrix(first..first + self.n_rows).subcols(start % TILE, n)
     }
 }

@@ -1,7 +1,7 @@
 //! Where reduced rows wait to be summed.
 //!
-//! Batches of any size enter; blocks of one size are summed. So the boundaries of batches change no bit of a sum, and single
-//! structures cost as little as big batches.
+//! Batches of any size enter; blocks of one size are summed. So the boundaries of batches change no
+//! bit of a sum, and single structures cost as little as big batches.
 
 use std::ops::Range;
 
@@ -16,13 +16,20 @@ use crate::rows::{Batch, Element};
 use crate::slab::{Slab, SlabRows};
 use crate::tiles::{self, Operand, TILE};
 
-/// Target rows that wait before they are summed. 256: C is read and written once for 256 rows (0.06 bytes a flop, 5 GB/s at 80 Gflop/s),
-/// and what waits costs a factorisation little.
-const ROWS: usize = 256;
+/// Target rows that wait before they are summed. 256: C is read and written once for 256 rows (0.06
+/// bytes a flop, 5 GB/s at 80 Gflop/s), and what waits costs a factorisation little.
+pub(crate) const ROWS: usize = 256;
 
-/// The same in float32, and with it the rows that are summed in float32: 1024 rows (as many bytes as two blocks of float64) in one
-/// product, so that adding it in float64 costs little; its rounding grows with no more than their number.
+/// The same in float32, and with it the rows that are summed in float32: 1024 rows (as many bytes
+/// as two blocks of float64) in one product, so that adding it in float64 costs little; its
+/// rounding grows with no more than their number.
 const SINGLE_ROWS: usize = 1024;
+
+/// Blocks that are reduced together, and summed while the next ones are. Two of float64: each tile
+/// of C is fetched once for both, and threads wait for one another half as often. `update` at p =
+/// 1024 and 2048 then ran at 92 and 94 Gflop/s beside NumPy's 92 and 97 (two AVX-512 cores). A
+/// block of float32 is as large as two of these.
+const BLOCKS_TOGETHER: usize = 2;
 
 /// Precision of the products.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,6 +46,15 @@ impl Precision {
     pub(crate) fn block_rows(self) -> usize {
         match self {
             Self::Double => ROWS,
+            Self::Single => SINGLE_ROWS,
+        }
+    }
+
+    /// Rows that a stage has memory for, a multiple of a block: what waits between two calls is
+    /// always less than a block.
+    pub(crate) fn capacity(self) -> usize {
+        match self {
+            Self::Double => BLOCKS_TOGETHER * ROWS,
             Self::Single => SINGLE_ROWS,
         }
     }
@@ -74,7 +90,12 @@ impl Stage {
         Self { precision, width, rows: Rows::None, targets: vec![], len: 0 }
     }
 
-    /// Rows that still fit.
+    /// Rows that there is memory for.
+    pub fn capacity(&self) -> usize {
+        self.precision.capacity()
+    }
+
+    /// Rows that a block still lacks.
     pub fn room(&self) -> usize {
         self.precision.block_rows() - self.len
     }
@@ -82,7 +103,7 @@ impl Stage {
     /// Reduce `targets` of the batch behind what waits. On an error nothing was added.
     pub fn push<T: Element>(&mut self, batch: &Batch<'_, '_, T>, targets: Range<usize>, run: &Execution) -> Result<()> {
         let span = self.len..self.len + targets.len();
-        let factor = |t| if batch.weights.is_some() { batch.weight(t).sqrt() } else { 1.0 };
+        let factor = |t| batch.factor(t);
         self.make()?;
         match &mut self.rows {
             Rows::Double(slab) => {
@@ -93,10 +114,7 @@ impl Stage {
             }
             Rows::None => {}
         }
-        if let Some(y) = batch.targets {
-            let weighted = targets.flat_map(|t| y.row(t).into_iter().map(move |y| factor(t) * y));
-            self.targets.extend(weighted);
-        }
+        self.targets.extend(batch.weighted_targets(targets));
         self.len = span.end;
         Ok(())
     }
@@ -104,7 +122,7 @@ impl Stage {
     /// Ask for the memory of the rows, where that was not done yet.
     pub fn make(&mut self) -> Result<()> {
         if matches!(self.rows, Rows::None) {
-            let n = self.precision.block_rows();
+            let n = self.precision.capacity();
             self.rows = match self.precision {
                 Precision::Double => Rows::Double(Slab::unset(n, self.width)?),
                 Precision::Single => Rows::Single(Slab::unset(n, self.width)?),
@@ -130,13 +148,21 @@ impl Stage {
 
     /// b += Fᵀ Y, in float64, for the rows F and targets Y that wait.
     pub fn add_cross(&self, cross: &mut [f64], run: &Execution) {
-        let Some(n_outputs) = self.targets.len().checked_div(self.len).filter(|k| *k > 0) else { return };
-        let b = MatMut::from_column_major_slice_mut(cross, self.width, n_outputs);
-        let y = MatRef::from_row_major_slice(&self.targets, self.len, n_outputs);
         match &self.rows {
-            Rows::Double(slab) => tiles::product(b, &slab.rows(self.len), &y, 1.0, run),
-            Rows::Single(slab) => add_widened(b, &slab.rows(self.len), y),
+            Rows::Double(slab) => add_cross(cross, &slab.rows(self.len), &self.targets, run),
+            Rows::Single(slab) => {
+                let Some((b, y)) = cross_of(cross, self.len, &self.targets) else { return };
+                add_widened(b, &slab.rows(self.len), y);
+            }
             Rows::None => {}
+        }
+    }
+
+    /// The rows that wait, where they are of float64.
+    pub fn doubles(&self) -> Option<SlabRows<'_, f64>> {
+        match &self.rows {
+            Rows::Double(slab) => Some(slab.rows(self.len)),
+            _ => None,
         }
     }
 
@@ -163,7 +189,8 @@ impl Stage {
         (0..self.len).map(norm).sum()
     }
 
-    /// Put rows and targets of another stage, or of a snapshot, behind what waits; there must be room.
+    /// Put rows and targets of another stage, or of a snapshot, behind what waits; there must be
+    /// room.
     pub fn extend(&mut self, rows: &[f64], targets: &[f64]) -> Result<()> {
         if rows.is_empty() {
             return Ok(());
@@ -187,7 +214,23 @@ impl Stage {
     }
 }
 
-/// B += FᵀY for rows in float32, in float64: a few of them at a time are widened on the stack. B is short beside C.
+/// b += FᵀY for rows F and targets Y, row-major (or none).
+pub(crate) fn add_cross(cross: &mut [f64], f: &impl Operand<f64>, targets: &[f64], run: &Execution) {
+    if let Some((b, y)) = cross_of(cross, f.depth(), targets) {
+        tiles::product(b, f, &y, 1.0, run);
+    }
+}
+
+/// b and Y as matrices, where there are targets of `n_rows` rows.
+fn cross_of<'a>(cross: &'a mut [f64], n_rows: usize, targets: &'a [f64]) -> Option<(MatMut<'a, f64>, MatRef<'a, f64>)> {
+    let n_outputs = targets.len().checked_div(n_rows).filter(|k| *k > 0)?;
+    let width = cross.len() / n_outputs;
+    let b = MatMut::from_column_major_slice_mut(cross, width, n_outputs);
+    Some((b, MatRef::from_row_major_slice(targets, n_rows, n_outputs)))
+}
+
+/// B += FᵀY for rows in float32, in float64: a few of them at a time are widened on the stack. B is
+/// short beside C.
 fn add_widened(mut b: MatMut<'_, f64>, f: &SlabRows<'_, f32>, y: MatRef<'_, f64>) {
     /// Rows that are widened together: with a strip's columns, 48 kB.
     const ROWS: usize = 32;

@@ -1,9 +1,11 @@
 //! Products and solves, cut into tiles.
 //!
-//! The output is halved until a tile is small enough for one core, and the halves are computed side by side. Each tile is a few calls
-//! of faer's sequential kernels, so that its bits depend on neither the number of threads nor on which of them took it. rayon hands
-//! the tiles out without spinning. A stop is looked at before each tile of a product or of a solve by L, so that it is answered
-//! within a millisecond (a solve by Lᵀ: before each strip); whoever may be stopped throws the result away.
+//! The output is halved until a tile is small enough for one core, and the halves are computed side
+//! by side. Each tile is a few calls of faer's sequential kernels, so that its bits depend on
+//! neither the number of threads nor on which of them took it. rayon hands the tiles out without
+//! spinning. A stop is looked at before each tile of a product or of a solve by L, so that it is
+//! answered within a millisecond (a solve by Lᵀ: before each strip); whoever may be stopped throws
+//! the result away.
 
 use std::cell::RefCell;
 
@@ -15,31 +17,43 @@ use faer::{Accum, MatMut, MatRef, Par};
 use crate::execution::Execution;
 use crate::real::Real;
 
-/// Edge of a tile of a product, and width of a strip of a slab. 192 is a multiple of the rows that a kernel takes at once (12 and 24 in
-/// float64 and float32 with AVX2, 48 and 96 with AVX-512), 192² × 8 bytes of output and its two operands fit into L2 (512 kB), and
-/// packing one operand costs 1/192 of the multiplications. One AVX2 core, p = 1024, 2048, 4096, depth 128: 43, 41, 41.5 Gflop/s
-/// against 43, 40, 40 with 128 and 41.5, 40, 41 with 256.
+/// Edge of a tile of a product, and width of a strip of a slab. 192 is a multiple of the rows that
+/// a kernel takes at once (12 and 24 in float64 and float32 with AVX2, 48 and 96 with AVX-512),
+/// 192² × 8 bytes of output and its two operands fit into L2 (512 kB), and packing one operand
+/// costs 1/192 of the multiplications. One AVX2 core, p = 1024, 2048, 4096, depth 128: 43, 41, 41.5
+/// Gflop/s against 43, 40, 40 with 128 and 41.5, 40, 41 with 256.
 pub(crate) const TILE: usize = 192;
 
 /// Edge of a tile where there would be too few of `TILE` to go round: half as much.
 const SMALL_TILE: usize = TILE / 2;
 
-/// Tiles that each thread should find, so that the last one does not wait long for the others.
-const TILES_PER_THREAD: usize = 4;
+/// Tiles that each thread should find, so that the last one does not wait long for the others. With
+/// AVX-512 small tiles are as fast as large ones (two cores, depth 256: 112 Gflop/s with 96, 113
+/// with 192), and a block of rows ends with less waiting: and a whole `update` at p = 1024 runs at
+/// 0.99 of NumPy's speed instead of 0.92. With AVX2 packing for small tiles costs more.
+fn tiles_per_thread() -> usize {
+    if has_avx512() { 128 } else { 4 }
+}
 
-/// Edge of the tiles in which a triangle is transposed: 64² × 8 bytes are 32 kB a side, which stays in L1 and L2.
+/// Edge of the tiles in which a triangle is transposed: 64² × 8 bytes are 32 kB a side, which stays
+/// in L1 and L2.
 const TRANSPOSE_TILE: usize = 64;
 
-/// Greatest depth of a product on a tile; deeper ones are cut into equal steps. On AVX2 a panel of the kernel (12 × 128 × 8 bytes = 12 kB)
-/// and the other operand's then stay in L1: 42 to 43, 40 to 41, 41.5 Gflop/s at depths of 128 to 192 against 39.5, 38, 39 at 256. With
-/// AVX-512 the kernel's panel is larger than L1 at either depth, and a deeper product stores its output less often. In float32
-/// the same depth halves the error of 342.
+/// Greatest depth of a product on a tile; deeper ones are cut into equal steps. On AVX2 a panel of
+/// the kernel (12 × 128 × 8 bytes = 12 kB) and the other operand's then stay in L1: 42 to 43, 40 to
+/// 41, 41.5 Gflop/s at depths of 128 to 192 against 39.5, 38, 39 at 256. With AVX-512 the kernel's
+/// panel is larger than L1 at either depth, and a deeper product stores its output less often. In
+/// float32 the same depth halves the error of 342.
 fn max_depth() -> usize {
+    if has_avx512() { 256 } else { 192 }
+}
+
+/// Whether faer's kernels use AVX-512 on this processor.
+fn has_avx512() -> bool {
     #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx512f") {
-        return 256;
-    }
-    192
+    return std::arch::is_x86_feature_detected!("avx512f");
+    #[cfg(not(target_arch = "x86_64"))]
+    false
 }
 
 /// What a product reads: a matrix of (depth, columns), some columns at a time.
@@ -68,21 +82,28 @@ pub(crate) enum Part {
     Lower,
 }
 
+/// What becomes of a product: the part that is wanted, added or in place of what was there.
+#[derive(Clone, Copy)]
+pub(crate) struct To {
+    part: Part,
+    accum: Accum,
+}
+
 /// Numbers that can be multiplied into sums in float64.
 pub(crate) trait Factor: Real {
-    /// C += α AᵀB on one tile, A of (depth, m) and B of (depth, n).
-    fn add_product(c: MatMut<'_, f64>, part: Part, a: MatRef<'_, Self>, b: MatRef<'_, Self>, alpha: f64);
+    /// C ← (C +) α AᵀB on one tile, A of (depth, m) and B of (depth, n).
+    fn product(c: MatMut<'_, f64>, to: To, a: MatRef<'_, Self>, b: MatRef<'_, Self>, alpha: f64);
 }
 
 impl Factor for f64 {
-    fn add_product(c: MatMut<'_, f64>, part: Part, a: MatRef<'_, f64>, b: MatRef<'_, f64>, alpha: f64) {
-        multiply(c, part, Accum::Add, a, b, alpha);
+    fn product(c: MatMut<'_, f64>, to: To, a: MatRef<'_, f64>, b: MatRef<'_, f64>, alpha: f64) {
+        multiply(c, to, a, b, alpha);
     }
 }
 
 impl Factor for f32 {
     /// The product over all rows in float32, then added in float64.
-    fn add_product(mut c: MatMut<'_, f64>, part: Part, a: MatRef<'_, f32>, b: MatRef<'_, f32>, alpha: f64) {
+    fn product(mut c: MatMut<'_, f64>, to: To, a: MatRef<'_, f32>, b: MatRef<'_, f32>, alpha: f64) {
         /// Columns of the product are apart by an odd number of cache lines.
         const STRIDE: usize = TILE + 16;
         thread_local! {
@@ -91,12 +112,15 @@ impl Factor for f32 {
         let (m, n) = (c.nrows(), c.ncols());
         PRODUCT.with_borrow_mut(|memory| {
             let product = MatMut::from_column_major_slice_with_stride_mut(&mut memory[..STRIDE * n], m, n, STRIDE);
-            multiply(product, part, Accum::Replace, a, b, 1.0);
+            multiply(product, To { accum: Accum::Replace, ..to }, a, b, 1.0);
             for (j, sums) in c.as_mut().col_iter_mut().enumerate() {
-                let first = if part == Part::Lower { j } else { 0 };
+                let first = if to.part == Part::Lower { j } else { 0 };
                 let column = &memory[j * STRIDE + first..j * STRIDE + m];
                 if let Some(sums) = sums.try_as_col_major_mut() {
                     let sums = &mut sums.as_slice_mut()[first..];
+                    if to.accum == Accum::Replace {
+                        sums.fill(0.0);
+                    }
                     sums.iter_mut().zip(column).for_each(|(c, x)| *c += alpha * f64::from(*x));
                 }
             }
@@ -105,15 +129,15 @@ impl Factor for f32 {
 }
 
 /// C ← (C +) α AᵀB on one tile, some depth at a time.
-fn multiply<T: Real>(mut c: MatMut<'_, T>, part: Part, accum: Accum, a: MatRef<'_, T>, b: MatRef<'_, T>, alpha: T) {
+fn multiply<T: Real>(mut c: MatMut<'_, T>, to: To, a: MatRef<'_, T>, b: MatRef<'_, T>, alpha: T) {
     let (lower, full) = (BlockStructure::TriangularLower, BlockStructure::Rectangular);
     let steps = a.nrows().div_ceil(max_depth());
     let step = a.nrows().div_ceil(steps.max(1)).max(1);
     for start in (0..a.nrows()).step_by(step) {
         let n = step.min(a.nrows() - start);
-        let accum = if start == 0 { accum } else { Accum::Add };
+        let accum = if start == 0 { to.accum } else { Accum::Add };
         let (a, b) = (a.subrows(start, n).transpose(), b.subrows(start, n));
-        match part {
+        match to.part {
             Part::Whole => matmul(c.as_mut(), accum, a, b, alpha, Par::Seq),
             Part::Lower => triangular::matmul(c.as_mut(), lower, accum, a, full, b, full, alpha, Par::Seq),
         }
@@ -127,7 +151,7 @@ fn half(n: usize, edge: usize) -> usize {
 
 /// Edge of the tiles of an output that has `tiles` of the usual size.
 fn edge(tiles: usize, run: &Execution) -> usize {
-    if run.is_parallel() && tiles < TILES_PER_THREAD * rayon::current_num_threads() { SMALL_TILE } else { TILE }
+    if run.is_parallel() && tiles < tiles_per_thread() * rayon::current_num_threads() { SMALL_TILE } else { TILE }
 }
 
 /// Both, side by side if the work may be split.
@@ -145,10 +169,17 @@ pub(crate) fn gram<T: Factor>(c: MatMut<'_, f64>, a: &impl Operand<T>, alpha: f6
     gram_from(c, a, 0, alpha, run);
 }
 
-/// The same with the columns of A from `i` on, a multiple of `TILE` or such that no tile crosses one.
+/// lower(C) = AᵀA for a matrix A that has rows.
+pub(crate) fn gram_anew<T: Factor>(c: MatMut<'_, f64>, a: &impl Operand<T>, run: &Execution) {
+    let tiles = c.nrows().div_ceil(TILE);
+    Cut { edge: edge(tiles * (tiles + 1) / 2, run), accum: Accum::Replace, alpha: 1.0, run }.triangle(c, a, 0);
+}
+
+/// lower(C) += α AᵀA with the columns of A from `i` on, a multiple of `TILE` or such that no tile
+/// crosses one.
 pub(crate) fn gram_from<T: Factor>(c: MatMut<'_, f64>, a: &impl Operand<T>, i: usize, alpha: f64, run: &Execution) {
     let tiles = c.nrows().div_ceil(TILE);
-    let cut = Cut { edge: edge(tiles * (tiles + 1) / 2, run), alpha, run };
+    let cut = Cut { edge: edge(tiles * (tiles + 1) / 2, run), accum: Accum::Add, alpha, run };
     if a.depth() > 0 && c.nrows() > 0 {
         cut.triangle(c, a, i);
     }
@@ -173,7 +204,8 @@ pub(crate) fn rectangle_from<T: Factor>(
     alpha: f64,
     run: &Execution,
 ) {
-    let cut = Cut { edge: edge(c.nrows().div_ceil(TILE) * c.ncols().div_ceil(TILE), run), alpha, run };
+    let edge = edge(c.nrows().div_ceil(TILE) * c.ncols().div_ceil(TILE), run);
+    let cut = Cut { edge, accum: Accum::Add, alpha, run };
     if a.0.depth() > 0 && c.nrows() > 0 && c.ncols() > 0 {
         cut.rectangle(c, a, b);
     }
@@ -182,6 +214,7 @@ pub(crate) fn rectangle_from<T: Factor>(
 /// How a product is cut.
 struct Cut<'a, 'r> {
     edge: usize,
+    accum: Accum,
     alpha: f64,
     run: &'r Execution<'a>,
 }
@@ -222,12 +255,13 @@ impl Cut<'_, '_> {
 
     fn tile<T: Factor>(&self, c: MatMut<'_, f64>, part: Part, a: MatRef<'_, T>, b: MatRef<'_, T>) {
         if !self.run.is_stopped() {
-            T::add_product(c, part, a, b, self.alpha);
+            T::product(c, To { part, accum: self.accum }, a, b, self.alpha);
         }
     }
 }
 
-/// Call `f` on strips of the columns of `b`: of `TILE` columns, or as many fewer as gives every thread one.
+/// Call `f` on strips of the columns of `b`: of `TILE` columns, or as many fewer as gives every
+/// thread one.
 fn by_strips<T: Real>(b: MatMut<'_, T>, run: &Execution, f: &(impl Fn(MatMut<'_, T>) + Sync)) {
     let threads = if run.is_parallel() { rayon::current_num_threads() } else { 1 };
     let n_strips = b.ncols().div_ceil(TILE).next_multiple_of(threads);
@@ -251,8 +285,9 @@ pub(crate) fn solve_lower<T: Real>(l: MatRef<'_, T>, b: MatMut<'_, T>, run: &Exe
     by_strips(b, run, &|b| solve_strip(l, b, run));
 }
 
-/// Tile after tile: what is above is multiplied and subtracted, then a small triangle solved. Measured on one AVX2 core with strips of
-/// 192 columns: 38, 39, 40 Gflop/s at p = 1024, 2048, 4096, against 34, 32, 32 by faer's solve on strips of 64, and 38, 38, 37 on 192.
+/// Tile after tile: what is above is multiplied and subtracted, then a small triangle solved.
+/// Measured on one AVX2 core with strips of 192 columns: 38, 39, 40 Gflop/s at p = 1024, 2048,
+/// 4096, against 34, 32, 32 by faer's solve on strips of 64, and 38, 38, 37 on 192.
 fn solve_strip<T: Real>(l: MatRef<'_, T>, mut b: MatMut<'_, T>, run: &Execution) {
     let p = l.nrows();
     for start in (0..p).step_by(TILE) {

@@ -61,9 +61,13 @@ impl Square {
 
     /// Call `f(j, column)` with the lower part of every column, to write.
     pub(crate) fn for_each_lower_column(&mut self, run: &Execution, f: impl Fn(usize, &mut [f64]) + Sync) {
-        let n = self.n();
-        let run = if n > SMALL { *run } else { Execution::sequential() };
-        self.0.for_each_row(0..n, &run, |j, column| f(j, &mut column[j..]));
+        let run = if self.n() > SMALL { *run } else { Execution::sequential() };
+        self.on_all_threads(&run, f);
+    }
+
+    /// The same on threads that are awake already, however few columns there are.
+    pub(crate) fn on_all_threads(&mut self, run: &Execution, f: impl Fn(usize, &mut [f64]) + Sync) {
+        self.0.for_each_row(0..self.n(), run, |j, column| f(j, &mut column[j..]));
     }
 
     /// The diagonal.
