@@ -22,9 +22,7 @@ class ReadOnce:
 def test_rows_that_do_not_begin_anew_are_refused():
     loss = rg.Loss(energy=rg.Term(huber=0.1), forces=rg.Term())
     for rows in (iter(batches(loss)), ReadOnce(batches(loss))):
-        with pytest.raises(
-            ValueError, match="needs the rows several times, but these can be read only once"
-        ):
+        with pytest.raises(ValueError, match="needs the rows several times, but these can be read only once"):
             rg.fit_loss(rows, regularizer=1e-3)
 
     class Fewer:
