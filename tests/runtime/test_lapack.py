@@ -104,17 +104,17 @@ def test_ctrl_c_is_answered_meanwhile(monkeypatch):
     covariance = rg.Covariance(p)
     covariance.update(np.random.default_rng(0).normal(size=(p // 2, p)), targets=np.ones(p // 2))
     matrix = covariance.matrix()
-    call, ended = lapack._call, threading.Event()
+    dsyevd, ended = lapack._routine("dsyevd"), threading.Event()
 
-    def interrupted(name, *arguments):
+    def interrupted(*arguments):
         query = -1 in [argument for argument in arguments if isinstance(argument, int)]
         if not query:
             _thread.interrupt_main()
-        call(name, *arguments)
+        dsyevd(*arguments)
         if not query:
             ended.set()
 
-    monkeypatch.setattr(lapack, "_call", interrupted)
+    monkeypatch.setattr(lapack, "_routine", lambda name: interrupted)
     with pytest.raises(KeyboardInterrupt):
         rg.regularizer_path(covariance)
     assert not ended.is_set()
