@@ -28,9 +28,10 @@ pub(crate) const TILE: usize = 192;
 const SMALL_TILE: usize = TILE / 2;
 
 /// Tiles that each thread should find, so that the last one does not wait long for the others. With
-/// AVX-512 small tiles are as fast as large ones (two cores, depth 256: 112 Gflop/s with 96, 113
-/// with 192), and a block of rows ends with less waiting: and a whole `update` at p = 1024 runs at
-/// 0.99 of NumPy's speed instead of 0.92. With AVX2 packing for small tiles costs more.
+/// AVX-512 small tiles are as fast as large ones (two Zen 4 cores, depth 256: 112 Gflop/s with 96,
+/// 113 with 192), and a block of rows ends with less waiting: a whole `update` made 81 and 85
+/// Gflop/s at p = 1024 and 2048, against 62 and 73 where 192 was kept. 128: tiles of 96 up to p =
+/// 4096 on two threads. With AVX2 packing costs more for small tiles.
 fn tiles_per_thread() -> usize {
     if has_avx512() { 128 } else { 4 }
 }
