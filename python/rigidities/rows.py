@@ -156,5 +156,5 @@ def reduce_rows(
     if isinstance(X, Rows) and groups is None:
         groups = X.groups
     labels = np.arange(len(rows.values)) if groups is None else np.unique(np.asarray(groups))
-    memory.require(8 * len(labels) * rows.values.shape[1], "the reduced rows", Advice.REDUCE_FEWER)
+    memory.require(8 * len(labels) * rows.values.shape[1], "the reduced rows", Advice.FEWER_AT_A_TIME)
     return labels, _core.reduce_rows(rows.values, rows.groups, reduction)

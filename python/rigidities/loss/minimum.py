@@ -152,7 +152,7 @@ def fit_loss(
     sums = loss_sums(first)
     loss = sums.loss if loss is None else loss
     check_rows(loss, sums.loss)
-    squares = Loss(**{name: _without_threshold(term) for name, term in loss.terms.items()})
+    squares = _without_thresholds(loss)
     covariance = sums.combined(squares)
     kept = join_rows(first.energies, loss.energy) if first.energies and loss.energy is not None else None
     checked = Penalty.of(penalty, covariance.n_features)
@@ -299,8 +299,7 @@ class _Reweighting:
 
     def combined(self, parts: dict[str, Covariance]) -> Covariance:
         """Add the terms by their weights; thresholds are part of the rows' weights already."""
-        squares = Loss(**{name: _without_threshold(term) for name, term in self.loss.terms.items()})
-        return LossSums(squares, parts).combined()
+        return LossSums(_without_thresholds(self.loss), parts).combined()
 
 
 def _huber(residuals: NDArray[np.float64], threshold: float | None) -> NDArray[np.float64]:
@@ -325,8 +324,9 @@ def curvature(residuals: NDArray[np.float64], threshold: float | None) -> NDArra
     return (np.abs(residuals) < threshold).astype(np.float64)
 
 
-def _without_threshold(term: Term) -> Term:
-    return replace(term, huber=None)
+def _without_thresholds(loss: Loss) -> Loss:
+    """Return the loss with squares in place of Huber's function."""
+    return Loss(**{name: replace(term, huber=None) for name, term in loss.terms.items()})
 
 
 def _check_settings(tolerance: float, max_iterations: int) -> None:
