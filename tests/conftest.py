@@ -1,6 +1,14 @@
 """Structures that several files of tests are about; ase and featomic are imported where they are asked for."""
 
+import signal
+
 import pytest
+
+
+@pytest.fixture(autouse=True, scope="session")
+def ctrl_c_is_answered():
+    """A shell starts what runs in its background with SIGINT ignored; Python then keeps it so, and so do children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
