@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rigidities.runtime.writing import write_text
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
@@ -46,7 +48,7 @@ def write_annotated(
     for name, values in arrays.items():
         columns = values[:1].size
         text = text.replace(f":{name}:S:{columns}", f":{name}:R:{columns}")
-    path.write_text(text, encoding="utf-8")
+    write_text(path, text)
 
 
 def _annotated(
