@@ -217,6 +217,19 @@ def test_values_out_of_range_are_refused_by_name(name, value):
     assert len(str(caught.value)) < 400
 
 
+@pytest.mark.parametrize("penalty", stored_objects.PENALTIES)
+@pytest.mark.parametrize("change", [{"regularizer": 1e9}, {"regularizer": 1e308, "jitter": 1e308}, {"jitter": 1e3}])
+def test_a_regularizer_beyond_the_factor_is_refused(penalty, change):
+    """λΛ is part of H: it cannot add more to a diagonal entry than the entry is."""
+    made = rg.Covariance(2)
+    made.update(np.eye(2))
+    state = made.factorize(0.5, penalty={"identity": None, "diagonal": np.ones(2), "matrix": np.eye(2)}[penalty])
+    with pytest.raises(
+        ValueError, match=r"regularizer is .* and jitter .*: they add .* to a diagonal entry of H, whose root"
+    ):
+        rg.Hessian.__new__(rg.Hessian).__setstate__(state.__getstate__() | change)
+
+
 @pytest.mark.parametrize("value", ["float16", None, 64, [], "FLOAT64"])
 @pytest.mark.parametrize("name", ["precision", "least_precision"])
 def test_words_of_a_covariance_are_refused_by_name(name, value):

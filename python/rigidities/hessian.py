@@ -18,7 +18,7 @@ from rigidities.factor import Factor, reciprocal
 from rigidities.reason import Reason
 from rigidities.rows import CheckedRows, Rows, reduce_rows
 from rigidities.runtime import memory
-from rigidities.state import VERSION, hessian_state, penalty_kind
+from rigidities.state import VERSION, check_regularizer, hessian_state, penalty_kind
 from rigidities.validation import Precision, Reduction, as_columns
 
 if TYPE_CHECKING:
@@ -88,7 +88,9 @@ class Hessian(Factor, files.Stored):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = hessian_state(state)
-        self._core = CoreHessian.from_snapshot(state)
+        core = CoreHessian.from_snapshot(state)
+        check_regularizer(state)
+        self._core = core
         self.feature_space = state["feature_space"]
 
     @property

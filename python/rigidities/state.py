@@ -24,6 +24,9 @@ _LARGEST = sys.float_info.max
 
 _LARGEST_COUNT = 2**53
 
+_ROUNDING, _TINY = 1e-9, 1e-161
+"""More than rounding does to the root of an entry of H: relative to it, and for numbers close to 0."""
+
 Check = Callable[[Any, str], None]
 """Raises a `ValueError` unless a value may have this name."""
 
@@ -213,6 +216,23 @@ def hessian_state(state: Mapping[str, Any]) -> dict[str, Any]:
     kind = state.get("penalty")
     entries(_HESSIAN | (_PENALTIES.get(kind, {}) if isinstance(kind, str) else {}))(state, "")
     return state
+
+
+def check_regularizer(state: Mapping[str, Any]) -> None:
+    """Raise if λΛ adds more to the first diagonal entry of H = LLᵀ than it is, although C_00 ≥ 0.
+
+    The state is that of a Hessian, and its arrays have the right lengths. Roots are compared, which
+    float64 can always hold.
+    """
+    regularizer, jitter = float(state["regularizer"]), float(state["jitter"])
+    array = {"diagonal": "penalty_diagonal", "matrix": "penalty_lower"}.get(state["penalty"])
+    penalty = 1.0 if array is None else float(state[array][0])
+    added, root = regularizer * (penalty + jitter), float(state["lower"][0])
+    if not math.sqrt(added) <= (1 + _ROUNDING) * root + _TINY:
+        raise ValueError(
+            f"regularizer is {regularizer:g} and jitter {jitter:g}: they add {added:g} to a diagonal entry of H, whose "
+            f"root is {root:g}"
+        )
 
 
 def penalty_kind(state: Mapping[str, Any]) -> str:
