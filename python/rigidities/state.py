@@ -25,7 +25,7 @@ _LARGEST = sys.float_info.max
 _LARGEST_COUNT = 2**53
 
 _ROUNDING, _TINY = 1e-9, 1e-161
-"""More than rounding does to the root of an entry of H: relative to it, and for numbers close to 0."""
+"""More than rounding does to the root of an entry of H, as a share of it or close to 0."""
 
 Check = Callable[[Any, str], None]
 """Raises a `ValueError` unless a value may have this name."""
