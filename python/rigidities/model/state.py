@@ -8,7 +8,7 @@ by its name, as `rigidities.state` does for sums and factors.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -129,8 +129,12 @@ def checked_state(state: Mapping[str, Any]) -> dict[str, Any]:
     entries(_MODEL)(own, "")
     for name in ("scales", "training", "left_out"):
         if own[name].keys() != own["loss"].keys():
-            raise ValueError(f"{name} has {', '.join(own[name])}, but the loss {', '.join(own['loss'])}")
+            raise ValueError(f"{name} has {_listed(own[name])}, but the loss {_listed(own['loss'])}")
     return own | hessian
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "nothing"
 
 
 def _completed(state: dict[str, Any]) -> dict[str, Any]:
@@ -151,7 +155,7 @@ def _completed(state: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-# ----------------------------------------------------------------------------------------------
+# From a state -------------------------------------------------------------------------------------
 
 
 def check_descriptor(path: str | PathLike[str], state: Mapping[str, Any], given: Descriptor | None) -> None:

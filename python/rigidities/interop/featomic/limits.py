@@ -55,4 +55,6 @@ def _limit(name: str) -> float:
 
 def _shown(value: float) -> str:
     """Return a number in few characters: integers of any length have no float."""
-    return f"{value:g}" if isinstance(value, float) or abs(value) < 1e15 else f"an integer of {value.bit_length()} bits"
+    if isinstance(value, float) or abs(value) < 1e15:
+        return f"{value}"
+    return f"an integer of {value.bit_length()} bits"
