@@ -174,6 +174,10 @@ class NotConvergedWarning(Advised, RuntimeWarning):
     """An iteration reached its limit: the result is near the minimum, not at it."""
 
 
+class NotWrittenWarning(Advised, RuntimeWarning):
+    """Data of structures were left out of a file, because its format cannot hold them."""
+
+
 class OtherVersionWarning(Advised, UserWarning):
     """The features of a model came from another version of a library than the installed one."""
 

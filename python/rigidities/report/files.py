@@ -97,6 +97,11 @@ def write_xyz(report: Report, path: Path) -> None:
     ------
     ValueError
         If only rows are known of the test set.
+
+    Warns
+    -----
+    NotWrittenWarning
+        If structures carry data that extended XYZ cannot hold: these are left out.
     """
     rigidities = report.rigidities
     info = {"pr": rigidities.pr}
