@@ -5,6 +5,8 @@ import os
 import re
 import subprocess
 import sys
+import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -293,6 +295,49 @@ def test_texts_of_any_kind_are_refused(tmp_path, texts):
     metadata = {"format": "rigidities.covariance", "version": "1", "values": "{}", "empty": "[]"} | texts
     save_file({"cross": np.ones(3)}, tmp_path / "f", metadata=metadata)
     refused(rg.Covariance, tmp_path / "f")
+
+
+def version_1():
+    """Header and data of a file of version 1, which has no checksums."""
+    whole = (Path(__file__).parent / "data" / "version_1" / "covariance.safetensors").read_bytes()
+    start = 8 + int.from_bytes(whole[:8], "little")
+    return json.loads(whole[8:start]), whole[start:]
+
+
+@pytest.mark.parametrize("change", ["none", "gap", "text", "twice", "checksums"])
+def test_files_of_version_1_must_fit_too(tmp_path, change):
+    """A hole between arrays, a text that it never had, a number that is there twice, checksums."""
+    header, data = version_1()
+    texts = header["__metadata__"]
+    if change == "gap":
+        last = max(header.keys() - {"__metadata__"}, key=lambda name: header[name]["data_offsets"])
+        begin, end = header[last]["data_offsets"]
+        header[last]["data_offsets"] = [begin + 8, end + 8]
+        data = data[:begin] + bytes(8) + data[begin:]
+    elif change == "text":
+        texts["more"] = "1"
+    elif change == "twice":
+        texts["values"] = texts["values"].replace("{", '{"n_rows": 7, ', 1)
+    elif change == "checksums":
+        header["checksums"] = {"dtype": "U32", "shape": [1], "data_offsets": [len(data), len(data) + 4]}
+        data += bytes(4)
+    path = with_bytes(tmp_path / "c", raw(header, data))
+    if change == "none":
+        assert rg.Covariance.load(path).n_rows == 9
+    else:
+        refused(rg.Covariance, path)
+
+
+def test_too_few_checksums_are_refused(tmp_path):
+    stored_objects.covariance().save(tmp_path / "c")
+    whole = (tmp_path / "c").read_bytes()
+    start = 8 + int.from_bytes(whole[:8], "little")
+    header = json.loads(whole[8:start])
+    begin, _ = header["checksums"]["data_offsets"]
+    header["checksums"] |= {"shape": [1], "data_offsets": [begin, begin + 4]}
+    content = raw(header)
+    content += whole[start : start + begin] + tensors._as_bytes([tensors._joined([zlib.crc32(content)])])
+    assert "checksums are missing" in refused(rg.Covariance, with_bytes(tmp_path / "c", content))
 
 
 # What is no file ----------------------------------------------------------------------------------

@@ -63,12 +63,21 @@ def test_the_mode_of_a_file_is_kept(tmp_path, bits):
 
 
 @posix
-def test_a_private_file_is_never_open_to_others(tmp_path):
-    path = tmp_path / "file"
+def test_a_private_file_is_never_open_to_others(tmp_path, monkeypatch):
+    """Who opens a file can read what is written to it later."""
+    path, modes = tmp_path / "file", []
     path.write_bytes(b"old")
     path.chmod(0o600)
-    with replacing(path):
-        assert {mode(entry) for entry in tmp_path.iterdir()} == {0o600}
+    take_over = writing._take_over
+
+    def watched(handle, old):
+        modes.append(stat.S_IMODE(os.fstat(handle).st_mode))
+        take_over(handle, old)
+        modes.append(stat.S_IMODE(os.fstat(handle).st_mode))
+
+    monkeypatch.setattr(writing, "_take_over", watched)
+    write(path)
+    assert modes == [0o600, 0o600]
 
 
 @root
@@ -129,10 +138,6 @@ def test_a_hard_link_is_not_parted(tmp_path):
     assert names(tmp_path) == ["one", "two"]
 
 
-def make_pipe(path):
-    os.mkfifo(path)
-
-
 def make_socket(path):
     import socket
 
@@ -140,17 +145,13 @@ def make_socket(path):
         bound.bind(str(path))
 
 
-def make_device(path):
-    os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 3))
-
-
 @posix
 @pytest.mark.parametrize(
     ("make", "kind"),
     [
-        (make_pipe, "named pipe"),
+        (lambda path: os.mkfifo(path), "named pipe"),
         (make_socket, "socket"),
-        pytest.param(make_device, "device", marks=root),
+        pytest.param(lambda path: os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 3)), "device", marks=root),
         (lambda path: path.mkdir(), "directory"),
     ],
 )
@@ -287,9 +288,10 @@ def test_leftovers_of_this_file_alone_are_removed(tmp_path):
     others = [temporary(token="notes"), temporary("file2"), "file.rigidities-0123abcd", temporary(token="0123abcd0")]
     for name in leftovers + others:
         (tmp_path / name).touch()
-    (tmp_path / temporary(token="00000000")).mkdir()
+    others.append(temporary(token="00000000"))
+    (tmp_path / others[-1]).mkdir()
     write(tmp_path / "file")
-    assert names(tmp_path) == sorted([*others, "file", temporary(token="00000000")])
+    assert names(tmp_path) == sorted([*others, "file"])
 
 
 @posix
@@ -371,9 +373,9 @@ def test_a_system_without_fcntl(tmp_path, monkeypatch):
 KILLED = """
 import sys
 from rigidities.runtime.writing import replacing
-print("ready", flush=True)
 for i in range(10**9):
     with replacing(sys.argv[1]) as file:
+        print("at work", flush=True)
         for _ in range(20):
             file.write(bytes([i % 256]) * 10_000)
             file.flush()
@@ -384,10 +386,11 @@ for i in range(10**9):
 def test_a_writer_that_is_killed_leaves_a_whole_file(tmp_path):
     path = tmp_path / "file"
     left = 0
+    path.write_bytes(bytes(200_000))
     for i in range(15):
         with subprocess.Popen([sys.executable, "-c", KILLED, path], stdout=subprocess.PIPE) as child:
             child.stdout.readline()
-            time.sleep(0.013 + 0.0011 * i)
+            time.sleep(0.0007 * i)
             child.send_signal(signal.SIGKILL)
         content = path.read_bytes()
         assert content == content[:1] * 200_000
