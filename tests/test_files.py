@@ -103,8 +103,8 @@ def test_files_of_something_else_are_refused(tmp_path):
         path.write_bytes(whole[:cut])
         with pytest.raises(ValueError, match="is damaged or not a safetensors file"):
             rg.Covariance.load(path)
-    path.write_bytes(whole.replace(b'"version":"1"', b'"version":"7"'))
-    with pytest.raises(ValueError, match="is of version 7, this rigidities reads up to 1: upgrade it"):
+    path.write_bytes(whole.replace(b'"version":"2"', b'"version":"7"'))
+    with pytest.raises(ValueError, match="is of version 7, this rigidities reads up to 2: upgrade it"):
         rg.Covariance.load(path)
     save_file({"x": np.ones(3)}, path)
     with pytest.raises(ValueError, match="was not written by rigidities"):
@@ -119,8 +119,8 @@ def test_files_of_something_else_are_refused(tmp_path):
         (lambda state: state.pop("lower"), "lower"),
         (lambda state: state.update(lower=np.ones(3)), "lower triangle has 3 entries but there are 703"),
         (lambda state: state.update(cross=np.ones(3)), "cross has 3 entries but there are 74"),
-        (lambda state: state.update(reason="whim"), 'the reason for the regularizer is "whim"'),
-        (lambda state: state.update(n_features=0), "n_features is 0"),
+        (lambda state: state.update(reason="whim"), "reason is 'whim': expected given, guaranteed, "),
+        (lambda state: state.update(n_features=0), "n_features is 0: expected an integer from 1"),
         (lambda state: state.update(lower=-state["lower"]), r"the stored factor has -.* on its diagonal at 0"),
     ],
 )
@@ -130,6 +130,13 @@ def test_states_that_do_not_fit_together_are_refused(tmp_path, change, message):
     rg.files.save(tmp_path / "h", "hessian", state)
     with pytest.raises(ValueError, match=f"is not a whole hessian: .*{message}"):
         rg.Hessian.load(tmp_path / "h")
+
+
+def of_version_1(hessian):
+    """The state that pickles of earlier versions have."""
+    state = hessian.__getstate__()
+    assert (state.pop("version"), state.pop("penalty")) == (2, "matrix" if "penalty_lower" in state else "identity")
+    return state
 
 
 @pytest.mark.parametrize(
@@ -148,7 +155,7 @@ def test_states_that_do_not_fit_together_are_refused(tmp_path, change, message):
 )
 def test_reasons_of_earlier_files_are_read(text, reason):
     """Until 0.1.0 the reason of λ stood in words beside the core's."""
-    state = accumulated().factorize(1.0).__getstate__() | {"chosen_because": text}
+    state = of_version_1(accumulated().factorize(1.0)) | {"chosen_because": text}
     hessian = rg.Hessian.__new__(rg.Hessian)
     hessian.__setstate__(state)
     assert hessian.reason is reason
@@ -157,7 +164,7 @@ def test_reasons_of_earlier_files_are_read(text, reason):
 def test_jitter_of_earlier_files_is_read_from_the_words():
     """It was on the diagonal of the stored penalty already, and nothing but the words said so."""
     words = "evidence: the maximum of the marginal likelihood (jitter 2.5e-08 on the diagonal of the penalty)"
-    state = accumulated().factorize(1.0, penalty=np.eye(37)).__getstate__() | {"chosen_because": words}
+    state = of_version_1(accumulated().factorize(1.0, penalty=np.eye(37))) | {"chosen_because": words}
     del state["penalty_jitter"]
     hessian = rg.Hessian.__new__(rg.Hessian)
     hessian.__setstate__(state)
@@ -166,8 +173,17 @@ def test_jitter_of_earlier_files_is_read_from_the_words():
     assert (again.regularizer_reason, again.effective_dimension) == (words, hessian.effective_dimension)
 
 
-def test_words_that_are_no_reason_are_refused(tmp_path):
-    state = accumulated().factorize(1.0).__getstate__() | {"chosen_because": "whim"}
-    rg.files.save(tmp_path / "h", "hessian", state)
-    with pytest.raises(ValueError, match="is not a whole hessian: the reason of the regularizer is 'whim'"):
-        rg.Hessian.load(tmp_path / "h")
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("whim", "the reason of the regularizer is 'whim'"),
+        (3, "chosen_because is 3: expected a text"),
+        ("given (jitter nan on the diagonal of the penalty)", "penalty_jitter is nan: expected a finite number from 0"),
+        ("given (jitter much on the diagonal of the penalty)", "could not convert"),
+    ],
+)
+def test_words_that_are_no_reason_are_refused(words, message):
+    state = of_version_1(accumulated().factorize(1.0)) | {"chosen_because": words}
+    del state["penalty_jitter"]
+    with pytest.raises(ValueError, match=message):
+        rg.Hessian.__new__(rg.Hessian).__setstate__(state)

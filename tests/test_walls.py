@@ -14,7 +14,7 @@ PACKAGE = Path(rg.__file__).parent
 
 WINGS = (
     ("runtime", "rounding", "exceptions", "validation"),
-    ("rows", "files", "scores", "components", "penalty", "moments", "reason"),
+    ("rows", "files", "scores", "components", "penalty", "moments", "reason", "state"),
     ("spectrum",),
     ("factor", "hessian", "covariance", "leave_one_out", "ensemble"),
     ("regularizer", "loss", "calibration", "planning", "estimator"),
@@ -31,7 +31,7 @@ them."""
 LEVEL = {name: level for level, names in enumerate(WINGS) for name in names}
 FOUNDATION = LEVEL["structures"]
 
-ALLOWED = {"numpy", "scipy", "safetensors"}
+ALLOWED = {"numpy", "scipy"}
 """Foreign libraries below `structures`, which adds ASE, and tqdm for progress."""
 
 

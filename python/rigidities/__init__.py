@@ -15,6 +15,7 @@ from rigidities.exceptions import (
     NotConvergedWarning,
     NotFittedError,
     NotPositiveDefiniteError,
+    NotWrittenWarning,
     OtherVersionWarning,
     UnresolvedEvidenceWarning,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "NotConvergedWarning",
     "NotFittedError",
     "NotPositiveDefiniteError",
+    "NotWrittenWarning",
     "OtherVersionWarning",
     "RegularizerPath",
     "Rows",

@@ -19,6 +19,7 @@ from rigidities.reason import Reason
 from rigidities.rows import CheckedRows, Rows
 from rigidities.runtime import memory
 from rigidities.spectrum.maximum import Choice, arrays_needed, largest_evidence
+from rigidities.state import VERSION, covariance_state
 from rigidities.validation import Precision, Reduction, as_float, as_floats, as_outputs, as_regularizer
 
 if TYPE_CHECKING:
@@ -221,9 +222,12 @@ class Covariance(files.Stored):
         return wrapped
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self._core.snapshot(), "feature_space": self.feature_space}
+        p = self.n_features
+        memory.require(4 * p * p, f"the state of a covariance of {p} features", Advice.FREE_MEMORY)
+        return {"version": VERSION, "feature_space": self.feature_space, **self._core.snapshot()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        state = covariance_state(state)
         self._core = _core.Covariance.from_snapshot(state)
         self.feature_space = state["feature_space"]
 

@@ -19,7 +19,7 @@ from rigidities.leave_one_out import leave_one_out
 from rigidities.regularizer.path import regularizer_path
 from rigidities.report.atom_map import MAP_ATOMS, AtomMap
 from rigidities.report.content import Report, assess
-from rigidities.report.files import make_directory, write
+from rigidities.report.files import make_directory, write, write_figure
 from rigidities.report.maps import log_limits, log_rigidity, lpr_maps
 from rigidities.report.statistics import root_mean_square
 from rigidities.rows import reduce_rows
@@ -185,10 +185,10 @@ def write_demo(reports: Sequence[Report], test: Part, atom_map: AtomMap, directo
     }
     places = reports[0].rigidities.coordinates
     written = [directory / "lpr_maps.png"]
-    lpr_maps(places, panels, **options).savefig(written[0])
+    write_figure(lpr_maps(places, panels, **options), written[0])
     for name, title, report, ground in zip(names, titles, reports, grounds, strict=True):
         written.append(directory / f"lpr_map_{name}.png")
-        lpr_maps(places, {title: panels[title]}, **options).savefig(written[-1])
+        write_figure(lpr_maps(places, {title: panels[title]}, **options), written[-1])
         folder = make_directory(directory / name)
         written += [folder / file for file in write(report, replace(atom_map, background=ground), folder)]
     return written

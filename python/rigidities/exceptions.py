@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from enum import Enum
 from types import FrameType
 from typing import Any
@@ -173,6 +174,10 @@ class NotConvergedWarning(Advised, RuntimeWarning):
     """An iteration reached its limit: the result is near the minimum, not at it."""
 
 
+class NotWrittenWarning(Advised, RuntimeWarning):
+    """Data of structures were left out of a file, because its format cannot hold them."""
+
+
 class OtherVersionWarning(Advised, UserWarning):
     """The features of a model came from another version of a library than the installed one."""
 
@@ -181,8 +186,26 @@ class UnresolvedEvidenceWarning(Advised, RuntimeWarning):
     """Rounding hides the evidence at every λ, or at those below the chosen one."""
 
 
+_held: ContextVar[tuple[type[Warning], list[Warning]] | None] = ContextVar("_held", default=None)
+
+
+@contextmanager
+def held(category: type[Warning]) -> Iterator[list[Warning]]:
+    """Keep warnings of this package of one category in a list instead of issuing them.
+
+    Only this thread is affected. `warnings.catch_warnings` changes the filters of all threads, and
+    two threads that use it at once can leave them changed.
+    """
+    kept: list[Warning] = []
+    token = _held.set((category, kept))
+    try:
+        yield kept
+    finally:
+        _held.reset(token)
+
+
 def warn(category: type[Warning], fault: str, advice: Advice | None = None, **fields: Any) -> None:
-    """Issue a warning at the line outside the package that led to it.
+    """Issue a warning at the line outside the package that led to it, unless it is `held`.
 
     Parameters
     ----------
@@ -194,11 +217,15 @@ def warn(category: type[Warning], fault: str, advice: Advice | None = None, **fi
     **fields
         Values for the names in braces in the advice.
     """
+    warning, holder = category(fault, advice, **fields), _held.get()
+    if holder is not None and isinstance(warning, holder[0]):
+        holder[1].append(warning)
+        return
     package = __name__.partition(".")[0]
     frame, depth = sys._getframe(1), 2
     while frame.f_back is not None and _module(frame).partition(".")[0] == package:
         frame, depth = frame.f_back, depth + 1
-    warnings.warn(category(fault, advice, **fields), stacklevel=depth)
+    warnings.warn(warning, stacklevel=depth)
 
 
 def _module(frame: FrameType) -> str:

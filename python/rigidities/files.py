@@ -1,36 +1,40 @@
 """Files of accumulators, factors and models: safetensors, without pickle.
 
-Each part is an array; numbers and names are in the header, with the kind of the object and the
-version of the layout. A file is written under a temporary name and moved to its place when it is
-complete. It is checked when it is read, and nothing in it is executed.
+Each part is an array; numbers and names are in the header, with the kind of the object, the version
+of the layout and the package that wrote it. A file is written under a temporary name and moved to
+its place when it is complete. It is checked when it is read: every part has a checksum, every entry
+a range. Nothing in it is executed.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import tempfile
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
+from rigidities._core import __version__
 from rigidities.exceptions import Advice
-from rigidities.runtime import memory
+from rigidities.runtime import memory, tensors
+from rigidities.runtime.reading import open_regular
+from rigidities.runtime.writing import replacing
+from rigidities.state import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 T = TypeVar("T")
 
-#: Version of the layout; raised when an older reader could misread a file.
-VERSION = 1
-
 _PREFIX = "rigidities."
 
+_TEXTS = {"1": {"format", "version", "values", "empty"}, "2": {"format", "version", "values", "writer"}}
+"""Texts in the header, by version. Version 1 listed arrays of length 0 apart."""
 
-def save(path: str | os.PathLike[str], kind: str, state: dict[str, Any]) -> None:
+
+def save(path: str | os.PathLike[str], kind: str, state: Mapping[str, Any]) -> None:
     """Write arrays and plain values of `state` to `path`, all or nothing.
 
     Parameters
@@ -39,84 +43,72 @@ def save(path: str | os.PathLike[str], kind: str, state: dict[str, Any]) -> None
         Replaced if it exists.
     kind : str
         Kind of the object, e.g. "covariance".
-    state : dict
-        Arrays of float64, and values that JSON can hold.
+    state : mapping
+        Arrays of float64 with one dimension, and finite values that JSON can hold.
 
     Raises
     ------
     OSError
-        If the file cannot be written.
-    MemoryError
-        If the bytes of the file do not fit in memory beside the state.
+        If the file cannot be written, or there is something else than a regular file.
     """
-    from safetensors.numpy import save as to_bytes
-
-    # safetensors cannot hold arrays of length 0: the header lists their names
-    arrays = {name: value for name, value in state.items() if isinstance(value, np.ndarray) and value.size}
-    empty = [name for name, value in state.items() if isinstance(value, np.ndarray) and not value.size]
-    values = {name: value for name, value in state.items() if not isinstance(value, np.ndarray)}
-    memory.require(2 * sum(a.nbytes for a in arrays.values()), f"the file of a {kind}", Advice.FREE_MEMORY)
-    header = {
+    arrays = {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
+    values = {name: value for name, value in state.items() if name not in arrays and name != "version"}
+    texts = {
         "format": _PREFIX + kind,
         "version": str(VERSION),
-        "values": json.dumps(values),
-        "empty": json.dumps(empty),
+        "writer": f"rigidities {__version__}",
+        "values": json.dumps(values, allow_nan=False),
     }
-    content = to_bytes(arrays, metadata=header)
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    """Return the permissions that are withheld from new files; mkstemp withholds more."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    with replacing(path) as file:
+        tensors.write(file, arrays, texts)
 
 
 def load(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:
-    """Read what `save` wrote.
+    """Read what `save` wrote, and the version in which it was written.
 
     Raises
     ------
     ValueError
-        If another program wrote the file, or it is of another kind, of a later version or damaged.
+        If another program wrote the file, it is of another kind, of a later version or damaged, or
+        there is no regular file.
     OSError
         If it cannot be read.
     """
-    from safetensors import SafetensorError, safe_open
-
     path = Path(path)
-    memory.require(2 * path.stat().st_size, f"reading {path.name}", Advice.FREE_MEMORY)
-    try:
-        with safe_open(path, framework="numpy") as file:
-            header = file.metadata() or {}
-            _check_header(path, header, kind)
-            state: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        state.update({name: np.empty(0) for name in json.loads(header["empty"])})
-        state.update(json.loads(header["values"]))
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is damaged or not a safetensors file: {error}") from None
-    return state
+    with open_regular(path) as file:
+        memory.require(2 * os.fstat(file.fileno()).st_size, f"reading {path.name}", Advice.FREE_MEMORY)
+        try:
+            header = tensors.read_header(file)
+            version = _version(path, header.texts, kind)
+            arrays = tensors.read_arrays(file, header, checked=version > 1)
+            return _state(arrays, header.texts, version)
+        except tensors.DamagedError as error:
+            raise ValueError(f"{path} is damaged or not a safetensors file: {error}") from None
 
 
-def _check_header(path: Path, header: dict[str, str], kind: str) -> None:
-    found = header.get("format", "")
+def _version(path: Path, texts: dict[str, str], kind: str) -> int:
+    found = texts.get("format", "")
     if not found.startswith(_PREFIX):
         raise ValueError(f"{path} was not written by rigidities: it is a safetensors file of something else")
     if found != _PREFIX + kind:
         raise ValueError(f"{path} holds a {found.removeprefix(_PREFIX)}, not a {kind}")
-    version = header.get("version", "")
-    if not version.isdigit() or int(version) > VERSION:
+    version = texts.get("version", "")
+    if version not in _TEXTS:
         raise ValueError(f"{path} is of version {version}, this rigidities reads up to {VERSION}: upgrade it")
+    if texts.keys() != _TEXTS[version]:
+        raise tensors.DamagedError(f"its header has {', '.join(texts)}: expected {', '.join(_TEXTS[version])}")
+    return int(version)
+
+
+def _state(arrays: dict[str, Any], texts: dict[str, str], version: int) -> dict[str, Any]:
+    """Return the state that the arrays and the header hold."""
+    values = tensors.parsed(texts["values"], dict)
+    empty = tensors.parsed(texts["empty"], list) if version == 1 else []
+    parts = [arrays, values, {name: np.empty(0) for name in empty if isinstance(name, str)}, {"version": version}]
+    state = {name: value for part in parts for name, value in part.items()}
+    if len(state) < len(arrays) + len(values) + len(empty) + 1:
+        raise tensors.DamagedError("a name occurs twice")
+    return state
 
 
 def restore(path: str | os.PathLike[str], kind: str, build: Callable[[dict[str, Any]], T]) -> T:
@@ -125,10 +117,14 @@ def restore(path: str | os.PathLike[str], kind: str, build: Callable[[dict[str, 
 
 
 def rebuild(path: str | os.PathLike[str], kind: str, state: dict[str, Any], build: Callable[[dict[str, Any]], T]) -> T:
-    """Build the object of a file from its state; an error names the file."""
+    """Build the object of a file from its state; an error names the file.
+
+    The state is checked entry by entry. What is left are settings of a descriptor, which foreign
+    code judges, by errors of its own.
+    """
     try:
         return build(state)
-    except (KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"{os.fspath(path)} is not a whole {kind}: {error}") from None
 
 
@@ -144,7 +140,7 @@ class Stored(ABC):
 
     @abstractmethod
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take over a state that `__getstate__` returned."""
+        """Take over a state that `__getstate__` returned, in this version or an earlier one."""
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all of it to a file: safetensors, no pickle, written whole or not at all.
@@ -152,14 +148,16 @@ class Stored(ABC):
         Parameters
         ----------
         path : path-like
-            Replaced if it exists. C or the factor takes 4p² bytes, and so does a matrix as penalty.
+            Replaced if it exists, and keeps its mode then. C or the factor takes 4p² bytes, and so
+            does a matrix as penalty.
 
         Raises
         ------
         OSError
-            If the file cannot be written.
+            If the file cannot be written, or `path` is something else than a regular file, or one
+            with several hard links. What was there is unchanged then.
         MemoryError
-            If the bytes of the file do not fit in memory beside the object.
+            If the state does not fit in memory beside the object.
         """
         save(path, self._kind, self.__getstate__())
 

@@ -15,9 +15,10 @@ from rigidities._core import Hessian as CoreHessian
 from rigidities.components import component_indices
 from rigidities.exceptions import Advice
 from rigidities.factor import Factor, reciprocal
-from rigidities.reason import Reason, jitter_of_text
+from rigidities.reason import Reason
 from rigidities.rows import CheckedRows, Rows, reduce_rows
 from rigidities.runtime import memory
+from rigidities.state import VERSION, check_regularizer, hessian_state, penalty_kind
 from rigidities.validation import Precision, Reduction, as_columns
 
 if TYPE_CHECKING:
@@ -74,14 +75,22 @@ class Hessian(Factor, files.Stored):
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self._core.snapshot(), "feature_space": self.feature_space}
+        p = self.n_features
+        # two triangles, if the penalty is a matrix
+        memory.require(8 * p * p, f"the state of a Hessian of {p} features", Advice.FREE_MEMORY)
+        snapshot = self._core.snapshot()
+        return {
+            "version": VERSION,
+            "feature_space": self.feature_space,
+            "penalty": penalty_kind(snapshot),
+            **snapshot,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        words = state.get("chosen_because")
-        if words is not None:  # a file of before version 0.1.0: λ may have come with jitter in the penalty
-            jitter = 0.0 if state["jitter"] else jitter_of_text(words)
-            state = {"penalty_jitter": jitter} | state | {"reason": Reason.of_text(words).value}
-        self._core = CoreHessian.from_snapshot(state)
+        state = hessian_state(state)
+        core = CoreHessian.from_snapshot(state)
+        check_regularizer(state)
+        self._core = core
         self.feature_space = state["feature_space"]
 
     @property

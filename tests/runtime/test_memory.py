@@ -36,7 +36,7 @@ def test_all_that_is_large_asks_for_memory_first(monkeypatch):
     wide = covariance.factorize(1.0, consume=True)  # takes no more
     for call, what in (
         (lambda: wide.component_rigidity(np.ones((2, 3000)), [1500, 1500]), "factors of 2 components needs 72 MB"),
-        (lambda: wide.save("nowhere"), "the file of a hessian needs 72 MB"),
+        (lambda: wide.save("nowhere"), "the state of a Hessian of 3000 features needs 72 MB"),
     ):
         with pytest.raises(MemoryError, match=what):
             call()

@@ -45,6 +45,8 @@ def inputs(tmp_path, monkeypatch):
     np.savez("floats.npz", features=np.eye(3), groups=[1.0, 2.0, 3.0])
     np.savez("flat.npz", features=np.ones(3))
     np.savez("nan.npz", features=np.array([[1.0, 2.0, 3.0], [1.0, np.nan, 3.0]]))
+    np.savez("huge.npz", features=np.diag([1.0, 1.0, 1.0]) - np.eye(3, k=-1) * 1e200)
+    np.savez("bytes.npz", features=np.eye(3), species=[b"Si", b"\xff", b"Si"])
     np.savez("text.npz", features=np.array([["a", "b", "c"]]))
     np.savez("complex.npz", features=np.eye(3) * 1j)
     np.savez("norows.npz", features=np.ones((0, 3)))
@@ -96,6 +98,8 @@ def test_features_are_read_with_their_labels(inputs):
     ("train.npz floats.npz", "floats.npz: groups has dtype float64: expected integer labels"),
     ("train.npz flat.npz", "flat.npz: features has shape (3,)"),
     ("train.npz nan.npz", "nan.npz: features hold nan in row 1, column 1"),
+    ("train.npz huge.npz", "huge.npz: features hold -1e+200 in row 1, column 0: expected finite numbers up to 1e+150"),
+    ("train.npz bytes.npz", "bytes.npz: species: 'ascii' codec can't decode byte 0xff"),
     ("train.npz text.npz", "text.npz: features has dtype <U1"),
     ("train.npz complex.npz", "complex.npz: features has dtype complex128"),
     ("train.npz norows.npz", "norows.npz: features have shape (0, 3)"),

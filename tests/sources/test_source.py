@@ -1,7 +1,11 @@
 """A source of a third kind: reports, maps, tables and files take it by its methods alone."""
 
+import errno
 import gzip
 import json
+import os
+import stat
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -103,6 +107,33 @@ def test_rows_alone_go_to_npz(tmp_path):
     for writer in (write_xyz, write_viewer):
         with pytest.raises(ValueError, match=r"^test: only feature rows are known"):
             writer(report, tmp_path / "out")
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("broken", range(4))
+def test_a_full_disk_leaves_the_files_of_an_earlier_report(tmp_path, monkeypatch, known, broken):
+    """The disk is full from one of the files on: that one and those after it are the old ones."""
+    pytest.importorskip("chemiscope")
+    report, atom_map = report_of(Handed, frames() if known else None)
+    names = write(report, atom_map, tmp_path)
+    broken = min(broken, len(names) - 1)
+    for name in names:
+        (tmp_path / name).write_text("old")
+    sync, synced = os.fsync, []
+
+    def fill(handle):
+        if stat.S_ISREG(os.fstat(handle).st_mode):
+            synced.append(handle)
+        if len(synced) > broken:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", fill)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        write(report, atom_map, tmp_path)
+    assert Path(caught.value.filename).name in names
+    assert {path.name for path in tmp_path.iterdir()} == set(names)
+    assert sum((tmp_path / name).read_bytes() != b"old" for name in names) == broken
 
 
 def test_structures_go_to_xyz_and_viewer(tmp_path):

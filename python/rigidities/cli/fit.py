@@ -103,6 +103,7 @@ def fit(
 
         from rigidities.model.linear import LinearModel
         from rigidities.model.training import fit_model
+        from rigidities.report.files import write_figure
         from rigidities.report.model import fit_table, regularizer_figure
 
         plot = plot and find_spec("matplotlib") is not None
@@ -126,7 +127,7 @@ def fit(
             written.append(output.with_suffix(".png"))
             figure = regularizer_figure(fitted, None if evaluation is None else evaluation.energies)
             with writing(written[-1]):
-                figure.savefig(written[-1])
+                write_figure(figure, written[-1])
         typer.echo(fit_table(model, fitted.n_missing, known, asked, errors))
         typer.echo(f"\nWritten: {', '.join(map(str, written))}")
 

@@ -8,7 +8,6 @@ instead of one by one, and a Cholesky factor takes the place of the pseudo-inver
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ import numpy as np
 
 from rigidities.components import component_indices
 from rigidities.covariance import Covariance
-from rigidities.exceptions import Advice, IllConditionedWarning, NotPositiveDefiniteError, warn
+from rigidities.exceptions import Advice, IllConditionedWarning, NotPositiveDefiniteError, held, warn
 from rigidities.factor import Factor
 from rigidities.validation import as_array, as_columns
 
@@ -175,8 +174,7 @@ def _rank_tolerance(covariance: Covariance) -> float:
 
 def _doubtful(covariance: Covariance, regularizer: float) -> tuple[Factor, int]:
     """Return H where λ alone does not give it full rank: its factor, or its pseudo-inverse."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", IllConditionedWarning)
+    with held(IllConditionedWarning):
         try:
             hessian = covariance.factorize(regularizer)
         except NotPositiveDefiniteError:

@@ -26,7 +26,7 @@ from rigidities.loss.minimum import Rule
 from rigidities.loss.terms import NAMES, Loss, Term
 from rigidities.model.errors import Errors, Evaluation, evaluate
 from rigidities.model.prediction import Prediction
-from rigidities.model.state import check_descriptor, fields_of, state_of
+from rigidities.model.state import check_descriptor, checked_state, fields_of, state_of
 from rigidities.model.training import ModelFit, fit_model
 from rigidities.rows import Rows, reduce_rows
 
@@ -326,14 +326,15 @@ class LinearModel:
         Parameters
         ----------
         path : path-like
-            Replaced if it exists. A Hessian takes 4p² bytes.
+            Replaced if it exists, and keeps its mode then. A Hessian takes 4p² bytes.
 
         Raises
         ------
         OSError
-            If the file cannot be written.
+            If the file cannot be written, or `path` is something else than a regular file, or one
+            with several hard links. What was there is unchanged then.
         MemoryError
-            If the bytes of the file do not fit in memory beside the model.
+            If the state of the Hessian does not fit in memory beside the model.
         """
         files.save(path, "model", state_of({entry.name: getattr(self, entry.name) for entry in fields(self)}))
 
@@ -365,7 +366,7 @@ class LinearModel:
         OtherVersionWarning
             If the model was fitted with another version of featomic than the installed one.
         """
-        state = files.load(path, "model")
+        state = files.restore(path, "model", checked_state)
         check_descriptor(path, state, descriptor)
         model = files.rebuild(path, "model", state, lambda state: cls(**fields_of(state, descriptor)))
         for package in model.soap.packages:

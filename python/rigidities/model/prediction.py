@@ -63,6 +63,11 @@ def write_xyz(prediction: Prediction, frames: Sequence[Atoms], path: str | PathL
         The structures of the prediction.
     path : path-like
         Replaced if it exists.
+
+    Warns
+    -----
+    NotWrittenWarning
+        If structures carry data that extended XYZ cannot hold: these are left out.
     """
     info = {"predicted_energy": prediction.energies, "energy_std": prediction.energy_std, "pr": prediction.pr}
     if prediction.virials is not None and prediction.virial_std is not None:

@@ -1,45 +1,161 @@
 """The state of a linear model in a file: arrays, numbers and names, without pickle.
 
 A file names the kind of its descriptor. `Soap` is made from the file. The caller passes a
-descriptor of another kind, so that a file cannot choose the code that runs.
+descriptor of another kind, so that a file cannot choose the code that runs. Every entry is checked
+by its name, as `rigidities.state` does for sums and factors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from rigidities.hessian import Hessian
 from rigidities.loss.baseline import Baseline
-from rigidities.loss.terms import Loss, Term
+from rigidities.loss.terms import NAMES, Loss, Term
 from rigidities.model.errors import Errors
+from rigidities.state import (
+    VERSION,
+    Check,
+    count,
+    each,
+    entries,
+    flag,
+    known_version,
+    listed,
+    mapping,
+    number,
+    one_of,
+    optional,
+    text,
+    vector,
+)
 
 if TYPE_CHECKING:
     from os import PathLike
+
+    from numpy.typing import NDArray
 
     from rigidities.structures.descriptor import Descriptor
 
 _HESSIAN = "hessian."
 
 _SOAP = "soap"
-"""Kind of descriptor that can be made from a file. Older files name no kind and hold this one."""
+"""Kind of descriptor that can be made from a file. Files of version 1 may name no kind and hold
+this one."""
 
 
 def state_of(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the state of a model with these fields."""
     parts = {f"{_HESSIAN}{name}": value for name, value in fields["hessian"].__getstate__().items()}
+    del parts[f"{_HESSIAN}version"]  # that of the whole state
     soap, baseline = fields["soap"], fields["baseline"]
     return parts | {
+        "version": VERSION,
         "coef": fields["coef"],
         "soap": soap.state() | {"kind": soap.kind, "feature_space": soap.feature_space},
         "loss": {name: asdict(term) for name, term in fields["loss"].terms.items()},
         "baseline": None if baseline is None else asdict(baseline),
-        "scales": fields["scales"],
-        "training": {name: asdict(errors) for name, errors in fields["training"].items()},
-        "left_out": {name: asdict(errors) for name, errors in fields["left_out"].items()},
+        "scales": _without_nan(fields["scales"]),
+        "training": {name: _without_nan(asdict(errors)) for name, errors in fields["training"].items()},
+        "left_out": {name: _without_nan(asdict(errors)) for name, errors in fields["left_out"].items()},
         "versions": fields["versions"],
     }
+
+
+def _without_nan(values: Any) -> Any:
+    """Return these numbers with None for NaN, which JSON lacks."""
+    return {name: None if value != value else value for name, value in values.items()}
+
+
+def _with_nan(values: Mapping[str, float | None]) -> dict[str, Any]:
+    return {name: math.nan if value is None else value for name, value in values.items()}
+
+
+# What entries may be ------------------------------------------------------------------------------
+
+_TERM = entries(
+    {
+        "weight": number(0.0),
+        "per_atom": flag,
+        "huber": optional(number(0.0)),
+        "missing": one_of("refuse", "skip"),
+        "target": optional(text),
+        "weights": optional(text),
+    }
+)
+
+_ERRORS = entries({"n": count(), "rmse": optional(number(0.0)), "mae": optional(number(0.0))})
+
+_SOAP_STATE = {"species": listed(count(1)), "body_orders": listed(count(1)), "hyperparameters": mapping}
+
+_BASELINE = entries({"species": listed(count(1)), "energies": listed(number())})
+
+
+def _descriptor(value: Any, name: str) -> None:
+    """Raise unless the value names a descriptor; the settings of other kinds than SOAP are free."""
+    mapping(value, name)
+    free: dict[str, Check] = {key: lambda value, name: None for key in value}
+    named: dict[str, Check] = {"kind": text, "feature_space": text}
+    entries((_SOAP_STATE if value.get("kind") == _SOAP else free) | named)(value, name)
+
+
+_MODEL: dict[str, Check] = {
+    "version": known_version,
+    "coef": vector,
+    "soap": _descriptor,
+    "loss": each(_TERM, NAMES),
+    "baseline": optional(_BASELINE),
+    "scales": each(optional(number(0.0)), NAMES),
+    "training": each(_ERRORS, NAMES),
+    "left_out": each(_ERRORS, NAMES),
+    "versions": each(text),
+}
+
+
+def checked_state(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the state of a model in the present version; raise if it is not one.
+
+    The entries of its Hessian are left to `Hessian`.
+    """
+    hessian = {name: value for name, value in state.items() if name.startswith(_HESSIAN)}
+    own = {name: value for name, value in state.items() if name not in hessian}
+    if own["version"] == 1:
+        own = _completed(own)
+    entries(_MODEL)(own, "")
+    for name in ("scales", "training", "left_out"):
+        if own[name].keys() != own["loss"].keys():
+            raise ValueError(f"{name} has {_listed(own[name])}, but the loss {_listed(own['loss'])}")
+    return own | hessian
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "nothing"
+
+
+def _completed(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the state of a model of version 1 with the kind of descriptor that it may lack.
+
+    It had NaN where there is None now.
+    """
+    for name in ("soap", "scales", "training", "left_out"):
+        mapping(state.get(name), name)
+    for name in ("training", "left_out"):
+        for term, errors in state[name].items():
+            mapping(errors, f"{name}.{term}")
+    return state | {
+        "soap": {"kind": _SOAP} | state["soap"],
+        "scales": _without_nan(state["scales"]),
+        "training": {term: _without_nan(errors) for term, errors in state["training"].items()},
+        "left_out": {term: _without_nan(errors) for term, errors in state["left_out"].items()},
+    }
+
+
+# From a state -------------------------------------------------------------------------------------
 
 
 def check_descriptor(path: str | PathLike[str], state: Mapping[str, Any], given: Descriptor | None) -> None:
@@ -48,46 +164,58 @@ def check_descriptor(path: str | PathLike[str], state: Mapping[str, Any], given:
 
     if not (given is None or isinstance(given, Descriptor)):
         raise TypeError(f"descriptor is a {type(given).__name__}: expected a Descriptor, or None for a Soap")
-    held = state.get("soap", {})
-    kind = held.get("kind", _SOAP)
-    if given is None and kind != _SOAP:
+    held = state["soap"]
+    if given is None and held["kind"] != _SOAP:
         raise ValueError(
-            f"{path} holds a model of a descriptor of kind {kind!r}, which cannot be made from a file: "
+            f"{path} holds a model of a descriptor of kind {held['kind']!r}, which cannot be made from a file: "
             "pass it, LinearModel.load(path, descriptor=...)"
         )
-    if given is not None and given.feature_space != held.get("feature_space"):
+    if given is not None and given.feature_space != held["feature_space"]:
         raise ValueError(
-            f"{path} holds a model of feature space {held.get('feature_space')!r}, but the descriptor has "
+            f"{path} holds a model of feature space {held['feature_space']!r}, but the descriptor has "
             f"{given.feature_space!r}: pass the one that the model was fitted with"
         )
 
 
 def fields_of(state: Mapping[str, Any], descriptor: Descriptor | None) -> dict[str, Any]:
-    """Return the fields of the model that has this state."""
+    """Return the fields of the model that has this state, which `checked_state` returned."""
     parts = {name.removeprefix(_HESSIAN): value for name, value in state.items() if name.startswith(_HESSIAN)}
     hessian = Hessian.__new__(Hessian)
-    hessian.__setstate__(parts)
+    hessian.__setstate__({"version": state["version"]} | parts)
     soap = _soap_of(state["soap"]) if descriptor is None else descriptor
-    coef, baseline = state["coef"], state["baseline"]
+    return {
+        "soap": soap,
+        "loss": Loss(**{name: Term(**term) for name, term in state["loss"].items()}),
+        "baseline": _baseline_of(state["baseline"]),
+        "hessian": hessian,
+        "coef": _coef_of(state["coef"], hessian, soap),
+        "scales": _with_nan(state["scales"]),
+        "training": {name: Errors(**_with_nan(errors)) for name, errors in state["training"].items()},
+        "left_out": {name: Errors(**_with_nan(errors)) for name, errors in state["left_out"].items()},
+        "versions": state["versions"],
+    }
+
+
+def _coef_of(coef: NDArray[np.float64], hessian: Hessian, soap: Descriptor) -> NDArray[np.float64]:
     if coef.shape != (soap.n_features,) or hessian.n_features != soap.n_features:
         raise ValueError(
             f"coef of shape {coef.shape} and a Hessian of {hessian.n_features} features, but the descriptor has "
             f"{soap.n_features}"
         )
+    if not np.isfinite(coef).all():
+        index = int(np.argmin(np.isfinite(coef)))
+        raise ValueError(f"coef[{index}] is {coef[index]}: expected finite numbers")
     coef.flags.writeable = False
-    if baseline is not None:
-        baseline = Baseline(dict(zip(baseline["species"], baseline["energies"], strict=True)))
-    return {
-        "soap": soap,
-        "loss": Loss(**{name: Term(**term) for name, term in state["loss"].items()}),
-        "baseline": baseline,
-        "hessian": hessian,
-        "coef": coef,
-        "scales": state["scales"],
-        "training": {name: Errors(**errors) for name, errors in state["training"].items()},
-        "left_out": {name: Errors(**errors) for name, errors in state["left_out"].items()},
-        "versions": state["versions"],
-    }
+    return coef
+
+
+def _baseline_of(state: Mapping[str, Any] | None) -> Baseline | None:
+    if state is None:
+        return None
+    baseline = Baseline(dict(zip(state["species"], state["energies"], strict=True)))
+    if len(baseline.species) < len(state["species"]):
+        raise ValueError("the baseline names a species twice")
+    return baseline
 
 
 def _soap_of(state: Mapping[str, Any]) -> Descriptor:

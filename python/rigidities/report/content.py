@@ -8,7 +8,6 @@ LPR: J. Chem. Theory Comput. 19 (2023) 8020. PR and CPR: Faraday Discuss. 256 (2
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from rigidities.covariance import Covariance
-from rigidities.exceptions import IllConditionedWarning, blame
+from rigidities.exceptions import IllConditionedWarning, blame, held
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -205,11 +204,9 @@ def accumulate(source: Source, reduction: Reduction = "mean") -> Covariance:
 
 def factorize(covariance: Covariance, regularizer: float | Literal["auto"]) -> tuple[Hessian, list[str]]:
     """Factorise C + λ in place of C; return the Hessian and the texts of the warnings."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", IllConditionedWarning)
-        with blame(f"regularizer {regularizer}"):
-            hessian = covariance.factorize(regularizer, consume=True)
-    return hessian, [str(warning.message) for warning in caught]
+    with held(IllConditionedWarning) as warned, blame(f"regularizer {regularizer}"):
+        hessian = covariance.factorize(regularizer, consume=True)
+    return hessian, [str(warning) for warning in warned]
 
 
 def _assess(

@@ -16,11 +16,14 @@ from rigidities.report.content import PR_IS, Report
 from rigidities.report.maps import lpr_map
 from rigidities.report.statistics import by_class, describe
 from rigidities.report.viewer import write_viewer
+from rigidities.runtime.writing import replacing, write_text
 from rigidities.structures.extxyz import write_annotated
 from rigidities.structures.read import BOND_STRETCH
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from matplotlib.figure import Figure
 
     from rigidities.report.atom_map import AtomMap
     from rigidities.sources.source import Source
@@ -69,12 +72,19 @@ def make_directory(path: Path) -> Path:
 
 def write_summary(report: Report, path: Path) -> None:
     """Write the summary as JSON."""
-    path.write_text(json.dumps(summary(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(summary(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_npz(report: Report, path: Path) -> None:
     """Write ``lpr`` of each row, ``pr`` and ``labels`` of each structure."""
-    np.savez(path, lpr=report.rigidities.lpr, pr=report.rigidities.pr, labels=report.labels)
+    with replacing(path) as file:
+        np.savez(file, lpr=report.rigidities.lpr, pr=report.rigidities.pr, labels=report.labels)
+
+
+def write_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG."""
+    with replacing(path) as file:
+        figure.savefig(file, format="png")
 
 
 def write_xyz(report: Report, path: Path) -> None:
@@ -87,6 +97,11 @@ def write_xyz(report: Report, path: Path) -> None:
     ------
     ValueError
         If only rows are known of the test set.
+
+    Warns
+    -----
+    NotWrittenWarning
+        If structures carry data that extended XYZ cannot hold: these are left out.
     """
     rigidities = report.rigidities
     info = {"pr": rigidities.pr}
@@ -130,7 +145,7 @@ def write(report: Report, atom_map: AtomMap, directory: Path) -> list[str]:
     places, lpr = report.rigidities.coordinates, report.rigidities.lpr
     figure = lpr_map(places, lpr, explained=atom_map.explained, background=atom_map.background)
     write_summary(report, directory / "summary.json")
-    figure.savefig(directory / "lpr_map.png")
+    write_figure(figure, directory / "lpr_map.png")
     if report.test.frames is None:
         write_npz(report, directory / "rigidities.npz")
         return ["rigidities.npz", "summary.json", "lpr_map.png"]

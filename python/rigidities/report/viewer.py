@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rigidities.report.content import PR_IS, Report
 from rigidities.report.maps import log_limits, log_rigidity
+from rigidities.runtime.writing import replacing
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
 
-def write_viewer(report: Report, path: Path) -> None:
+def write_viewer(report: Report, path: str | PathLike[str]) -> None:
     """Write the test structures for the viewer: atoms on the map and in space.
 
     JSON has no infinity: an infinite rigidity is written as the largest finite one, as the
@@ -25,20 +28,24 @@ def write_viewer(report: Report, path: Path) -> None:
     ----------
     report : Report
         It has structures and a map.
-    path : Path
+    path : path-like
         Ending in ``.json`` or ``.json.gz``.
 
     Raises
     ------
     ValueError
-        If only rows are known of the test set.
+        If only rows are known of the test set, or the name ends otherwise.
+    OSError
+        If the file cannot be written.
     """
     import chemiscope
 
     frames = report.frames()
+    path = Path(path)
+    if not path.name.endswith((".json", ".json.gz")):
+        raise ValueError(f"{path} is no name of a file for the viewer: expected one that ends in .json or .json.gz")
     places = zip(report.structures.tolist(), report.atoms.tolist(), strict=True)
-    chemiscope.write_input(
-        str(path),
+    content = chemiscope.create_input(
         structures=frames,
         properties=_properties(report),
         environments=[(structure, atom, report.test.cutoff) for structure, atom in places],
@@ -48,6 +55,9 @@ def write_viewer(report: Report, path: Path) -> None:
             structure_settings={"unitCell": True},
         ),
     )  # fmt: skip
+    text = json.dumps(content).encode()
+    with replacing(path) as file:
+        file.write(gzip.compress(text) if path.suffix == ".gz" else text)
 
 
 def _properties(report: Report) -> dict[str, dict[str, Any]]:

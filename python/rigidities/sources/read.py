@@ -5,13 +5,15 @@ All faults of these files raise an `InputError` that names the file.
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rigidities.exceptions import InputError, blame
+from rigidities.exceptions import Advice, InputError, blame
 from rigidities.rows import Rows
+from rigidities.runtime import memory
 from rigidities.sources.atoms import Structures
 from rigidities.sources.features import Features
 from rigidities.sources.source import Source
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rigidities.interop.featomic import Soap
+
+
+LARGEST = 1e150
+"""Largest feature: float64 holds the sum of 1e8 squares of it."""
 
 
 def read_sources(train: str, test: str, descriptor: dict[str, Any], progress: bool = False) -> tuple[Source, Source]:
@@ -85,31 +91,40 @@ def read_features(path: str) -> Features:
         features = as_floats(arrays["features"], "features", ndim=2)
     if features.size == 0:
         raise InputError(f"{path}: features have shape {features.shape}, expected at least one row and one column")
-    _require_finite(path, features)
+    _require_range(path, features)
     groups, species = arrays.get("groups"), arrays.get("species")
     if groups is not None:
         with blame(path):
             as_labels(groups, "groups", len(features), "row")
     if species is not None and species.shape != (len(features),):
         raise InputError(f"{path}: species have shape {species.shape}, expected {(len(features),)}")
-    return Features(path, Rows(features, groups), None if species is None else species.astype(str))
+    with blame(f"{path}: species"):
+        return Features(path, Rows(features, groups), None if species is None else species.astype(str))
 
 
 def _read_arrays(path: str) -> dict[str, NDArray[Any]]:
     require_file(path)
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+        with blame(path):
+            memory.require(unpacked, "its content", Advice.FREE_MEMORY)
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except InputError:
+        raise
     except Exception as error:  # NumPy raises five unrelated types
         raise InputError(f"{path}: NumPy cannot read it as .npz ({' '.join(str(error).split())})") from error
 
 
-def _require_finite(path: str, features: NDArray[Any]) -> None:
-    bad = ~np.isfinite(features).all(axis=1)
-    if bad.any():
-        row = int(bad.argmax())
-        column = int((~np.isfinite(features[row])).argmax())
-        raise InputError(f"{path}: features hold {features[row, column]} in row {row}, column {column}")
+def _require_range(path: str, features: NDArray[Any]) -> None:
+    """Refuse NaN, infinity, and numbers so large that sums of their squares overflow."""
+    limit = min(LARGEST, float(np.finfo(features.dtype).max))
+    good = (features >= -limit) & (features <= limit)
+    if not good.all():
+        row, column = np.argwhere(~good)[0]
+        held = f"{features[row, column]} in row {row}, column {column}"
+        raise InputError(f"{path}: features hold {held}: expected finite numbers up to {LARGEST:g}")
 
 
 def _require_columns(train: Features, test: Features) -> None:

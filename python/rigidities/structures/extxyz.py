@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rigidities.runtime.writing import write_text
+from rigidities.structures.carried import holdable
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
@@ -26,6 +29,8 @@ def write_annotated(
     arrays: Mapping[str, NDArray[np.float64]],
 ) -> None:
     """Write copies of structures with added numbers; their own info, arrays and results are kept.
+
+    What extended XYZ cannot hold is left out, with a `NotWrittenWarning`.
 
     Parameters
     ----------
@@ -46,7 +51,7 @@ def write_annotated(
     for name, values in arrays.items():
         columns = values[:1].size
         text = text.replace(f":{name}:S:{columns}", f":{name}:R:{columns}")
-    path.write_text(text, encoding="utf-8")
+    write_text(path, text)
 
 
 def _annotated(
@@ -55,15 +60,11 @@ def _annotated(
     # ASE writes text as it is: numbers of atoms are turned into text here.
     stops = np.cumsum([len(frame) for frame in frames])
     texts = {name: _texts(values) for name, values in arrays.items()}
-    annotated = []
-    whole: Sequence[Any] = frames
-    for index, frame in enumerate(whole):
-        copy = frame.copy()
-        copy.calc = frame.calc
+    annotated: list[Any] = holdable(frames)
+    for index, copy in enumerate(annotated):
         copy.info |= {name: values[index] if values.ndim > 1 else float(values[index]) for name, values in info.items()}
         for name, text in texts.items():
-            copy.arrays[name] = text[stops[index] - len(frame) : stops[index]]
-        annotated.append(copy)
+            copy.arrays[name] = text[stops[index] - len(copy) : stops[index]]
     return annotated
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from rigidities.interop.featomic.calculators import Calculators, ColumnBlock, column_blocks, n_properties
 from rigidities.interop.featomic.gradients import Derivatives
+from rigidities.interop.featomic.limits import check_limits
 from rigidities.interop.featomic.systems import systems_of, types_of
 from rigidities.structures.species import atomic_number, symbols
 
@@ -238,9 +239,11 @@ def _canonical_json(hyperparameters: Mapping[str, Any]) -> str:
     if set(hyperparameters) != {"cutoff", "density", "basis"}:
         names = ", ".join(map(repr, hyperparameters))
         raise ValueError(f"hyperparameters have {names}: expected 'cutoff', 'density' and 'basis'")
+    plain = _plain(hyperparameters)
+    check_limits(plain)
     # sorted keys, and floats in the shortest form with the same bits: equal settings give equal
     # text
-    return json.dumps(_plain(hyperparameters), sort_keys=True, allow_nan=False)
+    return json.dumps(plain, sort_keys=True, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:
