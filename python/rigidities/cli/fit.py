@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from rigidities.cli.messages import one_line_errors, warnings_as_lines
+from rigidities.cli.messages import in_lines
 from rigidities.cli.options import (
     BodyOrders,
     Cutoff,
@@ -18,11 +18,11 @@ from rigidities.cli.options import (
     descriptor,
     progress_shown,
     require,
-    require_place,
     set_threads,
     writing,
 )
 from rigidities.cli.options import regularizer as as_regularizer
+from rigidities.cli.places import check_places, figure_of, outputs_of_fit
 from rigidities.exceptions import InputError, blame
 from rigidities.loss.terms import Loss, Term
 from rigidities.sources.read import read_test, read_training
@@ -85,7 +85,7 @@ def fit(
     λ as .png beside it. Files that exist are replaced. Prints the errors of the training set, the
     errors when each structure is left out, and the errors of TEST.
     """
-    with one_line_errors(), warnings_as_lines():
+    with in_lines():
         require("ase", "featomic")
         set_threads(threads)
         terms = {
@@ -97,7 +97,9 @@ def fit(
         rule = as_regularizer(regularizer, "auto", "evidence", "gcv", "loo")
         ground = _baseline(baseline, loss)
         settings = descriptor(cutoff, body_orders, hyperparameters)
-        require_place(output)
+        plot = plot and find_spec("matplotlib") is not None
+        outputs = outputs_of_fit(output, plot)
+        check_places(outputs, train, test, hyperparameters)
         known = read_training(train, settings, progress_shown(progress))
         asked = None if test is None else read_test(test, known)
 
@@ -105,7 +107,6 @@ def fit(
         from rigidities.model.training import fit_model
         from rigidities.report.model import fit_table, regularizer_figure
 
-        plot = plot and find_spec("matplotlib") is not None
         with blame(train):
             fitted = fit_model(
                 known.frames,
@@ -121,14 +122,12 @@ def fit(
         errors = None if evaluation is None else evaluation.errors
         with writing(output):  # before the table, which a closed pipe may refuse
             model.save(output)
-        written = [output]
         if plot:
-            written.append(output.with_suffix(".png"))
             figure = regularizer_figure(fitted, None if evaluation is None else evaluation.energies)
-            with writing(written[-1]):
-                figure.savefig(written[-1])
+            with writing(figure_of(output)):
+                figure.savefig(figure_of(output))
         typer.echo(fit_table(model, fitted.n_missing, known, asked, errors))
-        typer.echo(f"\nWritten: {', '.join(map(str, written))}")
+        typer.echo(f"\nWritten: {', '.join(map(str, outputs))}")
 
 
 def _evaluate(model: LinearModel, asked: Structures, keep_energies: bool) -> Evaluation:

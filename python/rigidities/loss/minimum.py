@@ -26,7 +26,7 @@ from rigidities.penalty import Penalty
 from rigidities.reason import Reason
 from rigidities.regularizer.path import RegularizerPath, regularizer_path
 from rigidities.spectrum.maximum import Choice
-from rigidities.validation import as_regularizer
+from rigidities.validation import as_integer, as_number, as_regularizer
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -330,7 +330,7 @@ def _without_thresholds(loss: Loss) -> Loss:
 
 
 def _check_settings(tolerance: float, max_iterations: int) -> None:
-    if not tolerance >= 0:
+    if as_number(tolerance, "tolerance", "a number from 0") < 0:
         raise ValueError(f"tolerance is {tolerance}: expected a number from 0")
-    if max_iterations < 1:
+    if as_integer(max_iterations, "max_iterations", "a number of fits, at least 1") < 1:
         raise ValueError(f"max_iterations is {max_iterations}: expected at least 1")

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from rigidities.interop.featomic import Soap
 
 
+LARGEST = 1e100
+"""Largest feature, so that squares, and sums of them, are finite."""
+
+
 def read_sources(train: str, test: str, descriptor: dict[str, Any], progress: bool = False) -> tuple[Source, Source]:
     """Read a training and a test set: both structures, or both features (``.npz``)."""
     if train.endswith(".npz") != test.endswith(".npz"):
@@ -105,11 +109,12 @@ def _read_arrays(path: str) -> dict[str, NDArray[Any]]:
 
 
 def _require_finite(path: str, features: NDArray[Any]) -> None:
-    bad = ~np.isfinite(features).all(axis=1)
-    if bad.any():
-        row = int(bad.argmax())
-        column = int((~np.isfinite(features[row])).argmax())
-        raise InputError(f"{path}: features hold {features[row, column]} in row {row}, column {column}")
+    if not (features.max() <= LARGEST and features.min() >= -LARGEST):  # NaN is neither
+        row, column = np.argwhere(~(np.abs(features) <= LARGEST))[0]
+        raise InputError(
+            f"{path}: features hold {features[row, column]} in row {row}, column {column}: expected finite numbers, at "
+            f"most {LARGEST:g}; scale the features"
+        )
 
 
 def _require_columns(train: Features, test: Features) -> None:

@@ -70,6 +70,8 @@ class LossRows:
     ----------
     baseline : Baseline or None
         Energies that were subtracted.
+    subtracted : ndarray of shape (n_structures,)
+        Energies of the baseline, in eV, that were subtracted from the energies of the structures.
     n_missing : dict of str to int
         Target rows of each term that are missing and were dropped (``missing="skip"``).
     n_structures : int
@@ -172,17 +174,19 @@ class LossRows:
         return Baseline.fit([numbers[index] for index in known], energies[known])
 
     def _subtract_baseline(self, numbers: list[NDArray[np.int64]]) -> None:
+        self.subtracted = np.zeros(len(numbers))
         if self.baseline is None or "energy" not in self.loss.terms:
             return
         energies = self._reference["energy"].values if self._reference else [np.zeros(1) for _ in numbers]
-        for values, entry in zip(energies, numbers, strict=True):
+        for index, (values, entry) in enumerate(zip(energies, numbers, strict=True)):
             if np.isnan(values[0]):  # no energy, so the baseline need not have its species
                 continue
             unknown = unknown_species(entry, self.baseline.species)
             if unknown:
                 known = symbols(self.baseline.species)
                 raise ValueError(f"the baseline has no energy for {symbols(unknown)}, only for {known}: add it")
-            values -= self.baseline.energy(entry)
+            self.subtracted[index] = self.baseline.energy(entry)
+            values -= self.subtracted[index]
 
     def _term_rows(self, name: str, values: NDArray[np.float64], structures: slice) -> TermRows:
         """Return the rows of a batch with targets and weights, without those that lack a target."""

@@ -14,12 +14,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from metatensor import Labels
 
 from rigidities import _core
 from rigidities.exceptions import Advice
 from rigidities.rows import reduce_rows
-from rigidities.runtime import memory
 from rigidities.runtime.ahead import ahead
 from rigidities.structures.descriptor import row_shape
 from rigidities.structures.species import VOIGT
@@ -44,6 +42,10 @@ class Derivatives:
     def __init__(self, calculators: Calculators) -> None:
         self.calculators = calculators
 
+    def gradient_bytes(self, terms: Collection[str]) -> int:
+        """Return the bytes of the gradient rows of one neighbour of an atom, in all columns."""
+        return 24 * self.calculators.n_features if "forces" in terms else 0  # virials are summed by featomic
+
     def rows(
         self, batches: Iterable[Sequence[Any]], terms: Collection[str]
     ) -> Iterator[dict[str, NDArray[np.float64]]]:
@@ -56,8 +58,7 @@ class Derivatives:
         gradients = [GRADIENTS[name] for name in terms if name in GRADIENTS]
 
         def compute(part: _Part) -> tuple[_Part, Any]:
-            calculate = self.calculators.of_order[part.order].compute
-            return part, calculate(part.systems, gradients=gradients, selected_samples=part.centres)
+            return part, self.calculators.compute(part.order, part.systems, gradients, part.centres)
 
         for part, tensor in ahead(compute, self._parts(batches, whole=not gradients)):
             if part.opens:
@@ -73,7 +74,7 @@ class Derivatives:
         for systems in batches:
             sizes = np.array([system.size() for system in systems])
             cuts = [(slice(0, len(systems)), None)] if whole else _cuts(sizes, CENTRES * _core.get_num_threads())
-            steps = [(order, part, centres) for part, centres in cuts for order in self.calculators.of_order]
+            steps = [(order, part, centres) for part, centres in cuts for order in self.calculators.orders]
             for step, (order, part, centres) in enumerate(steps):
                 opens, closes = step == 0, step == len(steps) - 1
                 yield _Part(order, systems[part], centres, part.start, sizes, opens, closes)
@@ -85,9 +86,11 @@ class Derivatives:
             _add_block(rows, block, self.calculators.columns(part.order, key), part.first, starts)
 
     def _zeros(self, sizes: NDArray[np.int64], terms: Collection[str]) -> dict[str, NDArray[np.float64]]:
-        shapes = {name: (*row_shape(name, sizes), self.calculators.n_features) for name in terms}
-        memory.require(8 * sum(map(math.prod, shapes.values())), "the rows of a batch", Advice.SMALLER_BATCHES)
-        return {name: np.zeros(shape) for name, shape in shapes.items()}
+        shapes = {name: row_shape(name, sizes) for name in terms}
+        self.calculators.require_memory(
+            sum(map(math.prod, shapes.values())), "the rows of a batch", Advice.SMALLER_BATCHES
+        )
+        return {name: np.zeros((*shape, self.calculators.n_features)) for name, shape in shapes.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,14 +104,14 @@ class _Part:
 
     order: int
     systems: Sequence[Any]
-    centres: Labels | None
+    centres: NDArray[np.int32] | None
     first: int
     sizes: NDArray[np.int64]
     opens: bool
     closes: bool
 
 
-def _cuts(sizes: NDArray[np.int64], at_once: int) -> Iterator[tuple[slice, Labels | None]]:
+def _cuts(sizes: NDArray[np.int64], at_once: int) -> Iterator[tuple[slice, NDArray[np.int32] | None]]:
     """Cut a batch so that the gradients of only a few centres are in memory at once.
 
     A structure is cut in the same way in every batch, so that its rows have the same bits.
@@ -122,8 +125,7 @@ def _cuts(sizes: NDArray[np.int64], at_once: int) -> Iterator[tuple[slice, Label
             n += size
             continue
         for start in range(0, size, CENTRES):
-            centres = np.arange(start, min(start + CENTRES, size), dtype=np.int32)
-            yield slice(index, index + 1), Labels(["atom"], centres[:, None])
+            yield slice(index, index + 1), np.arange(start, min(start + CENTRES, size), dtype=np.int32)
         first = index + 1
     if first < len(sizes):
         yield slice(first, len(sizes)), None
