@@ -161,6 +161,7 @@ def test_calculators_end_with_the_pass():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Ctrl-C in a `__del__`, rare
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer that sends signals")
 @pytest.mark.parametrize("work", WORK[:5])
 def test_ctrl_c_at_any_time_gives_the_right_rows_or_an_interrupt(work):
