@@ -5,6 +5,7 @@ Python back, it is printed as a traceback, turned into another error or dropped.
 cleaned up before the process ends, but for a file that is being written: there it is raised.
 """
 
+import atexit
 import os
 import signal
 import sys
@@ -37,6 +38,8 @@ def leave_on_interrupt() -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         with suppress(ValueError):  # not the main thread: another program runs the command
             signal.signal(signal.SIGINT, _answer)
+            # Python then takes its handlers back: all is done, and Ctrl-C comes too late
+            atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager

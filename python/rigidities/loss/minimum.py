@@ -19,7 +19,7 @@ import numpy as np
 from rigidities.covariance import Covariance
 from rigidities.exceptions import Advice, AdvisedValueError, NotConvergedWarning, warn
 from rigidities.hessian import Hessian
-from rigidities.loss.rows import Batch, TermRows, check_rows, join_rows, loss_of
+from rigidities.loss.rows import Batch, TermRows, check_loss, check_rows, join_rows, loss_of
 from rigidities.loss.sums import LossSums, add, loss_sums
 from rigidities.loss.terms import Loss, Term
 from rigidities.penalty import Penalty
@@ -147,6 +147,8 @@ def fit_loss(
     array([1., 2.])
     """
     _check_settings(tolerance, max_iterations)
+    if loss is not None:
+        check_loss(loss)
     check_regularizer(regularizer, loss)
     first = _FirstPass(batches, keep_energies or regularizer == "loo")
     sums = loss_sums(first)

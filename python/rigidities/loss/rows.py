@@ -81,10 +81,15 @@ def loss_of(batch: Batch) -> Loss:
     return Loss(**{name: rows.term for name, rows in batch.items()})
 
 
-def check_rows(loss: Loss, made_for: Loss) -> None:
-    """Raise if `loss` has a term that `made_for` lacks, or one whose rows would change."""
+def check_loss(loss: object) -> None:
+    """Raise if this is no loss."""
     if not isinstance(loss, Loss):
         raise TypeError(f"loss is a {type(loss).__name__}: expected a Loss, e.g. Loss(energy=Term())")
+
+
+def check_rows(loss: Loss, made_for: Loss) -> None:
+    """Raise if `loss` has a term that `made_for` lacks, or one whose rows would change."""
+    check_loss(loss)
     terms = made_for.terms
     for name, term in loss.terms.items():
         if name not in terms:

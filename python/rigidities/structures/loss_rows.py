@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from rigidities.loss.baseline import Baseline
-from rigidities.loss.rows import TermRows
+from rigidities.loss.rows import TermRows, check_loss
 from rigidities.loss.terms import Loss
 from rigidities.structures.batches import batch_lengths, in_batches, iterable, require_batch_size
 from rigidities.structures.descriptor import Descriptor, batches_of, checked_rows, row_shape
@@ -214,8 +214,7 @@ class LossRows:
 def _check_types(soap: Any, loss: Any) -> None:
     if not isinstance(soap, Descriptor):
         raise TypeError(f"soap is a {type(soap).__name__}: expected a Soap, e.g. Soap(['Si']), or another Descriptor")
-    if not isinstance(loss, Loss):
-        raise TypeError(f"loss is a {type(loss).__name__}: expected a Loss, e.g. Loss(energy=Term())")
+    check_loss(loss)
 
 
 def _batch_size(loss: Loss, soap: Descriptor) -> int:
