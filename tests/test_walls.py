@@ -20,7 +20,7 @@ WINGS = (
     ("regularizer", "loss", "calibration", "planning", "estimator"),
     ("structures", "datasets"),
     ("interop",),
-    ("sources", "model"),
+    ("sources", "model", "predictions"),
     ("report",),
     ("plot", "demo"),
     ("cli", "__main__"),

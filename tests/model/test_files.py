@@ -101,3 +101,10 @@ def test_xyz_comes_back_whole(model, tmp_path):
     bare = read(tmp_path / "out.xyz")
     assert "predicted_forces" not in bare.arrays
     assert "predicted_virial" not in bare.info
+
+
+def test_the_former_place_of_predictions_still_serves():
+    from rigidities import predictions
+    from rigidities.model import Prediction, write_xyz
+
+    assert (predictions.Prediction, predictions.write_xyz) == (Prediction, write_xyz)

@@ -2,6 +2,6 @@
 
 from rigidities.model.errors import Errors
 from rigidities.model.linear import LinearModel
-from rigidities.model.prediction import Prediction
+from rigidities.model.prediction import Prediction, write_xyz
 
-__all__ = ["Errors", "LinearModel", "Prediction"]
+__all__ = ["Errors", "LinearModel", "Prediction", "write_xyz"]
