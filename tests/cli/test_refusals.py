@@ -19,6 +19,8 @@ from ase.build import fcc111
 from rigidities.datasets import load_silicon
 from rigidities.interop.featomic import Soap
 
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="pipes are files of other systems")
+
 SMALL = [frame for frame in load_silicon(groups=["crystal", "strained"]) if len(frame) == 8]
 CHEAP = ["--hyperparameters", "h.json"]
 

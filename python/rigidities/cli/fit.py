@@ -82,8 +82,9 @@ def fit(
     meV/atom and 142 meV/Å, where 100 gives 27.5 and 138. Virials are −volume · stress.
 
     Writes the model with its Hessian (no pickle) and, if matplotlib is installed, the criteria for
-    λ as .png beside it. Files that exist are replaced. Prints the errors of the training set, the
-    errors when each structure is left out, and the errors of TEST.
+    λ as .png beside it. A model that exists is replaced; an input or a file of another kind is not.
+    Prints the errors of the training set, the errors when each structure is left out, and the
+    errors of TEST.
     """
     with in_lines():
         require("ase", "featomic")

@@ -60,8 +60,8 @@ def report(
 
     Writes rigidities.xyz (array lpr, info pr), summary.json, lpr_map.png and viewer.json.gz (for
     https://chemiscope.org). From features, it writes rigidities.npz (arrays lpr, pr, labels) in
-    place of rigidities.xyz, and no viewer. Existing files are replaced. The map shows the principal
-    components of training and test atoms together, at most 3000 of each.
+    place of rigidities.xyz, and no viewer. Reports that exist are replaced, inputs are not. The map
+    shows the principal components of training and test atoms together, at most 3000 of each.
     """
     with in_lines():
         from_features = train.endswith(".npz") and test.endswith(".npz")

@@ -42,7 +42,7 @@ def score(
     (eV, Voigt order), arrays predicted_forces, forces_std (eV/Å) and lpr. σ is the standard
     deviation that comes from the fitted parameters, without the noise of labels. It is scaled so
     that its mean square is the mean squared error of training structures that are left out one at a
-    time. A file that exists is replaced.
+    time. An extended XYZ file that exists is replaced, unless it is the input.
     """
     with in_lines():
         require("ase", "featomic")

@@ -8,8 +8,10 @@ it is there to refuse what cannot be computed.
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import ase.geometry
 import numpy as np
 
 from rigidities.exceptions import Advice
@@ -18,9 +20,11 @@ from rigidities.runtime import memory
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PAIR_BYTES = 100
+PAIR_BYTES = 200
 """Bytes for each neighbour of an atom. Featomic stores a pair of 64 bytes three times: in one list,
-and in those of both atoms."""
+and in those of both atoms; the lists double when they are full. Measured: 220 to 260."""
+
+_MINKOWSKI_REDUCE: Any = ase.geometry.minkowski_reduce  # it has no types
 
 CROWD = 1000
 """Atoms from which on their positions are looked at: fewer have at most half a million pairs."""
@@ -64,24 +68,41 @@ def n_neighbours(positions: NDArray[np.float64], cell: NDArray[np.float64] | Non
 
 def _in_cell(n: int, cell: NDArray[np.float64], cutoff: float) -> float:
     """Return the density times the sphere, or the images of an atom if they are more."""
-    a, b, c = cell.tolist()
-    volume = abs(_dot(a, _cross(b, c)))
+    volume, images = _images(cell, cutoff)
     if not 0 < volume < math.inf:
         return math.inf if volume == 0 else 0.0
-    heights = (volume / math.hypot(*_cross(*others)) for others in ((b, c), (c, a), (a, b)))
-    images = math.prod(max(1.0, 2 * cutoff / height) for height in heights)
-    return max(images - 1, n * 4 / 3 * math.pi * cutoff**3 / volume)
+    uniform = n * 4 / 3 * math.pi * cutoff**3 / volume
+    if images > CROWD and images > 10 * uniform:  # or the cell is skew, and a shorter one has the same lattice
+        with suppress(RuntimeError):
+            images = _images(_MINKOWSKI_REDUCE(cell)[0], cutoff)[1]
+    return max(images - 1, uniform)
+
+
+def _images(cell: NDArray[np.float64], cutoff: float) -> tuple[float, float]:
+    """Return the volume of a cell, and the images of an atom: 2·cutoff/height along each vector."""
+    a, b, c = cell.tolist()
+    volume = abs(_dot(a, _cross(b, c)))
+    heights = (volume / (math.hypot(*_cross(*others)) or math.inf) for others in ((b, c), (c, a), (a, b)))
+    return volume, math.prod(max(1.0, 2 * cutoff / (height or math.inf)) for height in heights)
 
 
 def _in_crowd(positions: NDArray[np.float64], cell: NDArray[np.float64] | None, cutoff: float) -> float:
-    """Half of the atoms in the same cube of the cutoff's size, on average over atoms."""
+    """Half of the atoms in the same cube of the cutoff's size, on average over atoms.
+
+    Along each axis the cubes begin where they divide crowds less.
+    """
     if cell is not None:
-        positions = (positions @ np.linalg.inv(cell) % 1.0) @ cell
-    found = 0.0
-    for shift in (0.0, 0.5):  # a crowd at the corner of eight cubes is in the middle of another
-        cubes = np.unique(np.floor(positions / cutoff + shift), axis=0, return_counts=True)[1].astype(float)
-        found = max(found, float(0.5 * (cubes @ cubes) / len(positions)))
-    return found
+        from_first = (positions - positions[0]) @ np.linalg.inv(cell)
+        positions = ((from_first + 0.5) % 1.0) @ cell
+    places = positions / cutoff
+    shifted = [max((np.floor(x), np.floor(x + 0.5)), key=_together) for x in places.T]
+    return 0.5 * _together(np.column_stack(shifted))
+
+
+def _together(cubes: NDArray[np.float64]) -> float:
+    """Atoms in the cube of an atom, on average over atoms."""
+    counts = np.unique(cubes, axis=0, return_counts=True)[1].astype(float)
+    return float(counts @ counts / len(cubes))
 
 
 def _cross(a: list[float], b: list[float]) -> list[float]:
