@@ -1,6 +1,7 @@
 """Calls on a thread of their own: results, errors, Ctrl-C, and the end of the process."""
 
 import _thread
+import os
 import subprocess
 import sys
 import threading
@@ -59,3 +60,34 @@ def test_the_process_ends_when_the_call_does():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_child_does_not_wait_for_calls_of_its_parent():
+    code = (
+        "import os, sys, time, warnings\n"
+        "from rigidities.runtime.aside import Call, aside\n"
+        "warnings.simplefilter('ignore')\n"
+        "call = Call(lambda: time.sleep(1) or 'parent')\n"
+        "start, child = time.monotonic(), os.fork()\n"
+        "if child == 0: print(aside(lambda: 'child'), flush=True); sys.exit()\n"
+        "os.waitpid(child, 0)\n"
+        "print(time.monotonic() - start < 0.9, call.result())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout == "child\nTrue parent\n"
+
+
+def test_a_second_ctrl_c_does_not_wait_for_the_call_at_the_end():
+    code = (
+        "import os, signal, threading, time\n"
+        "from rigidities.runtime.aside import Call\n"
+        "Call(lambda: time.sleep(5))\n"
+        "time.sleep(0.1)\n"
+        "timer = threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT))\n"
+        "timer.daemon = True\n"
+        "timer.start()"
+    )
+    start = time.monotonic()
+    subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=30, check=False)
+    assert time.monotonic() - start < 4

@@ -2,9 +2,11 @@
 
 import _thread
 import random
+import re
 import signal
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -103,6 +105,15 @@ def test_foreign_code_runs_on_a_thread_that_takes_no_signals(work, calls):
     work()
     assert calls
     assert threading.main_thread().ident not in calls
+
+
+def test_featomic_is_called_in_one_file_only():
+    """Elsewhere only `wrap_system` is taken from it, which is Python."""
+    package = Path(rg.__file__).parent
+    found = {path.relative_to(package).as_posix(): path.read_text() for path in package.rglob("*.py")}
+    callers = {name for name, text in found.items() if re.search(r"^(import|from) featomic", text, re.MULTILINE)}
+    assert callers == {"interop/featomic/calculators.py", "interop/featomic/systems.py"}
+    assert "from featomic.systems import wrap_system\n" in found["interop/featomic/systems.py"]
 
 
 @pytest.mark.parametrize("work", WORK[:4])
