@@ -22,6 +22,11 @@ from rigidities.structures.species import atomic_number, symbols
 from rigidities.validation import as_integer, as_number
 
 
+LARGEST_INDEX = 100
+"""Largest index of basis functions. Radial functions are linearly dependent to rounding from some
+twenty on; featomic takes minutes to find that out for a thousand."""
+
+
 @dataclass(frozen=True, init=False, repr=False)
 class Soap:
     """SOAP features of some species: their settings and columns. Immutable and hashable.
@@ -108,6 +113,7 @@ class Soap:
         object.__setattr__(self, "species", _atomic_numbers(species))
         object.__setattr__(self, "body_orders", _body_orders(body_orders))
         object.__setattr__(self, "settings", _canonical_json(hyperparameters))
+        _check_size(self.hyperparameters)
         for order in self.body_orders:
             n_properties(self.settings, order)
 
@@ -247,6 +253,15 @@ def _canonical_json(hyperparameters: Mapping[str, Any]) -> str:
         return json.dumps(_plain(hyperparameters), sort_keys=True, allow_nan=False)
     except RecursionError:
         raise ValueError("hyperparameters are nested too deeply: expected those of featomic") from None
+
+
+def _check_size(setting: Any) -> None:
+    """Refuse a basis so large that featomic computes for hours, or that no memory holds."""
+    entries = setting.items() if isinstance(setting, dict) else enumerate(setting) if isinstance(setting, list) else ()
+    for name, value in entries:
+        if name in ("max_radial", "max_angular") and isinstance(value, int) and value > LARGEST_INDEX:
+            raise ValueError(f"{name} is {value}: expected at most {LARGEST_INDEX}")
+        _check_size(value)
 
 
 def _plain(value: Any) -> Any:
