@@ -17,7 +17,6 @@ from crystals import SMALL, rattled, rows  # noqa: E402
 
 from rigidities.interop.featomic import Soap  # noqa: E402
 
-
 LARGE = json.loads(Soap("Si").settings)
 LARGE["basis"]["radial"]["max_radial"] = 100_000
 

@@ -21,7 +21,6 @@ from rigidities.interop.featomic.systems import systems_of, types_of
 from rigidities.structures.species import atomic_number, symbols
 from rigidities.validation import as_integer, as_number
 
-
 LARGEST_INDEX = 100
 """Largest index of basis functions. Radial functions are linearly dependent to rounding from some
 twenty on; featomic takes minutes to find that out for a thousand."""
