@@ -4,6 +4,12 @@
 >>> covariance = rg.Covariance(n_features=448)
 """
 
+from rigidities.cli.interrupts import is_command as _is_command
+from rigidities.cli.interrupts import leave_on_interrupt as _leave_on_interrupt
+
+if _is_command():  # the imports below are most of its start
+    _leave_on_interrupt()
+
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any

@@ -1,6 +1,6 @@
 """``python -m rigidities`` is the command ``rigidities``."""
 
-from rigidities.cli.app import main
+from rigidities.cli import main
 
 if __name__ == "__main__":
     main()

@@ -5,6 +5,7 @@ The script ``scripts/make_silicon.py`` made the data file.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -123,6 +124,8 @@ def _read(name: str) -> dict[str, NDArray[Any]]:
 def _located(columns: dict[str, NDArray[Any]], groups: Sequence[str] | None) -> Iterator[tuple[int, slice]]:
     """Yield the index of each structure of the groups, and the rows of its atoms."""
     known = list(dict.fromkeys(columns["group"].tolist()))
+    if not (groups is None or isinstance(groups, Iterable)):
+        raise TypeError(f"groups is a {type(groups).__name__}: expected names of groups, e.g. ['crystal']")
     wanted = known if groups is None else [groups] if isinstance(groups, str) else list(groups)
     unknown = [group for group in wanted if group not in known]
     if unknown:

@@ -29,6 +29,7 @@ class Advice(Enum):
     )
     DROP_TERM = "pass {term}=None"
     CORRECT_OR_DROP = "correct it, or leave the structure out"
+    MORE_STRUCTURES = "fit to more structures"
     # The regularizer
     LEAVE_ONE_OUT = "choose it by leave-one-out, path.best('loo', F, y) of a regularizer_path"
     RAISE_REGULARIZER = "raise the regularizer"
@@ -55,6 +56,7 @@ class Advice(Enum):
     FEWER_REGULARIZERS_OR_TARGETS = "use fewer regularizers or targets"
     FEWER_BLOCKS = "leave out fewer blocks at a time"
     SMALLER_BATCHES = "pass a smaller batch_size"
+    CHECK_CELL = "check its cell and the unit of its positions, or use a smaller cutoff"
     FREE_MEMORY = "free some memory first"
 
 

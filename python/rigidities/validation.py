@@ -5,6 +5,7 @@ The compiled core finds faults that only a pass over the data shows, such as NaN
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -126,6 +127,29 @@ def as_float(value: float, name: str) -> float:
         return float(value)
     except OverflowError:
         raise ValueError(f"{name} is too large for float64") from None
+
+
+def as_number(value: object, name: str, expected: str = "a number") -> float:
+    """Return a finite real number as float64; refuse booleans, texts and arrays."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"{name} is {_shown(value)}: expected {expected}")
+    number = as_float(float(value) if isinstance(value, np.generic) else value, name)
+    if not math.isfinite(number):
+        raise ValueError(f"{name} is {number}: expected {expected}, finite")
+    return number
+
+
+def as_integer(value: object, name: str, expected: str = "an integer") -> int:
+    """Return an integer; refuse booleans, and floats that happen to be whole."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} is {_shown(value)}: expected {expected}")
+    return int(value)
+
+
+def _shown(value: object) -> str:
+    """Return the value as text, or its type if the text is long."""
+    text = repr(value)
+    return text if len(text) <= 60 and "\n" not in text else f"a {type(value).__name__}"
 
 
 def as_targets(y: ArrayLike, n: int, n_outputs: int) -> NDArray[np.float64]:

@@ -346,7 +346,7 @@ def test_a_baseline_is_sorted_and_frozen():
     ("make", "message"),
     [
         (lambda: rg.Baseline({}), "the baseline is empty"),
-        (lambda: rg.Baseline({14: np.nan}), "the baseline of species 14 is nan: expected a finite energy per atom"),
+        (lambda: rg.Baseline({14: np.nan}), "the baseline of species 14 is nan: expected an energy per atom, finite"),
         (lambda: rg.Baseline({14: -1.0}).energy([14, 32]), "the baseline has no energy for atomic number 32: add it"),
         (lambda: rg.Baseline.fit([], []), "0 structures, but energies of shape .*: expected one each"),
         (lambda: rg.Baseline.fit([[14]], [1.0, 2.0]), r"1 structures, but energies of shape \(2,\)"),

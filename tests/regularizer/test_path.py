@@ -230,7 +230,7 @@ def test_what_needs_targets():
 
 SCORES = [
     (ValueError, dict(criterion="evidence"), 'criterion is \'evidence\': expected "nll", "crps", "rmse" or "loo"'),
-    (ValueError, dict(noise=-1.0), "noise is -1.0: expected a finite number of at least 0"),
+    (ValueError, dict(noise=-1.0), "noise is -1.0: expected a number from 0"),
     (ValueError, dict(noise=np.nan), "noise is nan"),
     (ValueError, dict(weights=np.zeros(40)), "there are no targets of positive weight"),
     (ValueError, dict(weights=np.ones(3)), r"weights has 3 entries but there are 40 target rows"),

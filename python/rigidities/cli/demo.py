@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from rigidities.cli.messages import one_line_errors
-from rigidities.cli.options import Threads, require, set_threads
+from rigidities.cli.messages import in_lines
+from rigidities.cli.options import Threads, require, set_threads, writing
+from rigidities.cli.places import check_places, outputs_of_demo
 from rigidities.demo import choose_regularizer, compare, comparison, load_parts, premise, write_demo
 from rigidities.report.atom_map import map_of
-from rigidities.report.files import make_directory
 
 
 def demo(
@@ -23,15 +23,17 @@ def demo(
     The structures are part of the package. Half of each kind are for training, half for testing.
     Writes a report and a map for each of the two models.
     """
-    with one_line_errors():
+    with in_lines():
         require("ase", "featomic", "matplotlib", "chemiscope")
         set_threads(threads)
-        directory = make_directory(output)
+        outputs = outputs_of_demo(output)
+        check_places(outputs)
         before, after, test = load_parts()
         regularizer, error = choose_regularizer(before)
         typer.echo(premise(before, after, regularizer, error))
         atom_map = map_of(after.source, test.source)
         reports = compare((before, after), test, regularizer, atom_map)
         typer.echo(comparison(reports, test))
-        write_demo(reports, test, atom_map, directory)
-        typer.echo(f"\nMaps and both reports are in {directory}; open a viewer.json.gz on https://chemiscope.org")
+        with writing(*outputs):
+            write_demo(reports, test, atom_map, output)
+        typer.echo(f"\nMaps and both reports are in {output}; open a viewer.json.gz on https://chemiscope.org")

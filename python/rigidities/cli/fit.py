@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from rigidities.cli.messages import one_line_errors, warnings_as_lines
+from rigidities.cli.messages import in_lines
 from rigidities.cli.options import (
     BodyOrders,
     Cutoff,
@@ -18,11 +18,11 @@ from rigidities.cli.options import (
     descriptor,
     progress_shown,
     require,
-    require_place,
     set_threads,
     writing,
 )
 from rigidities.cli.options import regularizer as as_regularizer
+from rigidities.cli.places import check_places, figure_of, outputs_of_fit
 from rigidities.exceptions import InputError, blame
 from rigidities.loss.terms import Loss, Term
 from rigidities.sources.read import read_test, read_training
@@ -82,10 +82,11 @@ def fit(
     meV/atom and 142 meV/Å, where 100 gives 27.5 and 138. Virials are −volume · stress.
 
     Writes the model with its Hessian (no pickle) and, if matplotlib is installed, the criteria for
-    λ as .png beside it. Files that exist are replaced. Prints the errors of the training set, the
-    errors when each structure is left out, and the errors of TEST.
+    λ as .png beside it. A model that exists is replaced; an input or a file of another kind is not.
+    Prints the errors of the training set, the errors when each structure is left out, and the
+    errors of TEST.
     """
-    with one_line_errors(), warnings_as_lines():
+    with in_lines():
         require("ase", "featomic")
         set_threads(threads)
         terms = {
@@ -97,7 +98,9 @@ def fit(
         rule = as_regularizer(regularizer, "auto", "evidence", "gcv", "loo")
         ground = _baseline(baseline, loss)
         settings = descriptor(cutoff, body_orders, hyperparameters)
-        require_place(output)
+        plot = plot and find_spec("matplotlib") is not None
+        outputs = outputs_of_fit(output, plot)
+        check_places(outputs, train, test, hyperparameters)
         known = read_training(train, settings, progress_shown(progress))
         asked = None if test is None else read_test(test, known)
 
@@ -106,7 +109,6 @@ def fit(
         from rigidities.report.files import write_figure
         from rigidities.report.model import fit_table, regularizer_figure
 
-        plot = plot and find_spec("matplotlib") is not None
         with blame(train):
             fitted = fit_model(
                 known.frames,
@@ -122,14 +124,12 @@ def fit(
         errors = None if evaluation is None else evaluation.errors
         with writing(output):  # before the table, which a closed pipe may refuse
             model.save(output)
-        written = [output]
         if plot:
-            written.append(output.with_suffix(".png"))
             figure = regularizer_figure(fitted, None if evaluation is None else evaluation.energies)
-            with writing(written[-1]):
-                write_figure(figure, written[-1])
+            with writing(figure_of(output)):
+                write_figure(figure, figure_of(output))
         typer.echo(fit_table(model, fitted.n_missing, known, asked, errors))
-        typer.echo(f"\nWritten: {', '.join(map(str, written))}")
+        typer.echo(f"\nWritten: {', '.join(map(str, outputs))}")
 
 
 def _evaluate(model: LinearModel, asked: Structures, keep_energies: bool) -> Evaluation:

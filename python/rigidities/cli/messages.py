@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import typer
 
-from rigidities.exceptions import Advice, Advised, InputError, OtherVersionWarning, worded
+from rigidities.exceptions import Advice, Advised, InputError, worded
 
 _SMALLER_DESCRIPTOR = "use fewer features: a smaller basis in --hyperparameters, or one body order"
 _FEWER_STRUCTURES = "take part of the structures, e.g. file.xyz@:100"
@@ -21,6 +22,7 @@ WORDS = {
     ),
     Advice.DROP_TERM: "pass --{term}-weight 0",
     Advice.CORRECT_OR_DROP: "correct it, or leave the structure out",
+    Advice.MORE_STRUCTURES: "fit to more structures",
     Advice.LEAVE_ONE_OUT: "choose it by leave-one-out, --regularizer loo",
     Advice.RAISE_REGULARIZER: "raise --regularizer",
     Advice.RAISE_OR_AUTO: "raise --regularizer; auto takes the smallest that is resolved",
@@ -43,31 +45,65 @@ WORDS = {
     Advice.FEWER_REGULARIZERS_OR_TARGETS: "pass a number as --regularizer and --no-plot",
     Advice.FEWER_BLOCKS: _FEWER_STRUCTURES,
     Advice.SMALLER_BATCHES: _SMALLER_DESCRIPTOR,
+    Advice.CHECK_CELL: "check its cell and the unit of its positions, or use a smaller --cutoff",
     Advice.FREE_MEMORY: "free some memory first",
 }
 """Each `Advice` in terms of options."""
 
 
 @contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Exit with one line on stderr and code 2 if an input cannot be used."""
-    try:
+def in_lines() -> Iterator[None]:
+    """Run a command with messages of one line on stderr: errors, with exit code 2, and warnings."""
+    with _errors_as_lines(), _warnings_as_lines():
         yield
-    except InputError as error:
-        typer.echo(f"rigidities: error: {worded(error, WORDS)}", err=True)
-        raise typer.Exit(2) from None
 
 
 @contextmanager
-def warnings_as_lines() -> Iterator[None]:
-    """Print each warning in one line on stderr, after the work."""
+def _errors_as_lines() -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        text = worded(error, WORDS)
+    except (BrokenPipeError, ConnectionError):
+        raise  # the reader of the output is gone
+    except OSError as error:
+        text = f"{error.filename or 'a file'}: {error.strerror or error}"
+    except MemoryError as error:
+        text = worded(error, WORDS) or f"there is not enough memory; {WORDS[Advice.FREE_MEMORY]}"
+    else:
+        return
+    typer.echo(f"rigidities: error: {' '.join(text.split())}", err=True)
+    raise typer.Exit(2)
+
+
+FOR_DEVELOPERS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning, ImportWarning, ResourceWarning)
+"""Warnings about the code of the package or of a library, of no use to users of the command."""
+
+
+@contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    """Print what libraries warn of, or log, in one line on stderr, once, after the work."""
+    logged = _Logged(logging.WARNING)  # without a handler, `logging` prints messages as they are
+    logging.getLogger().addHandler(logged)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             yield
         finally:
-            for warning in caught:
-                message = warning.message
-                if isinstance(message, RuntimeWarning | OtherVersionWarning):
-                    text = worded(message, WORDS) if isinstance(message, Advised) else str(message)
-                    typer.echo(f"rigidities: warning: {' '.join(text.split())}", err=True)
+            logging.getLogger().removeHandler(logged)
+            messages = [one.message for one in caught if not issubclass(one.category, FOR_DEVELOPERS)]
+            texts = [worded(m, WORDS) if isinstance(m, Advised) else str(m) for m in messages] + logged.texts
+            for text in dict.fromkeys(" ".join(text.split()) for text in texts):
+                typer.echo(f"rigidities: warning: {text}", err=True)
+
+
+class _Logged(logging.Handler):
+    """A handler that keeps the texts of messages."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the text of a message."""
+        self.texts.append(record.getMessage())

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from rigidities._core import set_num_threads
+from rigidities.cli.interrupts import files_whole
 from rigidities.exceptions import InputError
 from rigidities.report.files import make_directory
 from rigidities.structures.read import require_file
@@ -30,6 +31,10 @@ Hyperparameters = Annotated[
 ]
 
 
+MOST_THREADS = 1024
+"""More are refused unless there are as many processors: systems start some ten thousand."""
+
+
 def require(*modules: str) -> None:
     """Raise if one of these modules is missing."""
     missing = [module for module in modules if find_spec(module) is None]
@@ -39,9 +44,16 @@ def require(*modules: str) -> None:
 
 def set_threads(threads: int | None) -> None:
     """Set the number of threads, also of featomic."""
-    if threads is not None:
+    if threads is None:
+        return
+    most = max(MOST_THREADS, os.cpu_count() or 1)
+    if threads > most:
+        raise InputError(f"--threads {threads}: expected at most {most}")
+    try:
         set_num_threads(threads)
-        os.environ["RAYON_NUM_THREADS"] = str(threads)  # featomic's, read when it starts
+    except (RuntimeError, ValueError, MemoryError) as error:
+        raise InputError(f"--threads {threads}: {' '.join(str(error).split())}") from error
+    os.environ["RAYON_NUM_THREADS"] = str(threads)  # featomic's, read when it starts
 
 
 def regularizer(text: str, *rules: str) -> Any:
@@ -70,27 +82,24 @@ def descriptor(cutoff: float | None, body_orders: str, hyperparameters: Path | N
     require_file(str(hyperparameters))
     try:
         content = json.loads(hyperparameters.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{hyperparameters}: is not JSON ({error})") from error
     if not isinstance(content, dict):
         raise InputError(f"{hyperparameters}: expected a JSON object with cutoff, density and basis")
     return settings | {"hyperparameters": content}
 
 
-def require_place(output: Path) -> None:
-    """Make the directory of a file before the work; raise if the file cannot be written."""
-    make_directory(output.parent)
-    if output.is_dir():
-        raise InputError(f"--output {output}: is a directory, expected the name of a file")
-
-
 @contextmanager
-def writing(output: Path) -> Iterator[None]:
-    """Say in one line that a file cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"--output {output}: cannot be written ({error.strerror or error})") from error
+def writing(*outputs: Path) -> Iterator[None]:
+    """Make the directories of files that the block writes; Ctrl-C leaves no part of a file."""
+    with files_whole():
+        for output in outputs:
+            make_directory(output.parent)
+        try:
+            yield
+        except OSError as error:
+            output = error.filename or outputs[0]
+            raise InputError(f"--output {output}: cannot be written ({error.strerror or error})") from error
 
 
 def progress_shown(progress: bool | None) -> bool:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from rigidities.cli.messages import one_line_errors
+from rigidities.cli.messages import in_lines
 from rigidities.cli.options import (
     BodyOrders,
     Cutoff,
@@ -18,11 +18,13 @@ from rigidities.cli.options import (
     progress_shown,
     require,
     set_threads,
+    writing,
 )
 from rigidities.cli.options import regularizer as as_regularizer
+from rigidities.cli.places import check_places, outputs_of_report
 from rigidities.report.atom_map import map_of
 from rigidities.report.content import make_report
-from rigidities.report.files import make_directory, write
+from rigidities.report.files import write
 from rigidities.report.text import table
 from rigidities.sources.read import read_sources
 
@@ -58,20 +60,23 @@ def report(
 
     Writes rigidities.xyz (array lpr, info pr), summary.json, lpr_map.png and viewer.json.gz (for
     https://chemiscope.org). From features, it writes rigidities.npz (arrays lpr, pr, labels) in
-    place of rigidities.xyz, and no viewer. Existing files are replaced. The map shows the principal
-    components of training and test atoms together, at most 3000 of each.
+    place of rigidities.xyz, and no viewer. Reports that exist are replaced, inputs are not. The map
+    shows the principal components of training and test atoms together, at most 3000 of each.
     """
-    with one_line_errors():
+    with in_lines():
         from_features = train.endswith(".npz") and test.endswith(".npz")
         require(*[] if from_features else ["ase", "featomic", "chemiscope"], "matplotlib")
         set_threads(threads)
         value = as_regularizer(regularizer, "auto")
         settings = descriptor(cutoff, body_orders, hyperparameters)
-        directory = make_directory(output)
+        outputs = outputs_of_report(output, from_features)
+        check_places(outputs, train, test, hyperparameters)
         sources = read_sources(train, test, settings, progress_shown(progress))
         atom_map = map_of(*sources)
         made = make_report(*sources, regularizer=value, reduction=reduction, group_key=group_key, atom_map=atom_map)
         for warning in made.warnings:
             typer.echo(f"rigidities: warning: {warning}", err=True)
         typer.echo(table(made))
-        typer.echo(f"\nWritten to {directory}: {', '.join(write(made, atom_map, directory))}")
+        with writing(*outputs):
+            names = write(made, atom_map, output)
+        typer.echo(f"\nWritten to {output}: {', '.join(names)}")

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rigidities.cli.messages import one_line_errors, warnings_as_lines
-from rigidities.cli.options import Progress, Threads, progress_shown, require, require_place, set_threads, writing
+from rigidities.cli.messages import in_lines
+from rigidities.cli.options import Progress, Threads, progress_shown, require, set_threads, writing
+from rigidities.cli.places import check_places, outputs_of_score
 from rigidities.exceptions import InputError, blame
-from rigidities.structures.read import read_structures
+from rigidities.structures.read import read_structures, require_file
 
 if TYPE_CHECKING:
     from rigidities.model.linear import LinearModel
@@ -41,12 +42,12 @@ def score(
     (eV, Voigt order), arrays predicted_forces, forces_std (eV/Å) and lpr. σ is the standard
     deviation that comes from the fitted parameters, without the noise of labels. It is scaled so
     that its mean square is the mean squared error of training structures that are left out one at a
-    time. A file that exists is replaced.
+    time. An extended XYZ file that exists is replaced, unless it is the input.
     """
-    with one_line_errors(), warnings_as_lines():
+    with in_lines():
         require("ase", "featomic")
         set_threads(threads)
-        require_place(output)
+        check_places(outputs_of_score(output), model, structures)
 
         from rigidities.model.prediction import write_xyz
         from rigidities.report.model import prediction_table
@@ -67,6 +68,8 @@ def score(
 def _load(path: Path) -> LinearModel:
     from rigidities.model.linear import LinearModel
 
+    if path.exists():
+        require_file(str(path))
     try:
         return LinearModel.load(path)
     except OSError as error:

@@ -3,6 +3,10 @@
 The sparse blocks become one dense row per sample. Keys that are not moved to samples become
 properties. With the key "center_type", for example, each species of the centre has its own columns,
 which are zero in the rows of other species, so that a linear model has parameters for each species.
+
+Metatensor calls Python back for each array of NumPy. So all is done on a thread that takes no
+signals (`rigidities.runtime.aside`): Ctrl-C in such a callback would be lost, with a part of the
+values.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from rigidities.rows import Rows
+from rigidities.runtime.aside import aside
 
 try:
     from metatensor import Labels, TensorBlock, TensorMap
@@ -94,7 +99,13 @@ def tensor_rows(
         If the tensor is empty, or has components and they are refused, or a name is missing or
         would occur twice.
     """
-    block = _merged(_in_numpy(tensor), _names(keys_to_samples), components)
+    return aside(_tensor_rows, tensor, samples, _names(keys_to_samples), components, feature_space)
+
+
+def _tensor_rows(
+    tensor: Any, samples: str | None, keys_to_samples: list[str], components: str, feature_space: str | None
+) -> TensorRows:
+    block = _merged(_in_numpy(tensor), keys_to_samples, components)
     values, labels = block.values, block.samples
     if values.size == 0:
         raise ValueError(f"the tensor is empty: {values.shape[0]} samples with {values.shape[1]} properties")

@@ -5,12 +5,13 @@ E₀ = Σ_species count · energy changes energies only; forces and virials do n
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from rigidities.validation import as_array, as_floats, as_integer, as_number
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -38,6 +39,8 @@ class Baseline:
     ------
     ValueError
         If there is no energy, or one is not finite.
+    TypeError
+        If a species is no integer, or an energy is no number.
 
     Examples
     --------
@@ -51,14 +54,19 @@ class Baseline:
     energies: tuple[float, ...]
 
     def __init__(self, energies: Mapping[int, float]) -> None:
+        if not isinstance(energies, Mapping):
+            raise TypeError(f"energies is a {type(energies).__name__}: expected a mapping, e.g. {{14: -5.4}}")
         if not energies:
             raise ValueError("the baseline is empty: expected an energy for each atomic number")
-        for number, energy in energies.items():
-            if not math.isfinite(energy):
-                raise ValueError(f"the baseline of species {number} is {energy}: expected a finite energy per atom")
+        known = {
+            as_integer(number, "a species of the baseline", "an atomic number, e.g. 14"): as_number(
+                energy, f"the baseline of species {number}", "an energy per atom"
+            )
+            for number, energy in energies.items()
+        }
         # a frozen dataclass cannot set its fields in another way
-        object.__setattr__(self, "species", tuple(sorted(int(number) for number in energies)))
-        object.__setattr__(self, "energies", tuple(float(energies[number]) for number in sorted(energies)))
+        object.__setattr__(self, "species", tuple(sorted(known)))
+        object.__setattr__(self, "energies", tuple(known[number] for number in sorted(known)))
 
     @classmethod
     def fit(cls, numbers: Sequence[ArrayLike], energies: ArrayLike) -> Baseline:
@@ -83,9 +91,9 @@ class Baseline:
         ValueError
             If there is no structure, one has no atoms, or an energy is not finite.
         """
-        energies = np.asarray(energies, dtype=np.float64)
-        atoms = [np.asarray(entry, dtype=np.int64) for entry in numbers]
-        if energies.shape != (len(atoms),) or not atoms:
+        atoms = [_numbers(entry, f"numbers[{index}]") for index, entry in enumerate(numbers)]
+        energies = as_floats(energies, "energies", ndim=1, double=True)
+        if len(energies) != len(atoms) or not atoms:
             raise ValueError(f"{len(atoms)} structures, but energies of shape {energies.shape}: expected one each")
         sizes = np.array([len(entry) for entry in atoms])
         if not sizes.all():
@@ -114,9 +122,17 @@ class Baseline:
         ValueError
             If the baseline has no energy for one of them.
         """
-        atoms: NDArray[np.int64] = np.asarray(numbers, dtype=np.int64)
+        atoms = _numbers(numbers, "numbers")
         counts = (atoms[:, None] == np.array(self.species)).sum(axis=0)
         if counts.sum() != len(atoms):
             unknown = sorted(set(atoms.tolist()).difference(self.species))
             raise ValueError(f"the baseline has no energy for atomic number {', '.join(map(str, unknown))}: add it")
         return float(counts @ np.array(self.energies))
+
+
+def _numbers(numbers: ArrayLike, name: str) -> NDArray[np.int64]:
+    """Return the atomic numbers of a structure."""
+    array = as_array(numbers, name)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise TypeError(f"{name} is of {array.dtype} and shape {array.shape}: expected atomic numbers, (n_atoms,)")
+    return array.astype(np.int64)

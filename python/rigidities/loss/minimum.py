@@ -19,14 +19,14 @@ import numpy as np
 from rigidities.covariance import Covariance
 from rigidities.exceptions import Advice, AdvisedValueError, NotConvergedWarning, warn
 from rigidities.hessian import Hessian
-from rigidities.loss.rows import Batch, TermRows, check_rows, join_rows, loss_of
+from rigidities.loss.rows import Batch, TermRows, check_loss, check_rows, join_rows, loss_of
 from rigidities.loss.sums import LossSums, add, loss_sums
 from rigidities.loss.terms import Loss, Term
 from rigidities.penalty import Penalty
 from rigidities.reason import Reason
 from rigidities.regularizer.path import RegularizerPath, regularizer_path
 from rigidities.spectrum.maximum import Choice
-from rigidities.validation import as_regularizer
+from rigidities.validation import as_integer, as_number, as_regularizer
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -147,6 +147,8 @@ def fit_loss(
     array([1., 2.])
     """
     _check_settings(tolerance, max_iterations)
+    if loss is not None:
+        check_loss(loss)
     check_regularizer(regularizer, loss)
     first = _FirstPass(batches, keep_energies or regularizer == "loo")
     sums = loss_sums(first)
@@ -330,7 +332,7 @@ def _without_thresholds(loss: Loss) -> Loss:
 
 
 def _check_settings(tolerance: float, max_iterations: int) -> None:
-    if not tolerance >= 0:
+    if as_number(tolerance, "tolerance", "a number from 0") < 0:
         raise ValueError(f"tolerance is {tolerance}: expected a number from 0")
-    if max_iterations < 1:
+    if as_integer(max_iterations, "max_iterations", "a number of fits, at least 1") < 1:
         raise ValueError(f"max_iterations is {max_iterations}: expected at least 1")

@@ -40,6 +40,10 @@ class TermRows(Rows):
     targets: NDArray[np.float64] | None = None
     blocks: NDArray[np.int64] | None = None
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.term, Term):
+            raise TypeError(f"term is a {type(self.term).__name__}: expected a Term, e.g. Term(weight=10.0)")
+
     @property
     def known_weights(self) -> NDArray[np.float64]:
         """Weights w of the targets; 1 where none were given."""
@@ -63,14 +67,29 @@ Batch = Mapping[str, TermRows]
 
 def loss_of(batch: Batch) -> Loss:
     """Return the loss that the rows of a batch were made for."""
+    if not isinstance(batch, Mapping):
+        raise TypeError(
+            f"a batch is a {type(batch).__name__}: expected a mapping from a term's name to TermRows; pass a single "
+            "batch as [batch]"
+        )
     unknown = [name for name in batch if name not in NAMES]
     if unknown:
         raise ValueError(f"a batch has rows of {', '.join(map(repr, unknown))}: expected some of {', '.join(NAMES)}")
+    for name, rows in batch.items():
+        if not isinstance(rows, TermRows):
+            raise TypeError(f"the rows of {name} are a {type(rows).__name__}: expected TermRows(values, term=Term())")
     return Loss(**{name: rows.term for name, rows in batch.items()})
+
+
+def check_loss(loss: object) -> None:
+    """Raise if this is no loss."""
+    if not isinstance(loss, Loss):
+        raise TypeError(f"loss is a {type(loss).__name__}: expected a Loss, e.g. Loss(energy=Term())")
 
 
 def check_rows(loss: Loss, made_for: Loss) -> None:
     """Raise if `loss` has a term that `made_for` lacks, or one whose rows would change."""
+    check_loss(loss)
     terms = made_for.terms
     for name, term in loss.terms.items():
         if name not in terms:

@@ -154,6 +154,8 @@ def loss_sums(batches: Iterable[Batch]) -> LossSums:
     """
     covariances: dict[str, Covariance] = {}
     loss: Loss | None = None
+    if not isinstance(batches, Iterable):
+        raise TypeError(f"batches is a {type(batches).__name__}: expected an iterable of batches, e.g. LossRows")
     for batch in batches:
         if loss is None:
             loss = loss_of(batch)

@@ -8,11 +8,12 @@ P. J. Huber, Ann. Math. Statist. 35 (1964) 73.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import numpy as np
+
+from rigidities.validation import as_number
 
 NAMES = ("energy", "forces", "virial")
 """The terms that a loss can have, in the order in which they are summed."""
@@ -63,16 +64,17 @@ class Term:
     weights: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "weight", _number(self.weight, "weight", "a number from 0"))
+        object.__setattr__(self, "weight", as_number(self.weight, "weight", "a number from 0"))
         if self.weight < 0:
             raise ValueError(f"weight is {self.weight:g}: expected a number from 0; leave the term out with None")
         if self.huber is not None:
-            object.__setattr__(self, "huber", _number(self.huber, "huber", "a positive threshold, or None"))
+            object.__setattr__(self, "huber", as_number(self.huber, "huber", "a positive threshold, or None"))
             if self.huber <= 0:
                 raise ValueError(f"huber is {self.huber:g}: expected a positive threshold, or None for squares")
         if not isinstance(self.per_atom, bool | np.bool_):
             raise TypeError(f"per_atom is {self.per_atom!r}: expected True or False")
-        if self.missing not in ("refuse", "skip"):
+        object.__setattr__(self, "per_atom", bool(self.per_atom))
+        if not (isinstance(self.missing, str) and self.missing in ("refuse", "skip")):
             raise ValueError(f"missing is {self.missing!r}: expected 'refuse' or 'skip'")
         for field in ("target", "weights"):
             _check_name(getattr(self, field), field)
@@ -152,14 +154,6 @@ class Loss:
             if name not in terms:
                 raise ValueError(f"there is no term {name!r} to weigh: the loss has {', '.join(terms)}")
         return Loss(**(terms | {name: replace(terms[name], weight=weight) for name, weight in weights.items()}))
-
-
-def _number(value: object, name: str, expected: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise TypeError(f"{name} is {value!r}: expected {expected}")
-    if not math.isfinite(value):
-        raise ValueError(f"{name} is {value}: expected {expected}, finite")
-    return float(value)
 
 
 def _check_name(value: object, field: str) -> None:

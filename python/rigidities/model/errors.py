@@ -1,4 +1,4 @@
-"""Errors of a model for each term, summed batch by batch, and the scale of its σ.
+"""Errors of a model for each term, summed batch by batch.
 
 Errors of energies and virials are in eV/atom, also if the loss is not per atom; errors of force
 components are in eV/Å.
@@ -46,30 +46,19 @@ class Tally:
     n: int = 0
     squares: float = 0.0
     absolutes: float = 0.0
-    variances: float = 0.0
 
-    def add(self, residuals: NDArray[np.float64], variances: NDArray[np.float64] | None = None) -> None:
-        """Add residuals, and the variances of their predictions."""
+    def add(self, residuals: NDArray[np.float64]) -> None:
+        """Add residuals."""
         if not np.isfinite(residuals).all():
             raise ValueError("an error is not finite: the rows of the descriptor are not finite, or too large")
         self.n += len(residuals)
         self.squares += float(residuals @ residuals)
         self.absolutes += float(np.abs(residuals).sum())
-        if variances is not None:
-            self.variances += float(variances.sum())
 
     def errors(self) -> Errors:
         """Return the errors from these sums."""
         n = self.n or math.nan
         return Errors(self.n, math.sqrt(self.squares / n), self.absolutes / n)
-
-    def scale(self) -> float:
-        """√(Σr²/Σv), so that the mean of σ² = scale²·v is the mean squared error. NaN if Σv = 0.
-
-        √(mean(r²/v)), the maximum of the likelihood, is not used: a force component that is zero by
-        symmetry has v = 0 to rounding, and a single row of this kind would make the scale infinite.
-        """
-        return math.sqrt(self.squares / self.variances) if self.variances > 0 else math.nan
 
 
 @dataclass(frozen=True, eq=False)

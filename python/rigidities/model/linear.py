@@ -10,6 +10,7 @@ structures, each left out as a whole (see `rigidities.model.training`).
 
 from __future__ import annotations
 
+import math
 import platform
 from dataclasses import dataclass, field, fields, replace
 from importlib.metadata import version
@@ -26,6 +27,7 @@ from rigidities.loss.minimum import Rule
 from rigidities.loss.terms import NAMES, Loss, Term
 from rigidities.model.errors import Errors, Evaluation, evaluate
 from rigidities.model.prediction import Prediction
+from rigidities.model.scale import first_scale
 from rigidities.model.state import check_descriptor, checked_state, fields_of, state_of
 from rigidities.model.training import ModelFit, fit_model
 from rigidities.rows import Rows, reduce_rows
@@ -61,8 +63,8 @@ class LinearModel:
     coef : ndarray of shape (n_features,)
         The parameters θ.
     scales : dict of str to float
-        σ/√v by the name of the term: energies, forces and virials, if the loss has them. NaN if no
-        structure could be left out.
+        σ/√v by the name of the term: energies, forces and virials, if the loss has them. NaN if
+        structures that are left out determine none (`LinearModel.fit` warns).
     training, left_out : dict of str to Errors
         Errors of the training set by the name of the term: of the fit, and of fits that leave out
         the structure of the target.
@@ -125,8 +127,8 @@ class LinearModel:
         NotConvergedWarning
             As `fit_loss`.
         IllConditionedWarning
-            If the fit is undetermined without one of the structures. Its targets are excluded from
-            the scale.
+            If the fit is undetermined without one of the structures: its targets are excluded from
+            the scale. If a term has no scale: of one structure, or of errors that are rounding.
 
         Examples
         --------
@@ -175,10 +177,14 @@ class LinearModel:
         Parameters
         ----------
         name : {"energy", "forces", "virial"}
-            If the loss lacks this term, the scale of its first term is returned: all rows belong to
-            one model.
+            If the loss lacks this term, or it has no scale, the first scale that there is counts:
+            all rows belong to one model. NaN if there is none.
         """
-        return self.scales.get(name, next(iter(self.scales.values())))
+        if name not in NAMES:
+            raise ValueError(f"name is {name!r}: expected one of {', '.join(NAMES)}")
+        own = self.scales.get(name, math.nan)
+        first = first_scale(self.scales)
+        return own if first is None or not math.isnan(own) else self.scales[first]
 
     def predict(
         self, structures: Any, *, forces: bool = True, virials: bool = False, progress: bool = True
@@ -383,7 +389,7 @@ class LinearModel:
 
 def _unweighted(loss: Loss, names: Iterable[str]) -> Loss:
     """Loss for evaluating errors: label names of the fit, unit weights, missing labels skipped."""
-    wanted = list(names)
+    wanted = [names] if isinstance(names, str) else list(names)
     unknown = [name for name in wanted if name not in NAMES]
     if unknown:
         raise ValueError(f"terms has {', '.join(map(repr, unknown))}: expected some of {', '.join(NAMES)}")

@@ -28,13 +28,12 @@ from rigidities.loss.minimum import LossFit, Rule, check_regularizer, curvature,
 from rigidities.loss.rows import Batch
 from rigidities.loss.terms import Loss
 from rigidities.model.errors import Errors, Tally, per_atom
+from rigidities.model.scale import LeftOut, scales_of
 from rigidities.regularizer.path import RegularizerPath, regularizer_path
 from rigidities.runtime import memory
 from rigidities.structures.descriptor import row_shape
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from rigidities.loss.baseline import Baseline
     from rigidities.structures.descriptor import Descriptor
     from rigidities.structures.loss_rows import LossRows
@@ -60,7 +59,7 @@ class ModelFit:
         Errors of the training set by the name of the term: of the fit, and of fits that leave out
         the structure of the target.
     scales : dict of str to float
-        σ/√v by the name of the term; NaN if no structure could be left out.
+        σ/√v by the name of the term; NaN if structures that are left out determine none.
     n_missing : dict of str to int
         Number of missing targets of each term.
     """
@@ -108,14 +107,14 @@ def fit_model(
     rows = LossRows(structures, soap, loss, baseline=baseline, progress=progress)
     batches = list(rows) if _are_few(rows) else rows
     minimum = fit_loss(batches, regularizer=regularizer, keep_energies=keep_energies)
-    training, left_out = _judge(batches, minimum, rows.sizes)
+    training, left_out = _judge(batches, minimum, rows)
     return ModelFit(
         soap,
         minimum,
         rows.baseline,
         {name: tally.errors() for name, tally in training.items()},
         {name: tally.errors() for name, tally in left_out.items()},
-        {name: tally.scale() for name, tally in left_out.items()},
+        scales_of(left_out),
         rows.n_missing,
     )
 
@@ -129,17 +128,15 @@ def _are_few(rows: LossRows) -> bool:
 # Errors and scale ---------------------------------------------------------------------------------
 
 
-def _judge(
-    batches: Iterable[Batch], fit: LossFit, sizes: NDArray[np.int64]
-) -> tuple[dict[str, Tally], dict[str, Tally]]:
+def _judge(batches: Iterable[Batch], fit: LossFit, made: LossRows) -> tuple[dict[str, Tally], dict[str, LeftOut]]:
     """Return sums over residuals: of the fit, and of fits that leave out the target's structure.
 
     The second derivative of Huber's function is 0 beyond its threshold δ, so rows there are not in
     H. Their effect on the predictions for the structure, less than δ times the leverage, remains
     when the structure is left out.
     """
-    training, left_out = ({name: Tally() for name in fit.loss.terms} for _ in range(2))
-    n_lost = 0
+    training, left_out = {name: Tally() for name in fit.loss.terms}, {name: LeftOut() for name in fit.loss.terms}
+    n_lost, size_of_coef = 0, float(np.linalg.norm(fit.coef))
     for batch in batches:
         rows = list(batch.values())
         stops = np.cumsum([len(part) for part in rows])[:-1]
@@ -152,10 +149,14 @@ def _judge(
         left = leave_out(fit.hessian, fit.coef, values, targets, np.concatenate(weights), blocks)
         parts = (np.split(array, stops) for array in (residuals, left.residuals, left.variances))
         for (name, part), own, others, variances in zip(batch.items(), *parts, strict=True):
-            factor, known = per_atom(name, part, sizes), np.isfinite(variances)
+            factor = per_atom(name, part, made.sizes)
             training[name].add(own * factor)
-            left_out[name].add((others * factor)[known], (variances * factor**2)[known])
-            n_lost += int(len(known) - known.sum())
+            norms = np.linalg.norm(part.values, axis=1) * factor
+            magnitudes = np.abs(part.targets) * factor + norms * size_of_coef
+            if name == "energy":
+                magnitudes += np.abs(made.subtracted / made.sizes)[part.blocks]
+            left_out[name].add_targets(others * factor, variances * factor**2, magnitudes, norms, part.blocks)
+            n_lost += int(np.count_nonzero(~np.isfinite(variances)))
     if n_lost:
         _warn_of_lost(n_lost, sum(tally.n for tally in training.values()))
     return training, left_out

@@ -28,6 +28,7 @@ from rigidities.validation import (
     Reduction,
     as_array,
     as_floats,
+    as_number,
     as_targets,
     as_weights,
     block_members,
@@ -286,8 +287,8 @@ class RegularizerPath:
         """
         if criterion not in ("nll", "crps", "rmse", "loo"):
             raise ValueError(f'criterion is {criterion!r}: expected "nll", "crps", "rmse" or "loo"')
-        if not 0 <= noise < np.inf:
-            raise ValueError(f"noise is {noise!r}: expected a finite number of at least 0")
+        if as_number(noise, "noise", "a number from 0") < 0:
+            raise ValueError(f"noise is {noise}: expected a number from 0")
         if blocks is not None and criterion != "loo":
             raise ValueError(f'blocks are left out together, but criterion is {criterion!r}: expected "loo"')
         self._moments.require_targets("a score")

@@ -132,7 +132,7 @@ def prediction_table(model: LinearModel, name: str, frames: Any, prediction: Pre
     if compared:
         lines += ["", f"{'against the labels':26}{'number':>7}{'RMSE':>12}{'RMS of σ':>12}{'within σ':>12}"]
     for term, (residuals, std) in compared.items():
-        within = f"{100 * np.mean(np.abs(residuals) <= std):.0f} %"
+        within = "-" if np.isnan(std).any() else f"{100 * np.mean(np.abs(residuals) <= std):.0f} %"
         cells = [f"{1000 * root_mean_square(values):.4g}" for values in (residuals, std)] + [within]
         lines.append(f"{f'{term}, {UNITS[term]}':26}{len(residuals):>7}" + "".join(f"{cell:>12}" for cell in cells))
     return "\n".join([*lines, "", *_least_known(prediction, energy_std)])

@@ -10,10 +10,11 @@ separate thread, and 1.72 s with all further work on them (medians of 9, interle
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
+
+from rigidities.runtime.aside import Call
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -23,16 +24,13 @@ def ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator
     """Yield ``function(item)`` of each item in turn, while the next one is computed.
 
     Items are taken on the caller's thread. At most two results are in memory: the one yielded and
-    the next.
+    the next. If the consumer stops early, the call that is under way ends on its own.
     """
-    pool = ThreadPoolExecutor(1, "rigidities-ahead")
-    waiting: deque[Future[Result]] = deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > 1:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)  # waits for the call that is under way: a fraction of a second
+    under_way: Call[Result] | None = None
+    for item in items:
+        result = None if under_way is None else [under_way.result()]
+        under_way = Call(partial(function, item))
+        if result is not None:
+            yield result.pop()
+    if under_way is not None:
+        yield under_way.result()

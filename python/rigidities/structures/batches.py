@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import ase
 from tqdm import tqdm
+
+from rigidities.validation import as_integer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +25,7 @@ def iterable(structures: Any) -> Iterable[Any]:
 
 def require_batch_size(batch_size: int) -> int:
     """Return the batch size; raise unless it is at least one atom."""
-    if operator.index(batch_size) < 1:
+    if as_integer(batch_size, "batch_size", "a number of atoms, at least 1") < 1:
         raise ValueError(f"batch_size is {batch_size}: expected at least 1 atom")
     return batch_size
 

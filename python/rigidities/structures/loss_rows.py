@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from rigidities.loss.baseline import Baseline
-from rigidities.loss.rows import TermRows
+from rigidities.loss.rows import TermRows, check_loss
 from rigidities.loss.terms import Loss
 from rigidities.structures.batches import batch_lengths, in_batches, iterable, require_batch_size
 from rigidities.structures.descriptor import Descriptor, batches_of, checked_rows, row_shape
@@ -70,6 +70,8 @@ class LossRows:
     ----------
     baseline : Baseline or None
         Energies that were subtracted.
+    subtracted : ndarray of shape (n_structures,)
+        Energies of the baseline, in eV, that were subtracted from the energies of the structures.
     n_missing : dict of str to int
         Target rows of each term that are missing and were dropped (``missing="skip"``).
     n_structures : int
@@ -172,17 +174,19 @@ class LossRows:
         return Baseline.fit([numbers[index] for index in known], energies[known])
 
     def _subtract_baseline(self, numbers: list[NDArray[np.int64]]) -> None:
+        self.subtracted = np.zeros(len(numbers))
         if self.baseline is None or "energy" not in self.loss.terms:
             return
         energies = self._reference["energy"].values if self._reference else [np.zeros(1) for _ in numbers]
-        for values, entry in zip(energies, numbers, strict=True):
+        for index, (values, entry) in enumerate(zip(energies, numbers, strict=True)):
             if np.isnan(values[0]):  # no energy, so the baseline need not have its species
                 continue
             unknown = unknown_species(entry, self.baseline.species)
             if unknown:
                 known = symbols(self.baseline.species)
                 raise ValueError(f"the baseline has no energy for {symbols(unknown)}, only for {known}: add it")
-            values -= self.baseline.energy(entry)
+            self.subtracted[index] = self.baseline.energy(entry)
+            values -= self.subtracted[index]
 
     def _term_rows(self, name: str, values: NDArray[np.float64], structures: slice) -> TermRows:
         """Return the rows of a batch with targets and weights, without those that lack a target."""
@@ -210,8 +214,7 @@ class LossRows:
 def _check_types(soap: Any, loss: Any) -> None:
     if not isinstance(soap, Descriptor):
         raise TypeError(f"soap is a {type(soap).__name__}: expected a Soap, e.g. Soap(['Si']), or another Descriptor")
-    if not isinstance(loss, Loss):
-        raise TypeError(f"loss is a {type(loss).__name__}: expected a Loss, e.g. Loss(energy=Term())")
+    check_loss(loss)
 
 
 def _batch_size(loss: Loss, soap: Descriptor) -> int:

@@ -42,8 +42,9 @@ def read_structures(path: str) -> list[Atoms]:
     """
     import ase.io
 
-    whole = Path(path).exists() or "@" not in path
-    require_file(path if whole else path.rpartition("@")[0])
+    file = file_of(path)
+    require_file(file)
+    whole = file == path
     try:
         # An explicit index keeps ASE from splitting the name at its last @.
         read = ase.io.read(path, ":", do_not_split_by_at_sign=True) if whole else ase.io.read(path)
@@ -54,6 +55,11 @@ def read_structures(path: str) -> list[Atoms]:
     if not frames:
         raise InputError(f"{path}: holds no structures")
     return frames
+
+
+def file_of(path: str) -> str:
+    """Return the file of ``file@slice``, or of a name that has an @ of its own."""
+    return path if Path(path).exists() or "@" not in path else path.rpartition("@")[0]
 
 
 def require_file(path: str) -> None:

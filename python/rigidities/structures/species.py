@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ase.data import atomic_numbers, chemical_symbols
+
+from rigidities.validation import as_integer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +20,10 @@ VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 def atomic_number(species: int | str) -> int:
     """Return the atomic number of a chemical symbol, or the number itself."""
     if not isinstance(species, str):
-        return operator.index(species)
+        number = as_integer(species, "a species", "a chemical symbol such as 'Si', or an atomic number")
+        if not 0 <= number < 2**31:
+            raise ValueError(f"a species is {number}: expected an atomic number from 0")
+        return number
     if species not in atomic_numbers:
         raise ValueError(f"{species!r} is no chemical symbol: expected e.g. 'Si', or an atomic number")
     return int(atomic_numbers[species])

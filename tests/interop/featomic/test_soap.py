@@ -17,6 +17,9 @@ from crystals import SMALL, rattled, rows  # noqa: E402
 
 from rigidities.interop.featomic import Soap  # noqa: E402
 
+LARGE = json.loads(Soap("Si").settings)
+LARGE["basis"]["radial"]["max_radial"] = 100_000
+
 
 @pytest.fixture
 def silicon():
@@ -131,6 +134,9 @@ def test_a_splined_basis_is_settings_like_any_other(silicon):
         ({"density_width": -1.0}, "density_width is -1.0"),
         ({"max_radial": -1}, "max_radial is -1"),
         ({"max_angular": -1}, "max_angular is -1"),
+        ({"max_radial": 1000}, "max_radial is 1000: expected a number up to 100"),
+        ({"max_angular": 10**30}, "max_angular is an integer of 100 bits: expected a number up to 100"),
+        ({"hyperparameters": LARGE}, "max_radial is 100000: expected a number up to 100"),
         ({"body_orders": (2, 4)}, r"body_orders is \(2, 4\): expected"),
         ({"body_orders": ()}, r"body_orders is \(\): expected"),
         ({"hyperparameters": {"cutoff": {}}}, "hyperparameters have 'cutoff': expected"),

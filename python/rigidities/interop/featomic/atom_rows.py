@@ -112,13 +112,13 @@ def soap_rows(
     if not types:
         raise ValueError("there are no structures: expected at least one")
     soap = _chosen_soap(types, soap, species, settings)
-    calculators = soap.calculators()
-    values = np.zeros((sum(map(len, types)), soap.n_features))
     start = 0
-    for systems in stream(structures, soap.species, soap.cutoff, batch_size, progress):
-        stop = start + sum(system.size() for system in systems)
-        calculators.fill(systems, values[start:stop])
-        start = stop
+    with soap.calculators() as calculators:
+        values = calculators.zeros(sum(map(len, types)))
+        for systems in stream(structures, soap.species, soap.cutoff, batch_size, progress):
+            stop = start + sum(system.size() for system in systems)
+            calculators.fill(systems, values[start:stop])
+            start = stop
     return _labelled(values, types, 0, soap)
 
 
@@ -149,12 +149,12 @@ def iter_soap_rows(
     TypeError, ValueError
         As `soap_rows`, when the structure in question is read.
     """
-    calculators = _checked(soap).calculators()
     first = 0
-    for systems in stream(iterable(structures), soap.species, soap.cutoff, batch_size, progress):
-        types = [np.array(system.types(), dtype=np.int64) for system in systems]
-        yield _labelled(calculators.atom_rows(systems), types, first, soap)
-        first += len(systems)
+    with _checked(soap).calculators() as calculators:
+        for systems in stream(iterable(structures), soap.species, soap.cutoff, batch_size, progress):
+            types = [np.array(system.types(), dtype=np.int64) for system in systems]
+            yield _labelled(calculators.atom_rows(systems), types, first, soap)
+            first += len(systems)
     if first == 0:
         raise ValueError("there are no structures: expected at least one")
 

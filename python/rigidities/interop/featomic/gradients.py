@@ -11,16 +11,15 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from metatensor import Labels
 
 from rigidities import _core
 from rigidities.exceptions import Advice
 from rigidities.rows import reduce_rows
-from rigidities.runtime import memory
 from rigidities.runtime.ahead import ahead
+from rigidities.runtime.aside import aside
 from rigidities.structures.descriptor import row_shape
 from rigidities.structures.species import VOIGT
 
@@ -44,6 +43,10 @@ class Derivatives:
     def __init__(self, calculators: Calculators) -> None:
         self.calculators = calculators
 
+    def gradient_bytes(self, terms: Collection[str]) -> int:
+        """Return the bytes of the gradient rows of one neighbour of an atom, in all columns."""
+        return 24 * self.calculators.n_features if "forces" in terms else 0  # virials are summed by featomic
+
     def rows(
         self, batches: Iterable[Sequence[Any]], terms: Collection[str]
     ) -> Iterator[dict[str, NDArray[np.float64]]]:
@@ -54,40 +57,39 @@ class Derivatives:
         part on another thread.
         """
         gradients = [GRADIENTS[name] for name in terms if name in GRADIENTS]
+        spent: list[list[_Piece]] = []
 
-        def compute(part: _Part) -> tuple[_Part, Any]:
-            calculate = self.calculators.of_order[part.order].compute
-            return part, calculate(part.systems, gradients=gradients, selected_samples=part.centres)
+        def compute(part: _Part) -> tuple[_Part, list[_Piece]]:
+            _free(spent)
+            tensor = self.calculators.compute(part.order, part.systems, gradients, part.centres)
+            found = ((self.calculators.columns(part.order, key), block) for key, block in tensor.items())
+            return part, [piece for columns, block in found for piece in _pieces(block, columns, part, terms)]
 
-        for part, tensor in ahead(compute, self._parts(batches, whole=not gradients)):
+        for part, pieces in ahead(compute, self._parts(batches, whole=not gradients)):
             if part.opens:
-                starts = np.cumsum(np.append(0, part.sizes))
                 rows = self._zeros(part.sizes, terms)
-            self._add_tensor(rows, part, tensor, starts)
-            del tensor  # frees it before the next arrives
+            _add_all(rows, pieces)
+            spent.append(pieces)
             if part.closes:
                 yield rows
+        aside(_free, spent)
 
     def _parts(self, batches: Iterable[Sequence[Any]], whole: bool) -> Iterator[_Part]:
         """Cut batches into parts; featomic computes one part in each call."""
         for systems in batches:
             sizes = np.array([system.size() for system in systems])
             cuts = [(slice(0, len(systems)), None)] if whole else _cuts(sizes, CENTRES * _core.get_num_threads())
-            steps = [(order, part, centres) for part, centres in cuts for order in self.calculators.of_order]
+            steps = [(order, part, centres) for part, centres in cuts for order in self.calculators.orders]
             for step, (order, part, centres) in enumerate(steps):
                 opens, closes = step == 0, step == len(steps) - 1
                 yield _Part(order, systems[part], centres, part.start, sizes, opens, closes)
 
-    def _add_tensor(
-        self, rows: dict[str, NDArray[np.float64]], part: _Part, tensor: Any, starts: NDArray[np.int64]
-    ) -> None:
-        for key, block in tensor.items():
-            _add_block(rows, block, self.calculators.columns(part.order, key), part.first, starts)
-
     def _zeros(self, sizes: NDArray[np.int64], terms: Collection[str]) -> dict[str, NDArray[np.float64]]:
-        shapes = {name: (*row_shape(name, sizes), self.calculators.n_features) for name in terms}
-        memory.require(8 * sum(map(math.prod, shapes.values())), "the rows of a batch", Advice.SMALLER_BATCHES)
-        return {name: np.zeros(shape) for name, shape in shapes.items()}
+        shapes = {name: row_shape(name, sizes) for name in terms}
+        self.calculators.require_memory(
+            sum(map(math.prod, shapes.values())), "the rows of a batch", Advice.SMALLER_BATCHES
+        )
+        return {name: np.zeros((*shape, self.calculators.n_features)) for name, shape in shapes.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,14 +103,14 @@ class _Part:
 
     order: int
     systems: Sequence[Any]
-    centres: Labels | None
+    centres: NDArray[np.int32] | None
     first: int
     sizes: NDArray[np.int64]
     opens: bool
     closes: bool
 
 
-def _cuts(sizes: NDArray[np.int64], at_once: int) -> Iterator[tuple[slice, Labels | None]]:
+def _cuts(sizes: NDArray[np.int64], at_once: int) -> Iterator[tuple[slice, NDArray[np.int32] | None]]:
     """Cut a batch so that the gradients of only a few centres are in memory at once.
 
     A structure is cut in the same way in every batch, so that its rows have the same bits.
@@ -122,37 +124,56 @@ def _cuts(sizes: NDArray[np.int64], at_once: int) -> Iterator[tuple[slice, Label
             n += size
             continue
         for start in range(0, size, CENTRES):
-            centres = np.arange(start, min(start + CENTRES, size), dtype=np.int32)
-            yield slice(index, index + 1), Labels(["atom"], centres[:, None])
+            yield slice(index, index + 1), np.arange(start, min(start + CENTRES, size), dtype=np.int32)
         first = index + 1
     if first < len(sizes):
         yield slice(first, len(sizes)), None
 
 
-def _add_block(
-    rows: dict[str, NDArray[np.float64]], block: Any, columns: slice, first: int, starts: NDArray[np.int64]
-) -> None:
-    """Sum the samples of a block into rows; its systems are numbered from the batch's `first`."""
-    systems = first + np.asarray(block.samples.values)[:, 0].astype(np.int64)
-    if "energy" in rows:
-        _add(rows["energy"], columns, systems, np.asarray(block.values))
-    if "forces" in rows:
+class _Piece(NamedTuple):
+    """Values of a block that are summed into rows of a term, in an array of featomic.
+
+    `targets` are the rows of the term that the values, of shape (n, components…, n_columns), belong
+    to.
+    """
+
+    term: str
+    columns: slice
+    targets: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+
+def _pieces(block: Any, columns: slice, part: _Part, terms: Collection[str]) -> Iterator[_Piece]:
+    """Yield the values of a block; its systems are numbered from the first of the part."""
+    starts = np.cumsum(np.append(0, part.sizes))
+    systems = part.first + np.asarray(block.samples.values)[:, 0].astype(np.int64)
+    if "energy" in terms:
+        yield _Piece("energy", columns, systems, np.asarray(block.values))
+    if "forces" in terms:
         gradient = block.gradient("positions")
         samples = np.asarray(gradient.samples.values)
-        _add(rows["forces"], columns, starts[first + samples[:, 1]] + samples[:, 2], np.asarray(gradient.values), -1)
-    if "virial" in rows:
+        atoms = starts[part.first + samples[:, 1]] + samples[:, 2]
+        yield _Piece("forces", columns, atoms, np.asarray(gradient.values))
+    if "virial" in terms:
         gradient = block.gradient("strain")
         samples = np.asarray(gradient.samples.values)
-        _add(rows["virial"], columns, systems[samples[:, 0]], np.asarray(gradient.values), -1)
+        yield _Piece("virial", columns, systems[samples[:, 0]], np.asarray(gradient.values))
 
 
-def _add(
-    out: NDArray[np.float64], columns: slice, targets: NDArray[np.int64], values: NDArray[np.float64], sign: int = 1
-) -> None:
-    """Add the sum of each target's values to ``out[target, :, columns]``.
+def _free(spent: list[list[_Piece]]) -> None:
+    """Free arrays of featomic. On the main thread, Ctrl-C would be lost in their `__del__`."""
+    while spent:
+        spent.pop().clear()
 
-    Values are of shape (n, components…, n_columns).
-    """
+
+def _add_all(rows: dict[str, NDArray[np.float64]], pieces: list[_Piece]) -> None:
+    for piece in pieces:
+        _add(rows, piece)
+
+
+def _add(rows: dict[str, NDArray[np.float64]], piece: _Piece) -> None:
+    """Add the sum of each target's values, for gradients less it, to the columns of its row."""
+    out, targets, values = rows[piece.term], piece.targets, piece.values
     if len(targets) == 0:  # no atom of this species among the centres
         return
     # The components of a sample are contiguous in memory: they are summed as one long row, without
@@ -163,7 +184,7 @@ def _add(
         sums = np.stack([0.5 * (sums[:, i, j] + sums[:, j, i]) for i, j in VOIGT], axis=1)
     whole = labels[-1] - labels[0] + 1 == len(labels)
     place = slice(labels[0], labels[-1] + 1) if whole else labels  # a slice adds in place, labels by way of a copy
-    if sign > 0:
-        out[place, :, columns] += sums
+    if piece.term == "energy":
+        out[place, :, piece.columns] += sums
     else:
-        out[place, :, columns] -= sums
+        out[place, :, piece.columns] -= sums

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import operator
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
@@ -18,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rigidities.interop.featomic.calculators import Calculators, ColumnBlock, column_blocks, n_properties
-from rigidities.interop.featomic.gradients import Derivatives
+from rigidities.interop.featomic.gradients import CENTRES, Derivatives
 from rigidities.interop.featomic.limits import check_limits
 from rigidities.interop.featomic.systems import systems_of, types_of
 from rigidities.structures.species import atomic_number, symbols
-
+from rigidities.validation import as_integer, as_number
 
 @dataclass(frozen=True, init=False, repr=False)
 class Soap:
@@ -187,13 +185,17 @@ class Soap:
 
     def atom_rows(self, batches: Iterable[Sequence[Any]]) -> Iterator[NDArray[np.float64]]:
         """Yield the rows of all atoms of each batch, of shape (n_atoms, n_features)."""
-        return map(self.calculators().atom_rows, systems_of(batches, self.cutoff))
+        with self.calculators() as calculators:
+            yield from map(calculators.atom_rows, systems_of(batches, self.cutoff))
 
     def term_rows(
         self, batches: Iterable[Sequence[Any]], terms: Collection[str]
     ) -> Iterator[dict[str, NDArray[np.float64]]]:
         """Yield the rows of these terms of a loss for each batch, as in `Descriptor`."""
-        return Derivatives(self.calculators()).rows(systems_of(batches, self.cutoff), terms)
+        with self.calculators() as calculators:
+            derivatives = Derivatives(calculators)
+            gradient_bytes = derivatives.gradient_bytes(terms) / len(self.species)
+            yield from derivatives.rows(systems_of(batches, self.cutoff, gradient_bytes, CENTRES), terms)
 
     def state(self) -> dict[str, Any]:
         """Return species, body orders and hyperparameters."""
@@ -217,14 +219,14 @@ def _hyperparameters(
     cutoff: float, smoothing: float, density_width: float, max_radial: int, max_angular: int
 ) -> dict[str, Any]:
     """Return featomic's dictionary. Values refused here make featomic crash, or pass unnoticed."""
-    if not (math.isfinite(cutoff) and cutoff > 0):
+    if as_number(cutoff, "cutoff", "a positive number, in Å") <= 0:
         raise ValueError(f"cutoff is {cutoff}: expected a positive number, in Å")
-    if not 0 <= smoothing <= cutoff:
+    if not 0 <= as_number(smoothing, "smoothing", "a width, in Å") <= cutoff:
         raise ValueError(f"smoothing is {smoothing}: expected a width from 0 to the cutoff, {cutoff} Å")
-    if not (math.isfinite(density_width) and density_width > 0):
+    if as_number(density_width, "density_width", "a positive number, in Å") <= 0:
         raise ValueError(f"density_width is {density_width}: expected a positive number, in Å")
     for name, value in (("max_radial", max_radial), ("max_angular", max_angular)):
-        if operator.index(value) < 0:
+        if as_integer(value, name, "an integer from 0") < 0:
             raise ValueError(f"{name} is {value}: expected an integer from 0")
     fading = {"type": "ShiftedCosine", "width": smoothing} if smoothing > 0 else {"type": "Step"}
     radial = {"type": "Gto", "max_radial": max_radial}
@@ -239,7 +241,10 @@ def _canonical_json(hyperparameters: Mapping[str, Any]) -> str:
     if set(hyperparameters) != {"cutoff", "density", "basis"}:
         names = ", ".join(map(repr, hyperparameters))
         raise ValueError(f"hyperparameters have {names}: expected 'cutoff', 'density' and 'basis'")
-    plain = _plain(hyperparameters)
+    try:
+        plain = _plain(hyperparameters)
+    except RecursionError:
+        raise ValueError("hyperparameters are nested too deeply: expected those of featomic") from None
     check_limits(plain)
     # sorted keys, and floats in the shortest form with the same bits: equal settings give equal
     # text

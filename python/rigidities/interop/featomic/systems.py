@@ -15,11 +15,17 @@ import numpy as np
 from featomic.systems import wrap_system
 from tqdm import tqdm
 
+from rigidities.interop.featomic.neighbours import Lists
 from rigidities.structures.batches import require_batch_size
 from rigidities.structures.species import check_species
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+FARTHEST = 1e6
+"""Largest coordinate of an atom or a cell vector, in Å. Beyond, neighbour lists of featomic and ASE
+fail. Four digits of features are lost there, and no structure is so large."""
 
 
 def _wrapped(structure: Any, index: int) -> Any:
@@ -41,11 +47,14 @@ def types_of(structure: Any, index: int) -> NDArray[np.int64]:
     return types
 
 
-def systems_of(batches: Iterable[Sequence[Any]], cutoff: float) -> Iterator[list[Any]]:
-    """Yield each batch of structures as checked systems."""
+def systems_of(
+    batches: Iterable[Sequence[Any]], cutoff: float, gradient_bytes: float = 0.0, n_centres: int = 0
+) -> Iterator[list[Any]]:
+    """Yield each batch of structures as checked systems; the other arguments are as for `Lists`."""
     index = count()
     for batch in batches:
-        yield [system_of(structure, next(index), cutoff) for structure in batch]
+        lists = Lists(cutoff, gradient_bytes, n_centres)
+        yield [system_of(structure, next(index), lists) for structure in batch]
 
 
 def stream(
@@ -59,34 +68,41 @@ def stream(
     """
     require_batch_size(batch_size)
     batch: list[Any] = []
-    n_atoms = 0
+    n_atoms, lists = 0, Lists(cutoff)
     for index, structure in enumerate(tqdm(structures, "SOAP", unit=" structures", disable=not progress)):
         check_species(types_of(structure, index), index, species)
-        batch.append(system_of(structure, index, cutoff))
+        batch.append(system_of(structure, index, lists))
         n_atoms += batch[-1].size()
         if n_atoms >= batch_size:
             yield batch
-            batch, n_atoms = [], 0
+            batch, n_atoms, lists = [], 0, Lists(cutoff)
     if batch:
         yield batch
 
 
-def system_of(structure: Any, index: int, cutoff: float) -> Any:
-    """Return the structure as a system of featomic, with finite positions and a valid cell."""
+def system_of(structure: Any, index: int, lists: Lists) -> Any:
+    """Return the structure as a system of featomic, with finite positions and a valid cell.
+
+    Its neighbours are counted in `lists`.
+    """
     if isinstance(structure, ase.Atoms):
         _check_positions(structure.positions, index)
-        return wrap_system(_boxed(structure, index, cutoff))
-    system = _wrapped(structure, index)
-    _check_positions(np.asarray(system.positions()), index)
+        system = wrap_system(_boxed(structure, index, lists.cutoff))
+    else:
+        system = _wrapped(structure, index)
+        _check_positions(np.asarray(system.positions()), index)
+    lists.add(system, index)
     return system
 
 
 def _check_positions(positions: NDArray[np.float64], index: int) -> None:
     # for featomic an atom at NaN has no neighbours: its row has no NaN
-    bad = ~np.isfinite(positions).all(axis=1)
+    bad = ~(np.abs(positions) <= FARTHEST).all(axis=1)
     if bad.any():
         atom = int(np.argmax(bad))
-        raise ValueError(f"structure {index}: atom {atom} is at {positions[atom]}, expected finite numbers")
+        raise ValueError(
+            f"structure {index}: atom {atom} is at {positions[atom]}, expected finite numbers, at most {FARTHEST:g} Å"
+        )
 
 
 def _boxed(atoms: Any, index: int, cutoff: float) -> Any:
@@ -94,11 +110,12 @@ def _boxed(atoms: Any, index: int, cutoff: float) -> Any:
     pbc, cell = np.array(atoms.pbc), np.array(atoms.cell)
     if not pbc.any():
         return ase.Atoms(atoms.numbers, atoms.positions)
-    if not np.isfinite(cell).all() or np.linalg.matrix_rank(cell[pbc]) < pbc.sum():
+    if not (np.abs(cell) <= FARTHEST).all() or np.linalg.matrix_rank(cell[pbc]) < pbc.sum():
         directions = ", ".join("abc"[i] for i in pbc.nonzero()[0])
         raise ValueError(
             f"structure {index} is periodic along {directions}, but its cell vectors are "
-            f"{cell[pbc].tolist()}: expected finite, independent ones; set the cell, or pbc to False"
+            f"{cell[pbc].tolist()}: expected finite, independent ones of at most {FARTHEST:g} Å; set the cell, or pbc "
+            "to False"
         )
     if pbc.all():
         return atoms

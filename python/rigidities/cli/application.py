@@ -11,6 +11,7 @@ import typer
 from rigidities._core import __version__
 from rigidities.cli.demo import demo
 from rigidities.cli.fit import fit
+from rigidities.cli.foreign import foreign_lines_aside
 from rigidities.cli.report import report
 from rigidities.cli.score import score
 
@@ -24,11 +25,12 @@ app = typer.Typer(
 )
 
 
-def main() -> None:
-    """Run the command line."""
+def run() -> None:
+    """Run the command that the arguments of the process name."""
     for stream in (sys.stdout, sys.stderr):
         _make_unicode(stream)
-    app()
+    with foreign_lines_aside():
+        app()
 
 
 def _make_unicode(stream: Any) -> None:
