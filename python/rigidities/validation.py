@@ -48,6 +48,40 @@ def _to_float(array: NDArray[Any], name: str, double: bool) -> NDArray[Any]:
     raise TypeError(f"{name} has dtype {array.dtype}: expected real numbers, float64 or float32{hint}")
 
 
+def as_count(value: int, name: str) -> int:
+    """Return a positive integer; refuse booleans, floats and strings."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} is {value!r}: expected a positive integer")
+    if value < 1:
+        raise ValueError(f"{name} is {value}: expected a positive integer")
+    return int(value)
+
+
+def as_flag(value: bool, name: str) -> bool:
+    """Return a boolean; refuse all else, of which nobody knows whether it is meant."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} is {value!r}: expected True or False")
+    return bool(value)
+
+
+def check_reduction(reduction: str) -> None:
+    """Refuse another word than "mean" or "sum"."""
+    _check_word(reduction, "reduction", ("mean", "sum"))
+
+
+def check_precision(precision: str) -> None:
+    """Refuse another word than "float64" or "float32"."""
+    _check_word(precision, "precision", ("float64", "float32"))
+
+
+def _check_word(word: str, name: str, words: tuple[str, str]) -> None:
+    expected = " or ".join(f'"{one}"' for one in words)
+    if not isinstance(word, str):
+        raise TypeError(f"{name} is {word!r}: expected {expected}")
+    if word not in words:
+        raise ValueError(f'{name} is "{word}": expected {expected}')
+
+
 def check_columns(n_columns: int, expected: int) -> None:
     """Refuse rows of another width than the covariance or the Hessian was built for."""
     if n_columns != expected:
@@ -128,6 +162,16 @@ def as_float(value: float, name: str) -> float:
         raise ValueError(f"{name} is too large for float64") from None
 
 
+def as_noise(noise: float) -> float:
+    """Return the noise of a target as float64, finite and not negative."""
+    if isinstance(noise, bool) or not isinstance(noise, (int, float, np.integer, np.floating)):
+        raise TypeError(f"noise is {noise!r}: expected a finite number of at least 0")
+    value = as_float(noise, "noise")
+    if not 0 <= value < np.inf:
+        raise ValueError(f"noise is {noise!r}: expected a finite number of at least 0")
+    return value
+
+
 def as_targets(y: ArrayLike, n: int, n_outputs: int) -> NDArray[np.float64]:
     """Targets as (n, n_outputs), finite."""
     array = as_array(y, "y")
@@ -135,7 +179,8 @@ def as_targets(y: ArrayLike, n: int, n_outputs: int) -> NDArray[np.float64]:
         raise ValueError(
             f"y has shape {array.shape}: expected {n} targets of {n_outputs} outputs, as in the covariance"
         )
-    values = as_floats(array.reshape(n, n_outputs), "y", ndim=2, double=True)
+    # copied before it is checked, as weights are: another thread may write to the caller's array
+    values = np.array(as_floats(array.reshape(n, n_outputs), "y", ndim=2, double=True))
     if not np.isfinite(values).all():
         row, column = np.argwhere(~np.isfinite(values))[0]
         raise ValueError(
@@ -148,7 +193,7 @@ def as_weights(weights: ArrayLike | None, n: int) -> NDArray[np.float64]:
     """Loss weights of n targets, finite and not negative; ones by default."""
     if weights is None:
         return np.ones(n)
-    w = as_floats(weights, "weights", ndim=1, double=True)
+    w = np.array(as_floats(weights, "weights", ndim=1, double=True))
     if w.shape != (n,):
         raise ValueError(f"weights has {len(w)} entries but there are {n} target rows")
     bad = ~(np.isfinite(w) & (w >= 0))

@@ -17,7 +17,7 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::execution::Execution;
-use crate::hessian::Hessian;
+use crate::hessian::{Hessian, finite};
 use crate::panel::Panel;
 use crate::real::squared_norm;
 use crate::rows::{Element, RowBlock};
@@ -112,7 +112,7 @@ impl Hessian {
             }
             Ok(variances)
         })?;
-        Ok(strips.concat())
+        finite(strips.concat(), components.len(), "the variance")
     }
 
     /// The cheaper way for `n` rows, by the number of multiplications.

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::execution::Execution;
+use crate::hessian::finite;
 use crate::panel::Panel;
 use crate::real::{Real, squared_norm};
 use crate::rows::{Element, RowBlock};
@@ -27,7 +28,7 @@ pub(crate) fn norms_by_strips<T: Element, U: Real>(
         tiles::solve_lower(l, strip.columns_mut(n), run);
         Ok(strip.rows(0..n).map(squared_norm).collect::<Vec<_>>())
     })?;
-    Ok(strips.concat())
+    finite(strips.concat(), 1, "the variance")
 }
 
 /// Call `f` on strips of the targets, side by side; return the results in the order of the strips.
