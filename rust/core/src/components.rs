@@ -21,7 +21,7 @@ use crate::hessian::{Hessian, finite};
 use crate::panel::Panel;
 use crate::real::squared_norm;
 use crate::rows::{Element, RowBlock};
-use crate::strips::by_strips;
+use crate::strips::{by_strips, joined};
 use crate::tiles;
 
 /// Sets of features: at least one, none of them empty, each sorted and without repetition.
@@ -112,7 +112,7 @@ impl Hessian {
             }
             Ok(variances)
         })?;
-        finite(strips.concat(), components.len(), "the variance")
+        finite(joined(&strips)?, components.len(), "the variance")
     }
 
     /// The cheaper way for `n` rows, by the number of multiplications.

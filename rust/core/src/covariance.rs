@@ -316,13 +316,17 @@ pub(crate) fn add_stage(sums: &mut Square, moments: &mut Moments, stage: &Stage,
 
 /// Refuse Σ w‖f‖² beyond the scales of sums. All entries of C are smaller.
 pub(crate) fn check_size(size: f64) -> Result<f64> {
-    if size < *SCALES.end() { Ok(size) } else { Err(Error::SumOverflow(size)) }
+    if fits(size) { Ok(size) } else { Err(Error::SumOverflow(size)) }
+}
+
+fn fits(sum: f64) -> bool {
+    sum < *SCALES.end() // NaN does not
 }
 
 /// Refuse Σ w y² beyond the scales of sums. With both sums in range b is so, too, by the inequality
 /// of Cauchy and Schwarz.
 pub(crate) fn check_squares(squares: &[f64]) -> Result<()> {
-    match squares.iter().position(|sum| !(sum < SCALES.end())) {
+    match squares.iter().position(|sum| !fits(*sum)) {
         Some(output) => Err(Error::TargetOverflow { output, sum: squares[output] }),
         None => Ok(()),
     }

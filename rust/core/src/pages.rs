@@ -47,12 +47,15 @@ pub fn require(bytes: usize) -> Result<()> {
     MmapMut::map_anon(bytes.saturating_add(ROOM)).map(drop).map_err(|_| refused)
 }
 
+/// The same where that is more than a small piece.
+pub(crate) fn require_large(bytes: usize) -> Result<()> {
+    if bytes < HUGE_PAGE { Ok(()) } else { require(bytes) }
+}
+
 /// Make room for more numbers, where memory allows.
 pub(crate) fn reserve(values: &mut Vec<f64>, more: usize) -> Result<()> {
     let bytes = more.saturating_mul(size_of::<f64>());
-    if bytes >= HUGE_PAGE {
-        require(bytes)?;
-    }
+    require_large(bytes)?;
     values.try_reserve(more).map_err(|_| Error::OutOfMemory { bytes })
 }
 

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::execution::Execution;
-use crate::pages::zeros;
+use crate::pages::{require_large, zeros};
 use crate::panel::Strip;
 use crate::prefetch::prefetch;
 use crate::real::{Real, squared_norm_by};
@@ -96,6 +96,7 @@ impl<T: Element> RowBlock<'_, T> {
     pub fn reduce(&self, run: &Execution) -> Result<Vec<f64>> {
         let (n, p) = (self.n_targets(), self.n_features());
         let mut out = zeros(n * p)?;
+        require_large(n * size_of::<f64>())?; // the norms
         self.reduce_into(0..n, |_| 1.0, vec![(0, Strip::contiguous(&mut out, p))], run)?;
         Ok(out)
     }
@@ -302,7 +303,7 @@ mod tests {
         let mut f = Array2::zeros((13, 40)).reversed_axes();
         f.assign(&c);
         let labels: Vec<i64> = (0..40).map(|i| (i * 7) % 9).collect();
-        let groups = Groups::from_labels(&labels);
+        let groups = Groups::from_labels(&labels)?;
         let means = |x: ArrayView2<'_, f64>| reduce(&RowBlock::new(x, Some(&groups), Reduction::Mean)?, 0..9);
         assert_eq!(means(c.view())?, means(f.view())?);
         Ok(())
@@ -311,7 +312,7 @@ mod tests {
     #[test]
     fn what_is_not_finite_is_named_where_it_stands() -> Result<()> {
         let x = array![[1.0, 2.0], [3.0, f64::NAN], [1e200, 0.0]];
-        let groups = Groups::from_labels(&[1, 0, 2]);
+        let groups = Groups::from_labels(&[1, 0, 2])?;
         let rows = RowBlock::new(x.view(), Some(&groups), Reduction::Sum)?;
         assert!(matches!(reduce(&rows, 0..2), Err(Error::NonFinite { row: 1, column: 1, .. })));
         assert_eq!(reduce(&rows, 1..3), Err(Error::Overflow { target: 2 }));

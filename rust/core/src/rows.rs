@@ -5,7 +5,7 @@ use std::ops::Range;
 use ndarray::{Array2, ArrayView2};
 
 use crate::error::{Error, Result};
-use crate::pages::{copied, reserve};
+use crate::pages::{copied, require_large, reserve};
 
 /// The numbers of features: float32 or float64.
 pub trait Element: bytemuck::Pod + Send + Sync + Into<f64> {}
@@ -33,20 +33,22 @@ pub struct Groups {
 
 impl Groups {
     /// Groups of equal labels. Labels come in any order and with gaps.
-    pub fn from_labels(labels: &[i64]) -> Self {
+    pub fn from_labels(labels: &[i64]) -> Result<Self> {
         if labels.is_sorted() {
-            return Self { order: None, bounds: bounds(labels.len(), |i| labels[i]) };
+            require_large(2 * size_of_val(labels))?; // one number a label, in a vector that grows
+            return Ok(Self { order: None, bounds: bounds(labels.len(), |i| labels[i]) });
         }
+        require_large(6 * size_of_val(labels))?; // `by_counting` takes the most
         let low = labels.iter().copied().min().unwrap_or(0);
         let high = labels.iter().copied().max().unwrap_or(0);
         let span = high.wrapping_sub(low) as u64; // as unsigned, right even where it exceeds i64
         if span < 4 * labels.len() as u64 {
-            return Self::by_counting(labels, low, span as usize);
+            return Ok(Self::by_counting(labels, low, span as usize));
         }
         let mut order: Vec<usize> = (0..labels.len()).collect();
         order.sort_by_key(|&i| labels[i]);
         let bounds = bounds(labels.len(), |i| labels[order[i]]);
-        Self { order: Some(order), bounds }
+        Ok(Self { order: Some(order), bounds })
     }
 
     /// Where labels are dense (structure numbers are): how often each occurs tells where its rows
@@ -261,12 +263,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_in_any_order_give_targets_in_sorted_order() {
+    fn labels_in_any_order_give_targets_in_sorted_order() -> Result<()> {
         for labels in [vec![7, -2, 7, 5, -2], vec![i64::MAX, i64::MIN, i64::MAX, 0, i64::MIN]] {
-            let groups = Groups::from_labels(&labels);
+            let groups = Groups::from_labels(&labels)?;
             assert_eq!(groups.bounds, [0, 2, 3, 5]);
             assert_eq!(groups.order, Some(vec![1, 4, 3, 0, 2]));
         }
-        assert_eq!(Groups::from_labels(&[1, 1, 4]).order, None);
+        assert_eq!(Groups::from_labels(&[1, 1, 4])?.order, None);
+        Ok(())
     }
 }
