@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 import rigidities as rg
 
@@ -110,6 +111,19 @@ def test_odd_arguments_are_refused(call, odd):
     assert said
     assert "not supported between" not in said
     assert "object has no attribute" not in said
+
+
+@pytest.mark.parametrize("kind", [scipy.sparse.csr_matrix, scipy.sparse.coo_array])
+def test_sparse_arrays_are_named(kind):
+    sparse = kind(np.eye(4))
+    for call in (
+        lambda: covariance().update(sparse),
+        lambda: covariance().factorize(1.0, penalty=sparse),
+        lambda: HESSIAN.variance(sparse),
+        lambda: HESSIAN.solve(sparse),
+    ):
+        with pytest.raises(TypeError, match=f"is a sparse {kind.__name__}: expected an array"):
+            call()
 
 
 @pytest.mark.parametrize("p", [64, 300], ids=["blocks side by side", "blocks"])

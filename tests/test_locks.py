@@ -137,6 +137,33 @@ def test_a_wait_for_another_thread_ends_with_ctrl_c(call):
     assert said[1] == "0"
 
 
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_a_wait_for_the_pool_ends_with_ctrl_c(n_threads):
+    said = run(f"""
+        rg.set_num_threads({n_threads})
+        pid, sent = os.getpid(), []
+        worker = threading.Thread(target=lambda: [covariance.update(X) for _ in range(6)])
+        def interrupt():
+            time.sleep(0.3)
+            sent.append(time.monotonic())
+            os.kill(pid, signal.SIGINT)
+        worker.start()
+        time.sleep(0.1)
+        threading.Thread(target=interrupt).start()
+        try:
+            while worker.is_alive():
+                other.update(X[:600])
+        except KeyboardInterrupt:
+            print(worker.is_alive(), time.monotonic() - sent[0])
+        worker.join()
+        print(other.n_rows % 600)
+    """)
+    alive, seconds = said[0].split()
+    assert alive == "True"
+    assert float(seconds) < 1.0
+    assert said[1] == "0"
+
+
 def test_threads_take_turns_without_long_pauses():
     """A waiting thread looks at a lock again before an eighth of its wait has passed once more."""
     said = run("""

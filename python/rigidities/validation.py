@@ -19,10 +19,13 @@ _FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 
 
 def as_array(values: ArrayLike, name: str) -> NDArray[Any]:
-    """Return an array; refuse a masked one, whose mask would be lost."""
+    """Return an array; refuse a masked one, whose mask would be lost, and a sparse one."""
     if isinstance(values, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array: leave the masked entries out, or fill them")
-    return np.asarray(values)
+    array = np.asarray(values)
+    if array.ndim == 0 and hasattr(values, "toarray"):
+        raise TypeError(f"{name} is a sparse {type(values).__name__}: expected an array, as its toarray() returns")
+    return array
 
 
 def as_floats(values: ArrayLike, name: str, *, ndim: int, double: bool = False) -> NDArray[Any]:
@@ -75,11 +78,12 @@ def check_precision(precision: str) -> None:
 
 
 def _check_word(word: str, name: str, words: tuple[str, str]) -> None:
+    if isinstance(word, str) and word in words:
+        return
     expected = " or ".join(f'"{one}"' for one in words)
-    if not isinstance(word, str):
-        raise TypeError(f"{name} is {word!r}: expected {expected}")
-    if word not in words:
+    if isinstance(word, str):
         raise ValueError(f'{name} is "{word}": expected {expected}')
+    raise TypeError(f"{name} is {word!r}: expected {expected}")
 
 
 def check_columns(n_columns: int, expected: int) -> None:

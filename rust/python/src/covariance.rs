@@ -69,18 +69,14 @@ impl Covariance {
     }
 }
 
-/// What `+=` adds: a batch (features, groups, reduction, weights, targets) or other sums.
-#[derive(FromPyObject)]
-enum Addend<'py> {
-    Sums(PyRef<'py, Covariance>),
-    Batch(
-        Features<'py>,
-        Option<PyReadonlyArray1<'py, i64>>,
-        String,
-        Option<PyReadonlyArray1<'py, f64>>,
-        Option<PyReadonlyArray2<'py, f64>>,
-    ),
-}
+/// What `+=` adds but for other sums: features, groups, reduction, weights, targets.
+type Addend<'py> = (
+    Features<'py>,
+    Option<PyReadonlyArray1<'py, i64>>,
+    String,
+    Option<PyReadonlyArray1<'py, f64>>,
+    Option<PyReadonlyArray2<'py, f64>>,
+);
 
 #[pymethods]
 impl Covariance {
@@ -98,16 +94,15 @@ impl Covariance {
     /// signal: who finds KeyboardInterrupt raised by `sums += batch` finds nothing added.
     fn __iadd__(&self, addend: &Bound<'_, PyAny>) -> Outcome<()> {
         let py = addend.py();
-        match addend.extract()? {
-            Addend::Sums(other) => self.merge(py, &other),
-            Addend::Batch(features, groups, reduction, weights, targets) => {
-                let grouping = Grouping::new(groups, &reduction)?;
-                let groups = grouping.parts()?;
-                let weights = weights.as_ref().map(|weights| weights.as_slice()).transpose().map_err(PyErr::from)?;
-                let extras = (weights, targets.as_ref().map(|targets| targets.as_array()));
-                with_view!(features, |view| py.detach(|| self.update_rows(view, groups, extras)))
-            }
+        if let Ok(other) = addend.cast::<Self>() {
+            return self.merge(py, other.get());
         }
+        let (features, groups, reduction, weights, targets) = addend.extract::<Addend<'_>>()?;
+        let grouping = Grouping::new(groups, &reduction)?;
+        let groups = grouping.parts()?;
+        let weights = weights.as_ref().map(|weights| weights.as_slice()).transpose().map_err(PyErr::from)?;
+        let extras = (weights, targets.as_ref().map(|targets| targets.as_array()));
+        with_view!(features, |view| py.detach(|| self.update_rows(view, groups, extras)))
     }
 
     fn scaled(&self, py: Python<'_>, weight: f64) -> Outcome<Self> {

@@ -7,7 +7,6 @@
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
-use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, TryLockError};
 use std::thread::sleep;
@@ -15,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
+use pyo3::types::IntoPyDict;
 
 use crate::raised::{Outcome, Raised};
 
@@ -27,6 +27,30 @@ const PAUSES: (Duration, Duration) = (Duration::from_micros(20), Duration::from_
 
 /// In place of the process that holds a lock.
 const NOBODY: u32 = 0;
+
+/// Number of this process: how many forks have led to it, and one. Its id would cost a system call
+/// with each lock.
+static PROCESS: AtomicU32 = AtomicU32::new(1);
+
+/// Number of this process among those that it was forked from.
+pub fn process() -> u32 {
+    PROCESS.load(Ordering::Relaxed)
+}
+
+#[pyfunction]
+fn count_fork() {
+    PROCESS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Have Python count forks. (A child in which Python runs on has called its hooks.)
+pub fn count_forks(py: Python<'_>) -> PyResult<()> {
+    let os = py.import("os")?;
+    if os.hasattr("register_at_fork")? {
+        let hook = wrap_pyfunction!(count_fork, py)?;
+        os.call_method("register_at_fork", (), Some(&[("after_in_child", hook)].into_py_dict(py)?))?;
+    }
+    Ok(())
+}
 
 thread_local! {
     /// Addresses of the locks that this thread holds.
@@ -48,21 +72,15 @@ impl<T> Guarded<T> {
 
     /// Wait for other threads, but not for one that this process does not have.
     pub fn lock(&self) -> Outcome<Guard<'_, T>> {
-        let address = std::ptr::from_ref(self).addr();
-        if HELD.with_borrow(|held| held.contains(&address)) {
+        if self.is_mine() {
             let text =
                 "a signal handler cannot use the object whose computation it interrupted: set a flag there instead";
             return Err(PyRuntimeError::new_err(text).into());
         }
-        let start = Instant::now();
-        let mut looked = start;
-        while !self.acquire()? {
-            sleep((start.elapsed() / 8).clamp(PAUSES.0, PAUSES.1));
-            if looked.elapsed() > SIGNAL_INTERVAL {
-                Python::attach(|py| py.check_signals())?;
-                looked = Instant::now();
-            }
+        if !self.acquire()? {
+            self.wait()?;
         }
+        let address = self.address();
         HELD.with_borrow_mut(|held| held.push(address));
         let owned = Owned { owner: &self.owner, address };
         match self.value.try_lock() {
@@ -72,15 +90,37 @@ impl<T> Guarded<T> {
         }
     }
 
+    /// Wait for another thread, and meanwhile for Ctrl-C.
+    fn wait(&self) -> Outcome<()> {
+        let start = Instant::now();
+        let mut looked = start;
+        while !self.acquire()? {
+            sleep((start.elapsed() / 8).clamp(PAUSES.0, PAUSES.1));
+            if looked.elapsed() > SIGNAL_INTERVAL {
+                Python::attach(|py| py.check_signals())?;
+                looked = Instant::now();
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether this thread holds the lock.
+    pub fn is_mine(&self) -> bool {
+        HELD.with_borrow(|held| held.contains(&self.address()))
+    }
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
     /// Whether the lock belongs to another process, and so for ever.
     pub fn is_lost(&self) -> bool {
-        ![NOBODY, process::id()].contains(&self.owner.load(Ordering::Relaxed))
+        ![NOBODY, process()].contains(&self.owner.load(Ordering::Relaxed))
     }
 
     /// Whether this call became the owner.
     fn acquire(&self) -> Outcome<bool> {
-        let mine = process::id();
-        match self.owner.compare_exchange(NOBODY, mine, Ordering::Acquire, Ordering::Relaxed) {
+        match self.owner.compare_exchange(NOBODY, process(), Ordering::Acquire, Ordering::Relaxed) {
             Ok(_) => Ok(true),
             Err(_) if self.is_lost() => Err(forked()),
             Err(_) => Ok(false),

@@ -40,6 +40,7 @@ mod _core {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("REASONS", PyTuple::new(module.py(), Reason::ALL.map(Reason::name))?)?;
+        crate::guarded::count_forks(module.py())?;
         module.add("MAX_THREADS", MAX_THREADS)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }

@@ -13,18 +13,24 @@ use rigidities_core::{Result, require, take_workspace};
 const CACHE: usize = 8 << 20;
 
 thread_local! {
-    /// Whether the kernels have the workspace of this thread.
-    static PREPARED: Cell<bool> = const { Cell::new(false) };
+    /// Calls on this thread, once the kernels have its workspace.
+    static CALLS: Cell<usize> = const { Cell::new(0) };
 }
+
+/// Small calls between two looks at the memory that is left: they take a MB each at most.
+const BETWEEN_LOOKS: usize = 16;
 
 /// Refuse to compute on this thread where memory is lacking; where it is there, take it.
 pub fn prepare_thread() -> Result<()> {
-    if !PREPARED.get() {
+    if CALLS.get() == 0 {
         require(workspace())?;
         take_workspace();
-        PREPARED.set(true);
     }
-    if is_limited() { require(0) } else { Ok(()) }
+    if CALLS.get().is_multiple_of(BETWEEN_LOOKS) && is_limited() {
+        require(0)?;
+    }
+    CALLS.set(CALLS.get() + 1);
+    Ok(())
 }
 
 /// Bytes that the kernels take for each thread, at most.

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use rigidities_core::{Execution, Result};
 
-use crate::guarded::{Guarded, SIGNAL_INTERVAL};
+use crate::guarded::{Guarded, SIGNAL_INTERVAL, process};
 use crate::placement::Placement;
 use crate::raised::Outcome;
 use crate::room::prepare_thread;
@@ -33,13 +33,15 @@ pub const MAX_THREADS: usize = 1024;
 /// What `set_num_threads` asked for; 0 until then.
 static REQUESTED: AtomicUsize = AtomicUsize::new(0);
 
-/// The pool, with the process that made it: its threads do not survive a fork.
+/// The pool, with the number of the process that made it: its threads do not survive a fork.
 static POOL: Guarded<Option<(u32, Arc<Workers>)>> = Guarded::new(None);
 
 /// A pool, and who its threads are.
 struct Workers {
     pool: ThreadPool,
     placement: Arc<Placement>,
+    /// Held while a pool of one thread computes: who waits for the pool itself cannot be interrupted.
+    turn: Guarded<()>,
 }
 
 /// Number of threads that computations use.
@@ -78,20 +80,20 @@ pub fn set_num_threads(n_threads: usize) -> PyResult<()> {
 
 /// The pool of this process, with as many threads as are wanted now.
 fn workers() -> Outcome<Arc<Workers>> {
-    let (pid, n_threads) = (std::process::id(), get_num_threads()?);
+    let (process, n_threads) = (process(), get_num_threads()?);
     if POOL.is_lost() {
         return Ok(Arc::new(Workers::start(n_threads)?)); // forked while a pool was started: each call has its own
     }
     let mut slot = POOL.lock()?;
     if let Some((owner, workers)) = slot.as_ref()
-        && *owner == pid
+        && *owner == process
         && workers.pool.current_num_threads() == n_threads
     {
         return Ok(Arc::clone(workers));
     }
     let made = Arc::new(Workers::start(n_threads)?);
-    if let Some((owner, old)) = slot.replace((pid, Arc::clone(&made)))
-        && owner != pid
+    if let Some((owner, old)) = slot.replace((process, Arc::clone(&made)))
+        && owner != process
     {
         std::mem::forget(old); // a forked child must not wait for threads that only its parent has
     }
@@ -116,7 +118,7 @@ impl Workers {
         pool.broadcast(|_| ()); // until all have started
         let prepared = outcome.lock().unwrap_or_else(PoisonError::into_inner).clone();
         prepared?;
-        Ok(Self { pool, placement })
+        Ok(Self { pool, placement, turn: Guarded::new(()) })
     }
 }
 
@@ -187,11 +189,13 @@ pub fn change<P: Send, R: Send, C: FnOnce(P, &Execution) -> R + Send>(
         return Ok(commit(prepare(&run)?, &run));
     }
     let workers = workers()?;
-    let Workers { pool, placement } = &*workers;
-    rigidities_core::require(0)?;
-    let gate = Gate::default();
+    let Workers { pool, placement, turn } = &*workers;
     let n_threads = pool.current_num_threads();
     let parallel = n_threads > 1;
+    let alone = !parallel && !turn.is_mine(); // a signal handler may compute on the same pool
+    let _turn = if alone { Some(turn.lock()?) } else { None };
+    rigidities_core::require(0)?;
+    let gate = Gate::default();
     let long = parallel && work >= LONG * n_threads as f64;
     let _placed = if long { placement.place(pool) } else { None };
     let (sender, receiver) = channel();
