@@ -56,7 +56,7 @@ def test_results_are_the_same_bits_on_any_number_of_threads(threads):
 def test_the_number_of_threads_can_be_set(threads):
     threads(3)
     assert rg.get_num_threads() == 3
-    with pytest.raises(ValueError, match="n_threads is 0: at least one"):
+    with pytest.raises(ValueError, match="n_threads is 0: expected a positive integer"):
         rg.set_num_threads(0)
     code = "import rigidities as rg; print(rg.get_num_threads())"
     assert run(code, RIGIDITIES_NUM_THREADS="5").stdout.strip() == "5"

@@ -14,7 +14,7 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
-from rigidities._core import __version__, get_num_threads, set_num_threads
+from rigidities._core import __version__, get_num_threads
 from rigidities.covariance import Covariance
 from rigidities.exceptions import (
     IllConditionedWarning,
@@ -42,6 +42,7 @@ from rigidities.loss import (
 )
 from rigidities.regularizer import RegularizerPath, regularizer_path
 from rigidities.rows import Rows, reduce_rows
+from rigidities.runtime.threads import set_num_threads
 
 if _TYPE_CHECKING:
     from rigidities import datasets

@@ -1,11 +1,23 @@
-from typing import Any, Literal, final
+from typing import Any, Literal, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["REASONS", "Covariance", "Hessian", "__version__", "get_num_threads", "reduce_rows", "set_num_threads"]
+__all__ = [
+    "MAX_THREADS",
+    "REASONS",
+    "Covariance",
+    "Hessian",
+    "__version__",
+    "get_num_threads",
+    "reduce_rows",
+    "set_num_threads",
+]
 
 __version__: str
+
+#: The most threads that can be set.
+MAX_THREADS: int
 
 #: Names of the reasons of a regularizer, as files and `Hessian.reason` have them.
 REASONS: tuple[str, ...]
@@ -37,10 +49,12 @@ class Covariance:
     def n_outputs(self) -> int: ...
     @property
     def trace(self) -> float: ...
-    def update(
-        self, features: _Features, groups: _Labels, reduction: str, weights: _Floats | None, targets: _Floats | None
-    ) -> None: ...
-    def merge(self, other: Covariance) -> None: ...
+    # other sums, or a batch: features, groups, reduction, weights, targets
+    def __iadd__(
+        self, addend: Covariance | tuple[_Features, _Labels, str, _Floats | None, _Floats | None], /
+    ) -> Self: ...
+    # set once the caller has the factor of factorize(consume=True): C is given up
+    consumed: bool
     def scaled(self, weight: float) -> Covariance: ...
     def copy(self) -> Covariance: ...
     def matrix(self) -> _Floats: ...

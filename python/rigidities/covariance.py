@@ -20,7 +20,18 @@ from rigidities.rows import CheckedRows, Rows
 from rigidities.runtime import memory
 from rigidities.spectrum.maximum import Choice, arrays_needed, largest_evidence
 from rigidities.state import VERSION, covariance_state
-from rigidities.validation import Precision, Reduction, as_float, as_floats, as_outputs, as_regularizer
+from rigidities.validation import (
+    Precision,
+    Reduction,
+    as_count,
+    as_flag,
+    as_float,
+    as_floats,
+    as_outputs,
+    as_regularizer,
+    check_precision,
+    check_reduction,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -70,14 +81,12 @@ class Covariance(files.Stored):
     __array_ufunc__ = None
 
     def __init__(self, n_features: int, *, precision: Precision = "float64", feature_space: str | None = None) -> None:
-        if isinstance(n_features, bool) or not isinstance(n_features, (int, np.integer)):
-            raise TypeError(f"n_features is {n_features!r}: expected a positive integer")
-        if n_features < 1:
-            raise ValueError(f"n_features is {n_features}: expected a positive integer")
+        p = as_count(n_features, "n_features")
+        check_precision(precision)
         if not (feature_space is None or isinstance(feature_space, str)):
             raise TypeError(f"feature_space is {feature_space!r}: expected a string or None")
-        _require_square(int(n_features), "a covariance", Advice.FEWER_FEATURES)
-        self._core = _core.Covariance(int(n_features), precision)
+        _require_square(p, "a covariance", Advice.FEWER_FEATURES)
+        self._core = _core.Covariance(p, precision)
         self.feature_space = feature_space
 
     @property
@@ -134,27 +143,31 @@ class Covariance(files.Stored):
         ------
         ValueError
             If shapes do not match, a feature, weight or target is NaN or infinite (the message
-            names its place), a weight is negative, the feature space is another, or only some
-            updates have targets.
+            names its place), a weight is negative, the sums would overflow, the feature space is
+            another, or only some updates have targets.
         TypeError
             If features, weights or targets are not real numbers, or labels not integers.
-
-        Notes
-        -----
-        Ctrl-C removes the batch again, unless it comes while the last rows are summed
-        (milliseconds): then the batch is included. `n_rows` shows which.
+        KeyboardInterrupt
+            If Ctrl-C comes before the batch is added. Raised by this method it means, as every
+            error does, that nothing was added. If Ctrl-C comes later, the batch is added, this
+            method returns, and Python raises KeyboardInterrupt at the next statement.
         """
+        check_reduction(reduction)
         rows = CheckedRows.matching(features, groups, self.n_features, self.feature_space)
         if weights is not None:
             weights = np.ascontiguousarray(as_floats(weights, "weights", ndim=1, double=True))
         if targets is not None:
             targets = as_outputs(targets)
-        self._core.update(rows.values, rows.groups, reduction, weights, targets)
+        # += and not a call, and no call behind it: after a call Python looks for signals, and an
+        # interrupted caller, who does not know that the batch is in, would add it again
+        self._core += rows.values, rows.groups, reduction, weights, targets
         if self.feature_space is None:
             self.feature_space = rows.feature_space
 
     def merge(self, other: Covariance) -> None:
         """Add the sums of another part of the data to this one, in place.
+
+        If an error is raised, Ctrl-C included, nothing is added.
 
         Parameters
         ----------
@@ -164,7 +177,7 @@ class Covariance(files.Stored):
         Raises
         ------
         ValueError
-            If sizes, feature spaces or outputs differ.
+            If sizes, feature spaces or outputs differ, or the sums would overflow.
         TypeError
             If `other` is not a `Covariance`.
         """
@@ -175,8 +188,9 @@ class Covariance(files.Stored):
             raise ValueError(
                 f"cannot merge a covariance of feature space {other.feature_space!r} into {self.feature_space!r}"
             )
-        self._core.merge(other._core)
-        self.feature_space = next(iter(spaces), None)
+        space = next(iter(spaces), None)
+        self._core += other._core  # no call, and none behind it: see `update`
+        self.feature_space = space
 
     def __iadd__(self, other: Covariance) -> Covariance:
         if not isinstance(other, Covariance):
@@ -270,8 +284,8 @@ class Covariance(files.Stored):
             positive semi-definite matrix (K_MM of a sparse kernel model). The identity by default.
         consume : bool
             Factorise in the memory of C instead of a copy. This object can then no longer be used.
-            If the factorisation fails, it is unchanged. An `IllConditionedWarning` comes after the
-            factorisation: turned into an error, it leaves neither C nor the factor.
+            If an error is raised, Ctrl-C and a warning turned into an error included, it is
+            unchanged.
 
         Returns
         -------
@@ -297,15 +311,21 @@ class Covariance(files.Stored):
             If the pivots span more than float64 resolves, so that no digit of a variance can be
             trusted.
         """
-        checked = Penalty.of(penalty, self.n_features)
+        consume, checked = as_flag(consume, "consume"), Penalty.of(penalty, self.n_features)
         choice = regularizer if isinstance(regularizer, Choice) else self.choose(regularizer, checked)
         # a penalty's matrix is kept; the guaranteed λ needs a factor of it as well
         arrays = (not consume) + (checked.matrix is not None) * (2 if choice.regularizer is None else 1)
         _require_square(self.n_features, "the factor", Advice.CONSUME, arrays)
         settled = choice.regularizer, choice.reason.value, choice.jitter
-        core = self._core.factorize(settled, checked.values, checked.eps, consume)
-        hessian = Hessian._wrap(core, self.feature_space)
-        _warn_if_unresolved(hessian)
+        hessian = Hessian._without_core(self.feature_space)
+        hessian._core = self._core.factorize(settled, checked.values, checked.eps, consume)
+        try:
+            _warn_if_unresolved(hessian)
+            if consume:  # C is whole until here; after an assignment, unlike a call, Python looks for no signal
+                self._core.consumed = True
+        except BaseException:
+            del hessian._core  # C is back once the factor is gone
+            raise
         return hessian
 
     def choose(
@@ -328,7 +348,7 @@ class Covariance(files.Stored):
             return Choice(value, 0.0, Reason.GIVEN)
         penalty = Penalty.of(penalty, self.n_features)
         penalty.require_effect()
-        if self._core.n_outputs == 0 or self.n_rows == 0:
+        if self._core.n_outputs == 0 or self.trace == 0:
             return Choice(None, 0.0, Reason.GUARANTEED)
         choice = self.largest_evidence(penalty)
         choice.warn()
@@ -357,7 +377,9 @@ class Covariance(files.Stored):
         p, penalty = self.n_features, Penalty.of(penalty, self.n_features)
         need = 8 * p * p * arrays_needed(penalty)
         memory.require(need, f"the evidence of {p} features", Advice.GIVE_REGULARIZER)
-        return largest_evidence(self.matrix(), self.moments(), penalty)
+        moments = self.moments()
+        moments.require_scale()
+        return largest_evidence(self.matrix(), moments, penalty)
 
 
 def _require_square(n: int, what: str, advice: Advice, arrays: int = 1) -> None:

@@ -59,9 +59,9 @@ class Hessian(Factor, files.Stored):
         raise TypeError("a Hessian is made by Covariance.factorize")
 
     @classmethod
-    def _wrap(cls, core: CoreHessian, feature_space: str | None) -> Hessian:
+    def _without_core(cls, feature_space: str | None) -> Hessian:
+        """Return an object to which `Covariance.factorize` gives the factor."""
         hessian = cls.__new__(cls)
-        hessian._core = core
         hessian.feature_space = feature_space
         return hessian
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rigidities.exceptions import Advice, IllConditionedWarning, warn
+from rigidities.hessian import Hessian
 from rigidities.rounding import UNIT_ROUNDOFF
 from rigidities.rows import CheckedRows, Rows, reduce_rows
 from rigidities.validation import as_array, as_targets, as_weights, block_members
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import ArrayLike, NDArray
-
-    from rigidities.hessian import Hessian
 
 ROWS_AT_ONCE = 1024
 """Rows that are solved for together: 8 MB at p = 1024, enough for the solve to run at its full
@@ -109,6 +108,8 @@ def leave_one_out(
     >>> rg.leave_one_out(hessian, F, y).residuals  # each off a line through the two others
     array([ 2., -1.,  2.])
     """
+    if not isinstance(hessian, Hessian):
+        raise TypeError(f"hessian is a {type(hessian).__name__}: expected a Hessian")
     found = leave_out(hessian, hessian.coef, F, y, weights, blocks)
     _warn_of(np.flatnonzero(np.isinf(found.variances)))
     return found

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rigidities.exceptions import NotFittedError
-from rigidities.rounding import UNIT_ROUNDOFF, unit_roundoff
+from rigidities.rounding import UNIT_ROUNDOFF, check_scale, unit_roundoff
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,6 +57,12 @@ class Moments:
             raise NotFittedError(
                 f"{what} needs targets, and none were accumulated: pass targets=... to every Covariance.update"
             )
+
+    def require_scale(self) -> None:
+        """Refuse targets so small that their squares have lost digits."""
+        for output, squares in enumerate(self.squares):
+            if squares or self.cross[:, output].any():
+                check_scale(float(squares), f"the sum of w y² of targets[:, {output}]", "rescale the targets")
 
     def squared_residuals(self, C: NDArray[np.float64], coef: NDArray[np.float64]) -> NDArray[np.float64]:
         """Σwr² = Σwy² − 2θᵀb + θᵀCθ for one output, (n_coefs,); NaN if rounding leaves no digit.

@@ -13,3 +13,15 @@ UNIT_ROUNDOFF = float(np.finfo(np.float64).eps) / 2
 def unit_roundoff(precision: Precision) -> float:
     """Half the distance from 1 to the next number: the rounding of a product in that precision."""
     return float(np.finfo(precision).eps) / 2
+
+
+SCALES = (1e-280, 1e300)
+"""Sums of squares, such as the trace of C, that float64 holds with all digits and with room for
+what is computed from them. The compiled core has the same bounds."""
+
+
+def check_scale(value: float, what: str, advice: str) -> None:
+    """Refuse a sum of squares that is too small or too large."""
+    low, high = SCALES
+    if not low <= value <= high:
+        raise ValueError(f"{what} is {value:.3g}: expected {low:g} to {high:g}, beyond which digits are lost; {advice}")

@@ -20,10 +20,13 @@ _FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 
 
 def as_array(values: ArrayLike, name: str) -> NDArray[Any]:
-    """Return an array; refuse a masked one, whose mask would be lost."""
+    """Return an array; refuse a masked one, whose mask would be lost, and a sparse one."""
     if isinstance(values, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array: leave the masked entries out, or fill them")
-    return np.asarray(values)
+    array = np.asarray(values)
+    if array.ndim == 0 and hasattr(values, "toarray"):
+        raise TypeError(f"{name} is a sparse {type(values).__name__}: expected an array, as its toarray() returns")
+    return array
 
 
 def as_floats(values: ArrayLike, name: str, *, ndim: int, double: bool = False) -> NDArray[Any]:
@@ -47,6 +50,32 @@ def _to_float(array: NDArray[Any], name: str, double: bool) -> NDArray[Any]:
     advice = {"O": ": is it ragged, sparse or of mixed types?", "c": ": take the real part if that is meant"}
     hint = advice.get(array.dtype.kind, "")
     raise TypeError(f"{name} has dtype {array.dtype}: expected real numbers, float64 or float32{hint}")
+
+
+def as_flag(value: bool, name: str) -> bool:
+    """Return a boolean; refuse all else, of which nobody knows whether it is meant."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} is {_shown(value)}: expected True or False")
+    return bool(value)
+
+
+def check_reduction(reduction: str) -> None:
+    """Refuse another word than "mean" or "sum"."""
+    _check_word(reduction, "reduction", ("mean", "sum"))
+
+
+def check_precision(precision: str) -> None:
+    """Refuse another word than "float64" or "float32"."""
+    _check_word(precision, "precision", ("float64", "float32"))
+
+
+def _check_word(word: str, name: str, words: tuple[str, str]) -> None:
+    if isinstance(word, str) and word in words:
+        return
+    expected = " or ".join(f'"{one}"' for one in words)
+    if isinstance(word, str):
+        raise ValueError(f'{name} is "{word}": expected {expected}')
+    raise TypeError(f"{name} is {word!r}: expected {expected}")
 
 
 def check_columns(n_columns: int, expected: int) -> None:
@@ -146,10 +175,26 @@ def as_integer(value: object, name: str, expected: str = "an integer") -> int:
     return int(value)
 
 
+def as_count(value: object, name: str) -> int:
+    """Return a positive integer."""
+    number = as_integer(value, name, "a positive integer")
+    if number < 1:
+        raise ValueError(f"{name} is {number}: expected a positive integer")
+    return number
+
+
 def _shown(value: object) -> str:
     """Return the value as text, or its type if the text is long."""
     text = repr(value)
     return text if len(text) <= 60 and "\n" not in text else f"a {type(value).__name__}"
+
+
+def as_noise(noise: float) -> float:
+    """Return the noise of a target as float64, finite and not negative."""
+    value = as_number(noise, "noise", "a finite number of at least 0")
+    if value < 0:
+        raise ValueError(f"noise is {noise!r}: expected a finite number of at least 0")
+    return value
 
 
 def as_targets(y: ArrayLike, n: int, n_outputs: int) -> NDArray[np.float64]:
@@ -159,7 +204,8 @@ def as_targets(y: ArrayLike, n: int, n_outputs: int) -> NDArray[np.float64]:
         raise ValueError(
             f"y has shape {array.shape}: expected {n} targets of {n_outputs} outputs, as in the covariance"
         )
-    values = as_floats(array.reshape(n, n_outputs), "y", ndim=2, double=True)
+    # copied before it is checked, as weights are: another thread may write to the caller's array
+    values = np.array(as_floats(array.reshape(n, n_outputs), "y", ndim=2, double=True))
     if not np.isfinite(values).all():
         row, column = np.argwhere(~np.isfinite(values))[0]
         raise ValueError(
@@ -172,7 +218,7 @@ def as_weights(weights: ArrayLike | None, n: int) -> NDArray[np.float64]:
     """Loss weights of n targets, finite and not negative; ones by default."""
     if weights is None:
         return np.ones(n)
-    w = as_floats(weights, "weights", ndim=1, double=True)
+    w = np.array(as_floats(weights, "weights", ndim=1, double=True))
     if w.shape != (n,):
         raise ValueError(f"weights has {len(w)} entries but there are {n} target rows")
     bad = ~(np.isfinite(w) & (w >= 0))

@@ -28,7 +28,7 @@ from rigidities.validation import (
     Reduction,
     as_array,
     as_floats,
-    as_number,
+    as_noise,
     as_targets,
     as_weights,
     block_members,
@@ -99,6 +99,7 @@ def regularizer_path(
     arrays = 7 if checked.matrix is not None else 4 if checked.diagonal is None else 5
     memory.require(8 * p * p * arrays, f"the decomposition of {p} features", Advice.FEWER_FEATURES_OR_ONE_LAMBDA)
     moments = cov.moments()
+    moments.require_scale()
     spectrum, basis = decompose(make_pencil(cov.matrix(), checked, moments.unit))
     if grid is None:
         if spectrum.penalised.max(initial=0.0) < np.finfo(np.float64).tiny / np.finfo(np.float64).eps:
@@ -287,8 +288,7 @@ class RegularizerPath:
         """
         if criterion not in ("nll", "crps", "rmse", "loo"):
             raise ValueError(f'criterion is {criterion!r}: expected "nll", "crps", "rmse" or "loo"')
-        if as_number(noise, "noise", "a number from 0") < 0:
-            raise ValueError(f"noise is {noise}: expected a number from 0")
+        noise = as_noise(noise)
         if blocks is not None and criterion != "loo":
             raise ValueError(f'blocks are left out together, but criterion is {criterion!r}: expected "loo"')
         self._moments.require_targets("a score")

@@ -15,7 +15,7 @@ import numpy as np
 
 from rigidities.exceptions import NotPositiveDefiniteError
 from rigidities.penalty import Penalty, with_jitter
-from rigidities.rounding import UNIT_ROUNDOFF
+from rigidities.rounding import UNIT_ROUNDOFF, check_scale
 from rigidities.runtime import lapack
 
 if TYPE_CHECKING:
@@ -93,8 +93,8 @@ def make_pencil(C: NDArray[np.float64], penalty: Penalty, unit: float = UNIT_ROU
     Pencil
     """
     penalty.require_effect()
-    if not np.isfinite(np.trace(C)):
-        raise ValueError(f"the trace of C is {np.trace(C)}: the sums have overflowed; rescale the features or weights")
+    if np.trace(C) != 0:
+        check_scale(float(np.trace(C)), "the trace of C", "rescale the features or weights")
     if penalty.matrix is not None:
         return _rotated(C, penalty.matrix, penalty.eps, unit)
     if penalty.diagonal is None:

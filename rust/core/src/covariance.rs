@@ -4,20 +4,28 @@
 //! boundaries of batches change no bit of C, and single structures cost as little as big batches.
 //! Reading the sums leaves the waiting rows where they are.
 
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
 use faer::MatMut;
 
+use crate::addition::Undo;
 use crate::cholesky;
 use crate::error::{Error, Result};
 use crate::execution::Execution;
 use crate::hessian::Hessian;
 use crate::moments::Moments;
-use crate::narrow::{Backup, Blocks, NARROW};
+use crate::pages::copied;
 use crate::penalty::Penalty;
-use crate::regularizer::Regularizer;
-use crate::rows::{Batch, Element};
-use crate::stage::{Precision, ROWS, Stage};
-use crate::tiles::{self, mirror};
+use crate::regularizer::{Choice, Regularizer};
+use crate::stage::{Precision, Stage};
+use crate::tiles::mirror;
 use crate::triangle::Square;
+
+/// Traces of C and of H, and Σ w y², at which no intermediate result overflows, and none loses
+/// digits to underflow: squares stay within 1e±308, with some decades for sums over p and for the
+/// condition of H.
+pub(crate) const SCALES: RangeInclusive<f64> = 1e-280..=1e300;
 
 /// Accumulator of the sums over the data.
 pub struct Covariance {
@@ -29,11 +37,30 @@ pub struct Covariance {
     /// C in the lower triangle, without the rows that wait; `None` once consumed.
     pub(crate) sums: Option<Square>,
     pub(crate) moments: Moments,
+    /// Σ w‖f‖² of all rows, close to the trace of C: whether a sum would overflow is known before
+    /// it is made.
+    pub(crate) size: f64,
     /// Whether an update has settled if there are targets.
     pub(crate) decided: bool,
     pub(crate) stage: Stage,
     /// Rows behind a full stage are checked here, and wait while those before them are summed.
-    behind: [Stage; 2],
+    pub(crate) behind: [Stage; 2],
+    /// What puts a batch back that was prepared and not committed.
+    pub(crate) undo: Option<Undo>,
+    /// The array of C while a factor is made of it: C is then in the upper triangle, and its
+    /// diagonal here.
+    lent: Option<(Arc<Square>, Vec<f64>)>,
+}
+
+/// Sums of another part of the data that were found good.
+pub struct Merge<'o> {
+    other: &'o Covariance,
+    sums: &'o Square,
+    /// Rows that wait there.
+    rows: Vec<f64>,
+    /// The sums of both, but for rows that wait.
+    moments: Moments,
+    size: f64,
 }
 
 impl Covariance {
@@ -48,9 +75,12 @@ impl Covariance {
             least: precision,
             sums: Some(Square::zeros(n_features)?),
             moments: Moments::default(),
+            size: 0.0,
             decided: false,
             stage: Stage::new(n_features, precision),
             behind: [Stage::new(n_features, precision), Stage::new(n_features, precision)],
+            undo: None,
+            lent: None,
         })
     }
 
@@ -74,6 +104,31 @@ impl Covariance {
         self.moments.n_outputs
     }
 
+    /// Undo what an interrupted call has left: a batch that was not committed, a factor that nobody
+    /// has. To be called before anything else after such a call.
+    pub fn settle(&mut self, run: &Execution) {
+        self.roll_back(run);
+        if let Some((array, diagonal)) = self.lent.take() {
+            match Arc::try_unwrap(array) {
+                Ok(mut array) => {
+                    array.restore(&diagonal, run);
+                    self.sums = Some(array);
+                }
+                Err(array) => self.lent = Some((array, diagonal)),
+            }
+        }
+    }
+
+    /// Leave C to the factor that was made in its place.
+    pub fn renounce(&mut self) {
+        self.lent = None;
+    }
+
+    /// Whether C was left to a factor.
+    pub fn is_consumed(&self) -> bool {
+        self.sums.is_none() && self.lent.is_none()
+    }
+
     pub(crate) fn sums(&self) -> Result<&Square> {
         self.sums.as_ref().ok_or(Error::Consumed)
     }
@@ -84,203 +139,63 @@ impl Covariance {
         Ok(summed + self.stage.trace())
     }
 
-    /// Cost of an update with `n_rows` rows that form `n_targets` targets, in multiplications.
-    /// Reading counts too: a number takes about as long to arrive from memory as sixteen
-    /// multiplications. (A stream of structures of 64 atoms at p = 1024 was three times slower when
-    /// each was handed to the pool.)
-    pub fn work(&self, n_rows: usize, n_targets: usize) -> f64 {
-        let p = self.n_features as f64;
-        let blocks = self.stage.len.saturating_add(n_targets) / self.precision.block_rows();
-        16.0 * n_rows as f64 * p + 0.5 * (blocks * self.precision.block_rows()) as f64 * p * p
-    }
-
-    /// Add a batch. A batch that is refused leaves the accumulator as it was, to the bit.
-    pub fn update<T: Element>(&mut self, batch: &Batch<'_, '_, T>, run: &Execution) -> Result<()> {
-        self.sums()?;
-        batch.rows.require_features(self.n_features)?;
-        let n_outputs = batch.targets.map_or(0, |y| y.ncols());
-        self.check_outputs(batch.targets.is_some(), n_outputs)?;
-        let was_decided = self.decided;
-        self.decide(n_outputs)?;
-        let outcome = self.take(batch, run);
-        match outcome {
-            Ok(()) => self.count(batch),
-            Err(_) if !was_decided => self.undecide(),
-            Err(_) => {}
-        }
-        outcome
-    }
-
-    /// Targets come with every update or with none, always as many outputs.
-    fn check_outputs(&self, with_targets: bool, n_outputs: usize) -> Result<()> {
-        let expected = self.moments.n_outputs;
-        match (self.decided, with_targets, expected) {
-            (false, true, _) if n_outputs == 0 => Err(Error::OutputCount { got: 0, expected: 1 }),
-            (true, true, 0) => Err(Error::TargetsMixed("they came now but not before")),
-            (true, false, 1..) => Err(Error::TargetsMixed("they came before but not now")),
-            (true, true, _) if n_outputs != expected => Err(Error::OutputCount { got: n_outputs, expected }),
-            _ => Ok(()),
-        }
-    }
-
-    fn decide(&mut self, n_outputs: usize) -> Result<()> {
-        if !self.decided {
-            self.moments = Moments::zeros(self.n_features, n_outputs)?;
-            self.decided = true;
-        }
-        Ok(())
-    }
-
-    fn undecide(&mut self) {
-        self.decided = false;
-        self.moments = Moments::default();
-    }
-
-    /// Stage the rows, and sum what is full: a stage is never full between two calls.
-    fn take<T: Element>(&mut self, batch: &Batch<'_, '_, T>, run: &Execution) -> Result<()> {
-        let waiting = self.stage.len;
-        let n = batch.rows.n_targets();
-        if n < self.stage.room() {
-            self.stage.push(batch, 0..n, run)?;
-            return run.check().inspect_err(|_| self.stage.truncate(waiting));
-        }
-        let mut backup = None;
-        let outcome = if self.n_features <= NARROW && self.precision == Precision::Double {
-            self.take_narrow(batch, run, &mut backup)
-        } else {
-            self.take_blocks(batch, run, &mut backup)
-        };
-        if outcome.is_ok() {
-            let [last, _] = &mut self.behind;
-            std::mem::swap(&mut self.stage, last);
-        } else {
-            if let (Some((diagonal, cross)), Some(sums)) = (backup, self.sums.as_mut()) {
-                sums.restore(&diagonal, run);
-                self.moments.cross = cross;
-            }
-            self.stage.truncate(waiting);
-        }
-        self.behind.iter_mut().for_each(|stage| stage.truncate(0));
-        outcome
-    }
-
-    /// Fill the stage and sum it and all whole blocks behind it, side by side; what is left over
-    /// ends in the first of `behind`.
-    fn take_narrow<T: Element>(
-        &mut self,
-        batch: &Batch<'_, '_, T>,
-        run: &Execution,
-        backup: &mut Option<Backup>,
-    ) -> Result<()> {
-        let Self { sums, moments, stage, behind: [rest, _], .. } = self;
-        let sums = sums.as_mut().ok_or(Error::Consumed)?;
-        let (n, start) = (batch.rows.n_targets(), stage.room());
-        let end = n - (n - start) % ROWS;
-        stage.push(batch, 0..start, run)?;
-        let outcome = rest.push(batch, end..n, run); // held back: what is wrong before it is named first
-        Blocks { stage, batch, targets: start..end }.add_to(sums, moments, outcome, backup, run)
-    }
-
-    /// Fill the stage and sum it, then block after block of what is behind it; what is left over
-    /// ends in the first of `behind`.
-    ///
-    /// A block is read and checked while the one before it is summed. So that a bad row leaves no
-    /// trace, C is first kept in its upper triangle. Where little is behind the stage that costs
-    /// more than it gains: that little is then found good before anything is summed, and nothing
-    /// stops the sum. The stage itself is not touched again until the call has succeeded.
-    fn take_blocks<T: Element>(
-        &mut self,
-        batch: &Batch<'_, '_, T>,
-        run: &Execution,
-        backup: &mut Option<Backup>,
-    ) -> Result<()> {
-        let Self { sums, moments, stage, behind: [now, next], .. } = self;
-        let sums = sums.as_mut().ok_or(Error::Consumed)?;
-        let (n, block, most) = (batch.rows.n_targets(), now.room(), stage.capacity());
-        let mut start = stage.room();
-        let few = n - start <= block / 2;
-        let mut pushed = Ok(());
-        let keep = || *backup = (!few).then(|| (sums.back_up(run), moments.cross.clone()));
-        tiles::join(run, || pushed = stage.push(batch, 0..start, run), keep);
-        pushed?;
-        run.check()?;
-        if few {
-            now.push(batch, start..n, run)?;
-            run.check()?;
-            add_stage(sums, moments, stage, &run.unstoppable());
-            return Ok(());
-        }
-        let mut advance = |summed: &Stage, into: &mut Stage| {
-            let left = n - start;
-            let end = start + if left < block { left } else { most.min(left / block * block) };
-            let mut pushed = Ok(());
-            let push = || pushed = into.push(batch, start..end, run);
-            tiles::join(run, push, || add_stage(sums, moments, summed, run));
-            start = end;
-            pushed.and_then(|()| run.check())
-        };
-        advance(stage, now)?;
-        while now.len >= block {
-            advance(now, next)?;
-            now.truncate(0);
-            std::mem::swap(now, next);
-        }
-        Ok(())
-    }
-
-    /// n, Σ ln w and Σ w y², one row after the other: so they do not depend on the boundaries of
-    /// batches.
-    fn count<T: Element>(&mut self, batch: &Batch<'_, '_, T>) {
-        match batch.weights {
-            None => self.moments.n_rows = self.moments.n_rows.saturating_add(batch.rows.n_targets()),
-            Some(weights) => weights.iter().for_each(|w| self.moments.count(*w)),
-        }
-        for (t, y) in batch.targets.iter().flat_map(|y| y.rows()).enumerate() {
-            let w = batch.weight(t);
-            self.moments.squares.iter_mut().zip(y).for_each(|(sum, y)| *sum += w * y * y);
-        }
-    }
-
     /// C += C', b += b', …: the sums of two parts of the data.
     pub fn merge(&mut self, other: &Self, run: &Execution) -> Result<()> {
+        let merged = self.prepare_merge(other)?;
+        run.check()?;
+        self.commit_merge(merged, run);
+        Ok(())
+    }
+
+    /// Do all of a merge that can fail, and nothing that shows.
+    pub fn prepare_merge<'o>(&mut self, other: &'o Self) -> Result<Merge<'o>> {
         if other.n_features != self.n_features {
             return Err(Error::MergeSize { got: other.n_features, expected: self.n_features });
         }
         self.sums()?;
-        let (theirs, waiting) = (other.sums()?, other.stage.to_vec()?);
-        if !waiting.is_empty() {
-            self.stage.make()?;
-        }
+        let (sums, rows) = (other.sums()?, other.stage.to_vec()?);
+        let size = check_size(self.size + other.size)?;
+        let mut moments = self.moments.try_clone()?;
         if other.decided {
             self.check_outputs(other.n_outputs() > 0, other.n_outputs())?;
-            self.decide(other.n_outputs())?;
-        } // all memory is there: nothing fails from here on
+            if !self.decided {
+                moments = Moments::zeros(self.n_features, other.n_outputs())?;
+            }
+        }
+        moments.add(&other.moments);
+        check_squares(&moments.squares)?;
+        self.stage.make_for(&rows, &other.stage.targets)?;
+        Ok(Merge { other, sums, rows, moments, size })
+    }
+
+    /// Add what `prepare_merge` has found good. Nothing stops it.
+    pub fn commit_merge(&mut self, merge: Merge<'_>, run: &Execution) {
+        let (Merge { other, sums: theirs, rows, moments, size }, run) = (merge, &run.unstoppable());
         if let Some(sums) = self.sums.as_mut() {
             sums.for_each_lower_column(run, |j, mine| {
                 mine.iter_mut().zip(theirs.lower_column(j)).for_each(|(c, o)| *c += o);
             });
         }
-        self.moments.add(&other.moments);
+        (self.moments, self.size, self.decided) = (moments, size, self.decided || other.decided);
         if other.n_rows() > 0 {
             self.least = self.least.min(other.least);
         }
-        self.take_waiting(&waiting, &other.stage.targets, run)
+        self.take_waiting(&rows, &other.stage.targets, run);
     }
 
     /// Put rows that waited elsewhere behind those that wait here, and sum full blocks.
-    fn take_waiting(&mut self, mut rows: &[f64], mut targets: &[f64], run: &Execution) -> Result<()> {
+    fn take_waiting(&mut self, mut rows: &[f64], mut targets: &[f64], run: &Execution) {
         let (p, k) = (self.n_features, self.moments.n_outputs);
         while !rows.is_empty() {
             let n = self.stage.room().min(rows.len() / p);
             let (now, later) = (rows.split_at(n * p), targets.split_at(n * k));
-            self.stage.extend(now.0, later.0)?;
+            self.stage.extend(now.0, later.0);
             (rows, targets) = (now.1, later.1);
             if let Some(sums) = self.sums.as_mut().filter(|_| self.stage.room() == 0) {
-                add_stage(sums, &mut self.moments, &self.stage, &run.unstoppable());
+                add_stage(sums, &mut self.moments, &self.stage, run);
                 self.stage.truncate(0);
             }
         }
-        Ok(())
     }
 
     /// The same data with `weight` times its weight in the loss.
@@ -288,20 +203,25 @@ impl Covariance {
         if !(weight.is_finite() && weight >= 0.0) {
             return Err(Error::TermWeight(weight));
         }
+        let size = check_size(weight * self.size)?;
+        let mut moments = self.moments.try_clone()?;
+        moments.scale(weight);
+        check_squares(&moments.squares)?;
         let mut scaled = Self::new(self.n_features, self.precision)?;
+        scaled.size = size;
         scaled.least = self.least;
         scaled.decided = self.decided;
-        scaled.moments = self.moments.try_clone()?;
-        scaled.moments.scale(weight);
+        scaled.moments = moments;
         let sums = self.sums()?;
         if let Some(copy) = scaled.sums.as_mut().filter(|_| weight > 0.0) {
             copy.for_each_lower_column(run, |j, column| {
                 column.iter_mut().zip(sums.lower_column(j)).for_each(|(c, o)| *c = weight * o);
             });
             let factor = if weight == 1.0 { 1.0 } else { weight.sqrt() };
-            let (mut rows, mut targets) = (self.stage.to_vec()?, self.stage.targets.clone());
+            let (mut rows, mut targets) = (self.stage.to_vec()?, copied(&self.stage.targets)?);
             rows.iter_mut().chain(&mut targets).for_each(|x| *x *= factor);
-            scaled.stage.extend(&rows, &targets)?;
+            scaled.stage.make_for(&rows, &targets)?;
+            scaled.stage.extend(&rows, &targets);
         }
         Ok(scaled)
     }
@@ -338,8 +258,8 @@ impl Covariance {
         Ok(moments)
     }
 
-    /// H = C + λΛ = L Lᵀ. With `consume`, L takes the place of C; without, it gets an array of its
-    /// own.
+    /// H = C + λΛ = L Lᵀ. With `consume`, L takes the place of C, which is kept in the other
+    /// triangle until `renounce`; without, L gets an array of its own.
     pub fn factorize(
         &mut self,
         regularizer: Regularizer,
@@ -347,45 +267,67 @@ impl Covariance {
         consume: bool,
         run: &Execution,
     ) -> Result<Hessian> {
-        let trace = self.trace()?;
-        if !trace.is_finite() {
-            return Err(Error::SumOverflow(trace));
-        }
+        let trace = check_size(self.trace()?)?;
         penalty.require_features(self.n_features)?;
         let unit = self.least.unit_roundoff();
         let (choice, penalty) = regularizer.settle(penalty, trace, unit, self.n_features, run)?;
         let moments = self.all_moments(run)?;
-        let (mut array, kept) = if consume {
-            let mut array = self.sums.take().ok_or(Error::Consumed)?;
-            let diagonal = array.back_up(run);
-            self.stage.add_gram(array.as_mut(), run);
-            (array, Some(diagonal))
-        } else {
-            (self.lower_copy(run)?, None)
-        };
-        penalty.add_to(array.as_mut(), choice.regularizer, choice.jitter);
-        // checked once more at the end: an interrupted call returns no result, so it must not
-        // consume C
-        let outcome = match cholesky::factorize(array.as_mut(), run).and_then(|done| run.check().map(|()| done)) {
-            Ok(Ok(())) => return Ok(Hessian::new(array, penalty, choice, moments)),
-            Ok(Err(pivot)) => Error::NotPositiveDefinite {
-                pivot: pivot.index,
-                size: self.n_features,
-                value: pivot.value,
-                regularizer: choice.regularizer,
-            },
-            Err(error) => error,
-        };
-        if let Some(diagonal) = kept {
+        if !consume {
+            let mut array = self.lower_copy(run)?;
+            self.factorize_in(&mut array, &penalty, choice, run)?;
+            return Ok(Hessian::new(Arc::new(array), penalty, choice, moments));
+        }
+        let mut array = self.sums.take().ok_or(Error::Consumed)?;
+        let diagonal = array.back_up(run);
+        self.stage.add_gram(array.as_mut(), run);
+        if let Err(error) = self.factorize_in(&mut array, &penalty, choice, run) {
             array.restore(&diagonal, run);
             self.sums = Some(array);
+            return Err(error);
         }
-        Err(outcome)
+        let array = Arc::new(array);
+        self.lent = Some((Arc::clone(&array), diagonal));
+        Ok(Hessian::new(array, penalty, choice, moments))
+    }
+
+    /// Replace C in the lower triangle of an array by L.
+    fn factorize_in(&self, array: &mut Square, penalty: &Penalty, choice: Choice, run: &Execution) -> Result<()> {
+        penalty.add_to(array.as_mut(), choice.regularizer, choice.jitter);
+        let trace: f64 = array.diagonal().iter().sum();
+        if trace != 0.0 && !SCALES.contains(&trace) {
+            return Err(Error::Scale(trace));
+        }
+        let done = cholesky::factorize(array.as_mut(), run)?;
+        run.check()?; // once more at the end: an interrupted call returns no result
+        done.map_err(|pivot| Error::NotPositiveDefinite {
+            pivot: pivot.index,
+            size: self.n_features,
+            value: pivot.value,
+            regularizer: choice.regularizer,
+        })
     }
 }
 
 /// C += FᵀF and b += FᵀY for the rows of a stage.
-fn add_stage(sums: &mut Square, moments: &mut Moments, stage: &Stage, run: &Execution) {
+pub(crate) fn add_stage(sums: &mut Square, moments: &mut Moments, stage: &Stage, run: &Execution) {
     stage.add_gram(sums.as_mut(), run);
     stage.add_cross(&mut moments.cross, run);
+}
+
+/// Refuse Σ w‖f‖² beyond the scales of sums. All entries of C are smaller.
+pub(crate) fn check_size(size: f64) -> Result<f64> {
+    if fits(size) { Ok(size) } else { Err(Error::SumOverflow(size)) }
+}
+
+fn fits(sum: f64) -> bool {
+    sum < *SCALES.end() // NaN does not
+}
+
+/// Refuse Σ w y² beyond the scales of sums. With both sums in range b is so, too, by the inequality
+/// of Cauchy and Schwarz.
+pub(crate) fn check_squares(squares: &[f64]) -> Result<()> {
+    match squares.iter().position(|sum| !fits(*sum)) {
+        Some(output) => Err(Error::TargetOverflow { output, sum: squares[output] }),
+        None => Ok(()),
+    }
 }

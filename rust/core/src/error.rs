@@ -53,7 +53,7 @@ pub enum Error {
     NoColumns,
 
     /// NaN or infinity among the features, or among right-hand sides.
-    #[error("{what}[{row}, {column}] is {value}: only finite numbers are taken")]
+    #[error("{what}[{row}, {column}] is {}: only finite numbers are taken", short(value))]
     NonFinite {
         /// the argument
         what: &'static str,
@@ -85,7 +85,7 @@ pub enum Error {
     },
 
     /// A weight that is negative, NaN or infinite.
-    #[error("weights[{index}] is {value}: weights of the loss must be finite and not negative")]
+    #[error("weights[{index}] is {}: weights of the loss must be finite and not negative", short(value))]
     Weight {
         /// index into the weights
         index: usize,
@@ -94,7 +94,7 @@ pub enum Error {
     },
 
     /// A target that is NaN or infinite.
-    #[error("targets[{row}, {output}] is {value}: targets must be finite; leave rows without a target out")]
+    #[error("targets[{row}, {output}] is {}: targets must be finite; leave rows without a target out", short(value))]
     Target {
         /// index of the target
         row: usize,
@@ -127,7 +127,7 @@ pub enum Error {
     },
 
     /// A weight of a loss term that is negative, NaN or infinite.
-    #[error("a covariance cannot be scaled by {0}: the weight of a loss term must be finite and not negative")]
+    #[error("a covariance cannot be scaled by {}: the weight of a loss term must be finite and not negative", short(.0))]
     TermWeight(f64),
 
     /// A covariance that gave its array to a factor.
@@ -135,22 +135,55 @@ pub enum Error {
     Consumed,
 
     /// A λ that is negative, NaN or infinite.
-    #[error("regularizer is {0}: it must be finite and not negative, or \"auto\"")]
+    #[error("regularizer is {}: it must be finite and not negative, or \"auto\"", short(.0))]
     Regularizer(f64),
 
     /// λ was to be chosen from the data, and there are none.
     #[error(
-        "nothing was summed (the trace of C is {0:?}), so \"auto\" has no scale to choose a regularizer from: add data or pass a \
-         number"
+        "nothing was summed (the trace of C is {0:?}), so \"auto\" has no scale to choose a regularizer from: add data, \
+         rescale features that are below 1e-140, or pass a number"
     )]
     NothingSummed(f64),
 
-    /// The sums overflowed.
-    #[error("the trace of C is {0}: the sums have overflowed; rescale the features or weights")]
+    /// Sums of rows that float64 cannot hold with room for what is computed from them.
+    #[error("the trace of C would be {}, more than 1e300: rescale the features or weights", short(.0))]
     SumOverflow(f64),
 
+    /// Sums of targets that float64 cannot hold.
+    #[error(
+        "the sum of w y² of targets[:, {output}] would be {}, more than 1e300: rescale the targets or weights",
+        short(sum)
+    )]
+    TargetOverflow {
+        /// index of the output
+        output: usize,
+        /// Σ w y²
+        sum: f64,
+    },
+
+    /// Rows that were finite when they were looked at, and not when they were multiplied.
+    #[error("features have changed while they were summed: let no other thread write to them meanwhile")]
+    Changed,
+
+    /// A system so small or so large that digits are lost.
+    #[error(
+        "the trace of H = C + λΛ is {}: expected 1e-280 to 1e300, beyond which digits are lost; rescale the features, \
+         the weights or the regularizer",
+        short(.0)
+    )]
+    Scale(f64),
+
+    /// Answers that float64 cannot hold.
+    #[error("{what} of row {row} is too large for float64: rescale the rows, or raise the regularizer")]
+    AnswerOverflow {
+        /// the answer
+        what: &'static str,
+        /// index of the row
+        row: usize,
+    },
+
     /// A jitter that is negative, NaN or infinite.
-    #[error("jitter is {0}: it must be finite and not negative")]
+    #[error("jitter is {}: it must be finite and not negative", short(.0))]
     Jitter(f64),
 
     /// A guaranteed λ with a reason that belongs to a λ somebody chose.
@@ -178,11 +211,11 @@ pub enum Error {
     },
 
     /// A machine precision of a penalty that no numbers have.
-    #[error("the machine precision of the penalty is {0}: expected a number from 0 to 1")]
+    #[error("the machine precision of the penalty is {}: expected a number from 0 to 1", short(.0))]
     PenaltyPrecision(f64),
 
     /// A penalty with an entry that is NaN or infinite, or with a negative diagonal.
-    #[error("penalty[{row}, {column}] is {value}: a penalty is finite and positive semi-definite")]
+    #[error("penalty[{row}, {column}] is {}: a penalty is finite and positive semi-definite", short(value))]
     PenaltyEntry {
         /// row
         row: usize,
@@ -193,7 +226,11 @@ pub enum Error {
     },
 
     /// A penalty that is not symmetric.
-    #[error("penalty is not symmetric: [{row}, {column}] is {lower} but [{column}, {row}] is {upper}")]
+    #[error(
+        "penalty is not symmetric: [{row}, {column}] is {} but [{column}, {row}] is {}",
+        short(lower),
+        short(upper)
+    )]
     PenaltyAsymmetric {
         /// row
         row: usize,
@@ -290,7 +327,7 @@ pub enum Error {
     },
 
     /// A stored state with NaN or infinity.
-    #[error("the stored {what} has {value} at {index}: expected finite numbers")]
+    #[error("the stored {what} has {} at {index}: expected finite numbers", short(value))]
     StoredNumber {
         /// the vector
         what: &'static str,
@@ -316,7 +353,7 @@ pub enum Error {
     NotFitted,
 
     /// The allocator refused.
-    #[error("could not allocate {bytes} bytes")]
+    #[error("{} of memory could not be allocated: free some, or raise its limit (ulimit -v)", size(bytes))]
     OutOfMemory {
         /// bytes asked for
         bytes: usize,
@@ -325,4 +362,16 @@ pub enum Error {
     /// Somebody asked to stop.
     #[error("interrupted")]
     Interrupted,
+}
+
+/// A number as short as it can be read back: -1, 0.5, 1e-300, NaN.
+fn short(x: &f64) -> String {
+    let text = format!("{x:?}");
+    text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
+}
+
+/// Bytes in MB or GB.
+fn size(bytes: &usize) -> String {
+    let bytes = *bytes as f64;
+    if bytes < 1e9 { format!("{:.0} MB", (bytes / 1e6).max(1.0)) } else { format!("{:.1} GB", bytes / 1e9) }
 }

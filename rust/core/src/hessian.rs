@@ -5,8 +5,8 @@
 //! they are in cache. Each thread needs memory for one strip, however many rows there are.
 
 use std::ops::Range;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use faer::{MatMut, MatRef};
 
@@ -30,9 +30,10 @@ pub(crate) const SOLVE_ROWS: usize = 8 * TILE;
 /// The factorised system.
 pub struct Hessian {
     /// L in the lower triangle; the upper one is not defined.
-    factor: Square,
-    /// L rounded to float32, made when it is first asked for.
-    single: OnceLock<Panel<f32>>,
+    factor: Arc<Square>,
+    /// L rounded to float32, made when it is first asked for. Nobody waits for the lock: after a fork
+    /// another thread may hold it for ever.
+    single: Mutex<Option<Arc<Panel<f32>>>>,
     pub(crate) block_factors: BlockFactors,
     pub(crate) penalty: Penalty,
     pub(crate) choice: Choice,
@@ -40,8 +41,8 @@ pub struct Hessian {
 }
 
 impl Hessian {
-    pub(crate) fn new(factor: Square, penalty: Penalty, choice: Choice, moments: Moments) -> Self {
-        Self { factor, single: OnceLock::new(), block_factors: BlockFactors::default(), penalty, choice, moments }
+    pub(crate) fn new(factor: Arc<Square>, penalty: Penalty, choice: Choice, moments: Moments) -> Self {
+        Self { factor, single: Mutex::default(), block_factors: BlockFactors::default(), penalty, choice, moments }
     }
 
     /// p
@@ -77,7 +78,7 @@ impl Hessian {
 
     /// L; only the lower triangle is defined.
     pub(crate) fn lower(&self) -> MatRef<'_, f64> {
-        self.factor.as_ref()
+        Square::as_ref(&self.factor)
     }
 
     /// The diagonal of L: square roots of the pivots.
@@ -116,7 +117,11 @@ impl Hessian {
             self.forward_substitute(z.as_mut(), run);
             self.back_substitute(z, run);
         }
-        run.check()
+        run.check()?;
+        match b.iter().position(|x| !x.is_finite()) {
+            Some(i) => Err(Error::AnswerOverflow { what: "H⁻¹B", row: i % p }),
+            None => Ok(()),
+        }
     }
 
     /// Z = L⁻¹B in place of B.
@@ -143,8 +148,8 @@ impl Hessian {
     }
 
     /// L in float32.
-    fn single(&self, run: &Execution) -> Result<&Panel<f32>> {
-        if let Some(single) = self.single.get() {
+    fn single(&self, run: &Execution) -> Result<Arc<Panel<f32>>> {
+        if let Some(single) = self.single.try_lock().ok().and_then(|kept| kept.clone()) {
             return Ok(single);
         }
         let p = self.n_features();
@@ -160,7 +165,11 @@ impl Hessian {
         if lost.into_inner() {
             return Err(Error::SingleFactor);
         }
-        Ok(self.single.get_or_init(|| single))
+        let single = Arc::new(single);
+        if let Ok(mut kept) = self.single.try_lock() {
+            *kept = Some(Arc::clone(&single));
+        }
+        Ok(single)
     }
 
     /// z = L⁻¹g of each target row g, so that ‖z‖² is its variance: (n, p), row-major.
@@ -173,7 +182,7 @@ impl Hessian {
             let n = self.whiten_block(rows, targets, &mut block, run)?;
             out.chunks_mut(p).zip(block.rows(0..n)).for_each(|(out, z)| out.copy_from_slice(z));
         }
-        Ok(whitened)
+        finite(whitened, p, "L⁻¹g")
     }
 
     /// Put L⁻¹g of some target rows g into the first rows of a block; their number.
@@ -214,7 +223,7 @@ impl Hessian {
         tiles::gram(out.as_mut(), &z, 1.0, run);
         mirror(out, run);
         run.check()?;
-        Ok(joint)
+        finite(joint, n, "the covariance")
     }
 
     /// G H⁻¹ G'ᵀ of two sets of target rows: (n, m), row-major. L⁻¹Gᵀ is held as a whole, L⁻¹G'ᵀ
@@ -239,7 +248,15 @@ impl Hessian {
             tiles::product(out.as_mut().subcols_mut(start, n), &z, &block.columns(n), 1.0, run);
             run.check()?;
         }
-        Ok(joint)
+        finite(joint, m, "the covariance")
+    }
+}
+
+/// Refuse answers that are not finite, `width` of them for each row.
+pub(crate) fn finite(values: Vec<f64>, width: usize, what: &'static str) -> Result<Vec<f64>> {
+    match values.iter().position(|x| !x.is_finite()) {
+        Some(i) => Err(Error::AnswerOverflow { what, row: i / width }),
+        None => Ok(values),
     }
 }
 

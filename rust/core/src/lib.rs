@@ -20,6 +20,7 @@
 //! | numbers | `real`, `tiles` | float32 and float64; products and solves in tiles |
 //! | few features | `narrow` | multiplies blocks of rows side by side, adds the products in order |
 //! | waiting rows | `stage` | collects reduced rows until a block is full |
+//! | one batch | `addition` | prepares it, then commits it to the sums |
 //! | sums over the data | `covariance`, `moments` | C; b = Σ w f yᵀ, Σ w y², n, Σ ln w |
 //! | penalty | `penalty` | checks Λ, adds λΛ to C |
 //! | strength λ | `regularizer` | settles λ, and keeps why |
@@ -36,6 +37,7 @@
 //! multiplied side by side and added in their order. No public function panics, whatever it is
 //! given: `tests/odd_input` calls them all.
 
+mod addition;
 mod block_factors;
 mod cholesky;
 mod components;
@@ -61,15 +63,17 @@ mod strips;
 mod tiles;
 mod triangle;
 
+pub use addition::Prepared;
 pub use components::Components;
-pub use covariance::Covariance;
+pub use covariance::{Covariance, Merge};
 pub use error::{Error, Result};
 pub use execution::Execution;
 pub use hessian::Hessian;
 pub use moments::Moments;
-pub use pages::zeros;
+pub use pages::{require, zeros};
 pub use penalty::Penalty;
 pub use regularizer::{Reason, Regularizer};
 pub use rows::{Batch, Element, Groups, Reduction, RowBlock};
 pub use snapshot::{HessianSnapshot, PenaltySnapshot, Snapshot};
 pub use stage::Precision;
+pub use tiles::take_workspace;

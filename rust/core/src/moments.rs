@@ -1,7 +1,7 @@
 //! Sums beside C: what a fit and its evidence need of the targets.
 
 use crate::error::Result;
-use crate::pages::{zero_matrix, zeros};
+use crate::pages::{copied, zero_matrix, zeros};
 
 /// b = Σ w f yᵀ, Σ w y², n, Σ ln w. Rows of weight 0 count nowhere.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -26,9 +26,7 @@ impl Moments {
 
     /// A copy, where memory allows.
     pub(crate) fn try_clone(&self) -> Result<Self> {
-        let mut cross = zeros(self.cross.len())?;
-        cross.copy_from_slice(&self.cross);
-        Ok(Self { cross, squares: self.squares.clone(), ..*self })
+        Ok(Self { cross: copied(&self.cross)?, squares: copied(&self.squares)?, ..*self })
     }
 
     /// Count a target row of weight `w`.

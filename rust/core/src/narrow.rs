@@ -9,13 +9,16 @@
 use std::any::TypeId;
 use std::ops::Range;
 
-use faer::{MatMut, MatRef};
+use faer::{ColRef, MatMut, MatRef};
 use rayon::prelude::*;
 
-use crate::error::Result;
+use crate::addition::Backup;
+use crate::error::{Error, Result};
 use crate::execution::Execution;
 use crate::moments::Moments;
+use crate::pages::copied;
 use crate::panel::{Panel, Strip};
+use crate::real::squared_norm_by;
 use crate::rows::{Batch, Element};
 use crate::slab::{Slab, SlabRows};
 use crate::stage::{ROWS, Stage, add_cross};
@@ -31,9 +34,6 @@ pub(crate) const NARROW: usize = 256;
 /// features, 32 of 64. More of them hide that some thread is last; these stay in the caches until
 /// they are added.
 const WAVE_BYTES: usize = 4 << 20;
-
-/// Undoes a sum: the diagonal of C, whose lower triangle is kept in the upper one, and b.
-pub(crate) type Backup = (Vec<f64>, Vec<f64>);
 
 /// Rows of a block, where they are.
 #[derive(Clone, Copy)]
@@ -61,14 +61,28 @@ impl Operand<f64> for Source<'_> {
 }
 
 /// Blocks of a batch behind a full stage.
-pub(crate) struct Blocks<'b, 'r, 'a, T> {
+pub(crate) struct Blocks<'b, 'r, T> {
     pub stage: &'b Stage,
-    pub batch: &'b Batch<'r, 'a, T>,
+    pub batch: &'b Batch<'r, T>,
     /// Targets behind those in the stage: a multiple of a block.
     pub targets: Range<usize>,
 }
 
-impl<T: Element> Blocks<'_, '_, '_, T> {
+/// Products of the last blocks, to be added to C; and b with them.
+pub(crate) struct Products {
+    products: Panel,
+    n: usize,
+    cross: Vec<f64>,
+}
+
+impl Products {
+    pub fn add_to(self, sums: &mut Square, moments: &mut Moments, run: &Execution) {
+        add_products(sums, &self.products, self.n, run);
+        moments.cross = self.cross;
+    }
+}
+
+impl<T: Element> Blocks<'_, '_, T> {
     /// Number of blocks, the stage being the first.
     fn len(&self) -> usize {
         1 + self.targets.len() / ROWS
@@ -87,51 +101,53 @@ impl<T: Element> Blocks<'_, '_, '_, T> {
         rows.values().to_slice().filter(|_| as_they_are).map(bytemuck::cast_slice)
     }
 
-    /// C += FᵀF and b += FᵀY, block after block. Nothing of a wave is added before all of it is
-    /// found good, and `outcome` (of rows behind the blocks) as well before the last; what was
-    /// added before is kept in `backup`.
+    /// C += FᵀF and b += FᵀY, block after block, but for the last wave of blocks, whose products are
+    /// returned. Nothing of a wave is added before all of it is found good; what was added before is
+    /// kept in `backup`. Returns also Σ w‖f‖² of the blocks behind the stage.
     pub fn add_to(
         &self,
         sums: &mut Square,
         moments: &mut Moments,
-        outcome: Result<()>,
         backup: &mut Option<Backup>,
         run: &Execution,
-    ) -> Result<()> {
+    ) -> Result<(f64, Products)> {
         let (p, given) = (self.batch.rows.n_features(), self.given());
         let wave = wave(p, run).min(self.len());
         let mut products = Panel::unset(wave * p, p)?;
         let mut slab = Slab::unset(if given.is_some() { 0 } else { wave * ROWS }, p)?;
-        let mut outcome = Some(outcome);
-        for start in (0..self.len()).step_by(wave) {
+        let (mut size, mut start) = (0.0, 0);
+        loop {
             let blocks = start..self.len().min(start + wave);
-            let sources = self.sources(blocks.clone(), given, &mut slab, run)?;
-            self.multiply(&blocks, &sources, &mut products, run)?;
+            let (reduced, sources) = self.sources(blocks.clone(), given, &mut slab, run)?;
+            size += reduced + self.multiply(&blocks, &sources, &mut products, run)?;
             run.check()?;
+            let mut cross = copied(&moments.cross)?;
+            self.add_cross(&blocks, &sources, &mut cross, run)?;
+            run.check()?; // a stop has left products and b unfinished
             if blocks.end == self.len() {
-                outcome.take().unwrap_or(Ok(()))?;
-            } else if backup.is_none() {
-                *backup = Some((sums.back_up(run), moments.cross.clone()));
+                return Ok((size, Products { products, n: blocks.len(), cross }));
             }
-            let run = &run.unstoppable(); // who stops from here on comes after this wave
+            let before = std::mem::replace(&mut moments.cross, cross);
+            backup.get_or_insert_with(|| (sums.back_up(run), before));
             add_products(sums, &products, blocks.len(), run);
-            self.add_cross(&blocks, &sources, moments, run);
+            start += wave;
         }
-        Ok(())
     }
 
-    /// Where the rows of some blocks are, after copying those that have to be reduced.
+    /// Where the rows of some blocks are, after copying those that have to be reduced; and Σ w‖f‖²
+    /// of these.
     fn sources<'s>(
         &'s self,
         blocks: Range<usize>,
         given: Option<&'s [f64]>,
         slab: &'s mut Slab,
         run: &Execution,
-    ) -> Result<Vec<Source<'s>>> {
+    ) -> Result<(f64, Vec<Source<'s>>)> {
         let (p, targets) = (self.batch.rows.n_features(), self.targets(blocks.clone()));
+        let mut size = 0.0;
         if given.is_none() {
             let pieces = slab.pieces_mut(0..targets.len());
-            self.batch.rows.reduce_into(targets.clone(), |t| self.batch.factor(t), pieces, run)?;
+            size = self.batch.rows.reduce_into(targets.clone(), |t| self.batch.factor(t), pieces, run)?;
         }
         let source = |k: usize| {
             let rows = self.targets(k..k + 1);
@@ -144,19 +160,18 @@ impl<T: Element> Blocks<'_, '_, '_, T> {
                 None => Some(Source::Copied(slab.part(rows.start - targets.start..rows.end - targets.start))),
             }
         };
-        Ok(blocks.filter_map(source).collect())
+        Ok((size, blocks.filter_map(source).collect()))
     }
 
     /// The lower triangles of FᵀF, one after the other. Rows that were not looked at before are
-    /// found good by their trace: where Σ‖f‖² is finite each ‖f‖² is. Only where it is not they are
-    /// looked at one by one.
+    /// found good by their products, whose Σ‖f‖² is returned: where that is finite each ‖f‖² is.
     fn multiply(
         &self,
         blocks: &Range<usize>,
         sources: &[Source<'_>],
         products: &mut Panel,
         run: &Execution,
-    ) -> Result<()> {
+    ) -> Result<f64> {
         let p = self.batch.rows.n_features();
         let strips = products.strip_mut(0..sources.len() * p).strips(p);
         let traces: Vec<f64> = if run.is_parallel() && sources.len() > 1 {
@@ -165,23 +180,41 @@ impl<T: Element> Blocks<'_, '_, '_, T> {
         } else {
             strips.zip(sources).map(|(out, source)| multiply(out, source, run)).collect()
         };
+        run.check()?; // or the products are unfinished
+        let mut size = 0.0;
         for ((k, source), trace) in blocks.clone().zip(sources).zip(traces) {
-            if matches!(source, Source::Given(_)) && !trace.is_finite() {
-                let mut slab = Slab::<f64>::unset(ROWS, p)?;
-                self.batch.rows.reduce_into(self.targets(k..k + 1), |_| 1.0, slab.pieces_mut(0..ROWS), run)?;
+            if matches!(source, Source::Given(_)) {
+                size += if trace.is_finite() { trace } else { self.look_at(k, trace, run)? };
+            }
+        }
+        Ok(size)
+    }
+
+    /// What is wrong with the rows of a block, one after the other. Where it is only that the sum of
+    /// all of them overflows, that sum.
+    fn look_at(&self, block: usize, trace: f64, run: &Execution) -> Result<f64> {
+        let mut slab = Slab::<f64>::unset(ROWS, self.batch.rows.n_features())?;
+        self.batch.rows.reduce_into(self.targets(block..block + 1), |_| 1.0, slab.pieces_mut(0..ROWS), run)?;
+        if trace.is_nan() { Err(Error::Changed) } else { Ok(trace) }
+    }
+
+    fn add_cross(
+        &self,
+        blocks: &Range<usize>,
+        sources: &[Source<'_>],
+        cross: &mut [f64],
+        run: &Execution,
+    ) -> Result<()> {
+        for (k, source) in blocks.clone().zip(sources) {
+            if k == 0 {
+                self.stage.add_cross(cross, run);
+            } else {
+                let mut targets = vec![];
+                self.batch.push_targets(self.targets(k..k + 1), &mut targets)?;
+                add_cross(cross, source, &targets, run);
             }
         }
         Ok(())
-    }
-
-    fn add_cross(&self, blocks: &Range<usize>, sources: &[Source<'_>], moments: &mut Moments, run: &Execution) {
-        for (k, source) in blocks.clone().zip(sources) {
-            if k == 0 {
-                self.stage.add_cross(&mut moments.cross, run);
-            } else {
-                add_cross(&mut moments.cross, source, &self.batch.weighted_targets(self.targets(k..k + 1)), run);
-            }
-        }
     }
 }
 
@@ -192,11 +225,22 @@ fn wave(p: usize, run: &Execution) -> usize {
     (WAVE_BYTES / product.max(rows)).max(2 * threads)
 }
 
-/// lower(FᵀF), and its trace.
+/// lower(FᵀF), and its trace; NaN where an entry is not finite (the trace does not show that if
+/// another thread writes to the rows meanwhile).
 fn multiply(out: Strip<'_>, source: &Source<'_>, run: &Execution) -> f64 {
     let mut c: MatMut<'_, f64> = out.into_columns();
     tiles::gram_anew(c.as_mut(), source, run);
-    (0..c.ncols()).map(|j| c[(j, j)]).sum()
+    let trace: f64 = (0..c.ncols()).map(|j| c[(j, j)]).sum();
+    let finite = match source {
+        Source::Copied(_) => true,
+        Source::Given(_) => (0..c.ncols()).all(|j| is_finite(c.as_ref().col(j).subrows(j, c.nrows() - j))),
+    };
+    if finite || !trace.is_finite() { trace } else { f64::NAN }
+}
+
+/// Whether all entries of a column are finite: 0·x is 0 then, and NaN otherwise.
+fn is_finite(column: ColRef<'_, f64>) -> bool {
+    column.try_as_col_major().is_none_or(|column| squared_norm_by(column.as_slice(), |x| 0.0 * x) == 0.0)
 }
 
 /// Add the first `n` products to C, one after the other.
@@ -215,7 +259,7 @@ mod tests {
 
     use ndarray::{Array2, ArrayView2, s};
 
-    use crate::{Batch, Covariance, Error, Execution, Penalty, Precision, Reduction, Regularizer, Result, RowBlock};
+    use crate::{Batch, Covariance, Error, Execution, Precision, Reduction, Result, RowBlock};
 
     static NEVER: AtomicBool = AtomicBool::new(false);
 
@@ -269,16 +313,19 @@ mod tests {
     }
 
     #[test]
-    fn sums_that_overflow_are_taken_wherever_the_rows_are() -> Result<()> {
+    fn sums_that_overflow_are_refused_wherever_the_rows_are() -> Result<()> {
         let run = Execution::sequential();
-        let x = Array2::from_elem((600, 2), 9e153); // ‖f‖² is finite, the sum of three is not
-        let mut fortran = Array2::zeros((2, 600)).reversed_axes();
-        fortran.assign(&x);
-        for rows in [x.view(), fortran.view()] {
-            let mut covariance = Covariance::new(2, Precision::Double)?;
-            update(&mut covariance, rows, false, &run)?;
-            let hessian = covariance.factorize(Regularizer::Value(1.0), Penalty::identity(), false, &run);
-            assert!(matches!(hessian, Err(Error::SumOverflow(_))));
+        for p in [2, 300] {
+            let x = Array2::from_elem((600, p), 9e153 / (p as f64).sqrt()); // each ‖f‖² is finite, their sum is not
+            let mut fortran = Array2::zeros((p, 600)).reversed_axes();
+            fortran.assign(&x);
+            for rows in [x.view(), fortran.view(), x.slice(s![..3, ..])] {
+                let mut covariance = Covariance::new(p, Precision::Double)?;
+                update(&mut covariance, features(700, p).view(), false, &run)?;
+                let before = covariance.snapshot()?;
+                assert!(matches!(update(&mut covariance, rows, false, &run), Err(Error::SumOverflow(_))));
+                assert!(covariance.snapshot()? == before);
+            }
         }
         Ok(())
     }

@@ -36,12 +36,42 @@ const KEPT: usize = 16;
 /// Mappings that were given back and not yet taken again.
 static SPARE: Mutex<Vec<MmapMut>> = Mutex::new(Vec::new());
 
+/// Bytes that stay free beside every large block: small pieces of memory, here, in the kernels and
+/// in the allocator, are taken without a way to refuse, and the process ends where one is lacking.
+const ROOM: usize = 32 << 20;
+
+/// Refuse where the system would not give `bytes` and room for small pieces: under a limit on
+/// address space (`ulimit -v`), or where it counts what it promises.
+pub fn require(bytes: usize) -> Result<()> {
+    let refused = Error::OutOfMemory { bytes };
+    MmapMut::map_anon(bytes.saturating_add(ROOM)).map(drop).map_err(|_| refused)
+}
+
+/// The same where that is more than a small piece.
+pub(crate) fn require_large(bytes: usize) -> Result<()> {
+    if bytes < HUGE_PAGE { Ok(()) } else { require(bytes) }
+}
+
+/// Make room for more numbers, where memory allows.
+pub(crate) fn reserve(values: &mut Vec<f64>, more: usize) -> Result<()> {
+    let bytes = more.saturating_mul(size_of::<f64>());
+    require_large(bytes)?;
+    values.try_reserve(more).map_err(|_| Error::OutOfMemory { bytes })
+}
+
 /// A vector of zeros, or an error where the allocator refuses. The pages are first touched when
 /// written.
 pub fn zeros(len: usize) -> Result<Vec<f64>> {
-    let refused = |_| Error::OutOfMemory { bytes: len.saturating_mul(size_of::<f64>()) };
-    Vec::<f64>::new().try_reserve_exact(len).map_err(refused)?;
+    reserve(&mut vec![], len)?;
     Ok(vec![0.0; len])
+}
+
+/// A copy, where memory allows.
+pub(crate) fn copied(values: &[f64]) -> Result<Vec<f64>> {
+    let mut copy = vec![];
+    reserve(&mut copy, values.len())?;
+    copy.extend_from_slice(values);
+    Ok(copy)
 }
 
 /// The same for a matrix.
@@ -71,6 +101,7 @@ impl Pages {
             }
             return Some(Self { map: Some(map), used: true });
         }
+        require(size).ok()?;
         let map = MmapMut::map_anon(size).ok()?;
         #[cfg(target_os = "linux")]
         let _ = map.advise(memmap2::Advice::HugePage); // a hint: without it memory is only slower

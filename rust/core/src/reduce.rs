@@ -8,10 +8,10 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::execution::Execution;
-use crate::pages::zeros;
+use crate::pages::{require_large, zeros};
 use crate::panel::Strip;
 use crate::prefetch::prefetch;
-use crate::real::{Real, squared_norm, squared_norm_by};
+use crate::real::{Real, squared_norm_by};
 use crate::rows::{Element, RowBlock};
 use crate::slab::Pieces;
 
@@ -44,7 +44,7 @@ const SINGLE_RANGE: Range<f64> = 1e-30..1e30;
 
 impl<T: Element> RowBlock<'_, T> {
     /// Fill the pieces of some rows with the reduced rows of `targets`, each times
-    /// `factor(target)`. Refuses rows that are not finite, or whose squared norm is not (in
+    /// `factor(target)`. Returns the sum of their squared norms. Refuses rows that are not finite, or whose squared norm is not (in
     /// float32: is out of its range).
     pub(crate) fn reduce_into<U: Real>(
         &self,
@@ -52,7 +52,7 @@ impl<T: Element> RowBlock<'_, T> {
         factor: impl Fn(usize) -> f64 + Sync,
         out: Pieces<'_, U>,
         run: &Execution,
-    ) -> Result<()> {
+    ) -> Result<f64> {
         let first = targets.start;
         let parallel = run.is_parallel() && self.n_members(&targets) * self.n_features() > PARALLEL_ENTRIES;
         let reduce = |(first, out): (usize, Pieces<'_, U>)| Task { rows: self, first, out }.run(&factor);
@@ -74,15 +74,29 @@ impl<T: Element> RowBlock<'_, T> {
         }
         let out_of_range = |norm: &f64| *norm != 0.0 && !SINGLE_RANGE.contains(norm);
         match norms.iter().position(out_of_range).filter(|_| size_of::<U>() < size_of::<f64>()) {
-            Some(i) => Err(Error::SingleRange { target: first + i, norm: norms[i].sqrt() }),
-            None => Ok(()),
+            Some(i) => {
+                let target = first + i;
+                Err(Error::SingleRange { target, norm: self.norm(target, factor(target)) })
+            }
+            None => Ok(norms.iter().sum()),
         }
+    }
+
+    /// The norm of a target row, however small or large.
+    fn norm(&self, target: usize, factor: f64) -> f64 {
+        let mut sum = vec![0.0; self.n_features()];
+        for row in self.members(target) {
+            sum.iter_mut().zip(self.values().row(row)).for_each(|(sum, &x)| *sum += x.into());
+        }
+        let largest = sum.iter().fold(0.0_f64, |largest, x| largest.max(x.abs()));
+        largest / self.divisor(target) * factor * squared_norm_by(&sum, |x| x / largest).sqrt()
     }
 
     /// All reduced rows, row-major.
     pub fn reduce(&self, run: &Execution) -> Result<Vec<f64>> {
         let (n, p) = (self.n_targets(), self.n_features());
         let mut out = zeros(n * p)?;
+        require_large(n * size_of::<f64>())?; // the norms
         self.reduce_into(0..n, |_| 1.0, vec![(0, Strip::contiguous(&mut out, p))], run)?;
         Ok(out)
     }
@@ -217,7 +231,8 @@ impl<T: Element, const N: usize> WithSimd for AddRows<'_, T, N> {
     }
 }
 
-/// Divide a sum by the number of its rows, weight it, round it, and return the square of its norm.
+/// Divide a sum by the number of its rows, weight it, round it, and return the square of its norm (in
+/// float32 never 0 but for zeros).
 struct WriteRow<'a, T, U> {
     out: &'a mut [U],
     sum: &'a [T],
@@ -233,13 +248,33 @@ impl<T: Element, U: Real> WithSimd for WriteRow<'_, T, U> {
         let Self { out, sum, divisor, factor } = self;
         let sum = &sum[..out.len()];
         if divisor == 1.0 && factor == 1.0 {
-            out.iter_mut().zip(sum).for_each(|(out, &x)| *out = U::round(x.into()));
-            return squared_norm(sum);
+            return write_and_square(out, sum, Into::into);
         }
-        let value = |x: T| x.into() / divisor * factor;
-        out.iter_mut().zip(sum).for_each(|(out, &x)| *out = U::round(value(x)));
-        squared_norm_by(sum, value)
+        write_and_square(out, sum, |x| x.into() / divisor * factor)
     }
+}
+
+/// Write `value(x)` of each x, and return the square of the norm, in eight chains of additions. Each
+/// x is read once: what is found good is what is summed, whoever writes to it meanwhile.
+#[inline(always)]
+fn write_and_square<T: Element, U: Real>(out: &mut [U], sum: &[T], value: impl Fn(T) -> f64) -> f64 {
+    let mut sums = [0.0; 8];
+    let write = |out: &mut U, x: T| {
+        let x = value(x);
+        *out = U::round(x);
+        x * x
+    };
+    let (pieces, rest) = out.as_chunks_mut::<8>();
+    let (xs, last) = sum.as_chunks::<8>();
+    for (out, xs) in pieces.iter_mut().zip(xs) {
+        for ((out, &x), sum) in out.iter_mut().zip(xs).zip(&mut sums) {
+            *sum += write(out, x);
+        }
+    }
+    let rest: f64 = rest.iter_mut().zip(last).map(|(out, &x)| write(out, x)).sum();
+    let norm = sums.iter().sum::<f64>() + rest;
+    let vanishes = norm < f64::MIN_POSITIVE && size_of::<U>() < size_of::<f64>();
+    if vanishes && sum.iter().any(|&x| value(x) != 0.0) { f64::MIN_POSITIVE } else { norm }
 }
 
 /// As `WriteRow` says.
@@ -268,7 +303,7 @@ mod tests {
         let mut f = Array2::zeros((13, 40)).reversed_axes();
         f.assign(&c);
         let labels: Vec<i64> = (0..40).map(|i| (i * 7) % 9).collect();
-        let groups = Groups::from_labels(&labels);
+        let groups = Groups::from_labels(&labels)?;
         let means = |x: ArrayView2<'_, f64>| reduce(&RowBlock::new(x, Some(&groups), Reduction::Mean)?, 0..9);
         assert_eq!(means(c.view())?, means(f.view())?);
         Ok(())
@@ -277,7 +312,7 @@ mod tests {
     #[test]
     fn what_is_not_finite_is_named_where_it_stands() -> Result<()> {
         let x = array![[1.0, 2.0], [3.0, f64::NAN], [1e200, 0.0]];
-        let groups = Groups::from_labels(&[1, 0, 2]);
+        let groups = Groups::from_labels(&[1, 0, 2])?;
         let rows = RowBlock::new(x.view(), Some(&groups), Reduction::Sum)?;
         assert!(matches!(reduce(&rows, 0..2), Err(Error::NonFinite { row: 1, column: 1, .. })));
         assert_eq!(reduce(&rows, 1..3), Err(Error::Overflow { target: 2 }));
@@ -293,8 +328,9 @@ mod tests {
             let pieces = vec![(0, Strip::contiguous(&mut out[..2 * targets.len()], 2))];
             rows.reduce_into(targets, |_| weight, pieces, &Execution::sequential())
         };
-        assert_eq!(single(0..2, 1.0), Ok(()));
+        assert_eq!(single(0..2, 1.0), Ok(5.0));
         assert_eq!(single(1..3, 1.0), Err(Error::SingleRange { target: 2, norm: 1e-20 }));
+        assert_eq!(single(2..3, 1e-150), Err(Error::SingleRange { target: 2, norm: 1e-170 }));
         assert_eq!(single(3..4, 1.0), Err(Error::SingleRange { target: 3, norm: 1e20 }));
         assert!(matches!(single(0..1, 1e-30), Err(Error::SingleRange { target: 0, .. })));
         Ok(())

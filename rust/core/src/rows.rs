@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
-use ndarray::ArrayView2;
+use ndarray::{Array2, ArrayView2};
 
 use crate::error::{Error, Result};
+use crate::pages::{copied, require_large, reserve};
 
 /// The numbers of features: float32 or float64.
 pub trait Element: bytemuck::Pod + Send + Sync + Into<f64> {}
@@ -32,20 +33,22 @@ pub struct Groups {
 
 impl Groups {
     /// Groups of equal labels. Labels come in any order and with gaps.
-    pub fn from_labels(labels: &[i64]) -> Self {
+    pub fn from_labels(labels: &[i64]) -> Result<Self> {
         if labels.is_sorted() {
-            return Self { order: None, bounds: bounds(labels.len(), |i| labels[i]) };
+            require_large(2 * size_of_val(labels))?; // one number a label, in a vector that grows
+            return Ok(Self { order: None, bounds: bounds(labels.len(), |i| labels[i]) });
         }
+        require_large(6 * size_of_val(labels))?; // `by_counting` takes the most
         let low = labels.iter().copied().min().unwrap_or(0);
         let high = labels.iter().copied().max().unwrap_or(0);
         let span = high.wrapping_sub(low) as u64; // as unsigned, right even where it exceeds i64
         if span < 4 * labels.len() as u64 {
-            return Self::by_counting(labels, low, span as usize);
+            return Ok(Self::by_counting(labels, low, span as usize));
         }
         let mut order: Vec<usize> = (0..labels.len()).collect();
         order.sort_by_key(|&i| labels[i]);
         let bounds = bounds(labels.len(), |i| labels[order[i]]);
-        Self { order: Some(order), bounds }
+        Ok(Self { order: Some(order), bounds })
     }
 
     /// Where labels are dense (structure numbers are): how often each occurs tells where its rows
@@ -183,20 +186,20 @@ impl<'a, T: Element> RowBlock<'a, T> {
     }
 }
 
-/// Rows of a loss with their weights, and with the targets y where a fit is wanted.
-pub struct Batch<'r, 'a, T> {
+/// Rows of a loss with their weights, and with the targets y where a fit is wanted. Weights and
+/// targets are read several times. So they are copied, and the copy is checked: another thread may
+/// write to the caller's arrays.
+pub struct Batch<'r, T> {
     pub(crate) rows: RowBlock<'r, T>,
-    pub(crate) weights: Option<&'a [f64]>,
-    pub(crate) targets: Option<ArrayView2<'a, f64>>,
+    pub(crate) weights: Option<Vec<f64>>,
+    pub(crate) targets: Option<Array2<f64>>,
 }
 
-impl<'r, 'a, T: Element> Batch<'r, 'a, T> {
+impl<'r, T: Element> Batch<'r, T> {
     /// Weights and targets have an entry (a row) per target, in the order of the sorted labels.
-    pub fn new(
-        rows: RowBlock<'r, T>,
-        weights: Option<&'a [f64]>,
-        targets: Option<ArrayView2<'a, f64>>,
-    ) -> Result<Self> {
+    pub fn new(rows: RowBlock<'r, T>, weights: Option<&[f64]>, targets: Option<ArrayView2<'_, f64>>) -> Result<Self> {
+        let weights = weights.map(copied).transpose()?;
+        let targets = targets.map(copied_rows).transpose()?;
         let batch = Self { rows, weights, targets };
         batch.check_weights()?;
         batch.check_targets()?;
@@ -211,7 +214,7 @@ impl<'r, 'a, T: Element> Batch<'r, 'a, T> {
     }
 
     fn check_weights(&self) -> Result<()> {
-        let Some(weights) = self.weights else { return Ok(()) };
+        let Some(weights) = &self.weights else { return Ok(()) };
         self.check_length("weights", weights.len())?;
         match weights.iter().position(|w| !(w.is_finite() && *w >= 0.0)) {
             Some(index) => Err(Error::Weight { index, value: weights[index] }),
@@ -220,7 +223,7 @@ impl<'r, 'a, T: Element> Batch<'r, 'a, T> {
     }
 
     fn check_targets(&self) -> Result<()> {
-        let Some(targets) = self.targets else { return Ok(()) };
+        let Some(targets) = &self.targets else { return Ok(()) };
         self.check_length("targets", targets.nrows())?;
         match targets.indexed_iter().find(|(_, y)| !y.is_finite()) {
             Some(((row, output), &value)) => Err(Error::Target { row, output, value }),
@@ -230,19 +233,29 @@ impl<'r, 'a, T: Element> Batch<'r, 'a, T> {
 
     /// √w of a target: what its row and its y are multiplied by.
     pub(crate) fn factor(&self, target: usize) -> f64 {
-        self.weights.map_or(1.0, |weights| weights[target].sqrt())
+        self.weights.as_ref().map_or(1.0, |weights| weights[target].sqrt())
     }
 
-    /// y of a range of targets times √w, row-major; nothing where there is no y.
-    pub(crate) fn weighted_targets(&self, range: Range<usize>) -> Vec<f64> {
-        let Some(y) = self.targets else { return vec![] };
-        range.flat_map(|t| y.row(t).into_iter().map(move |y| self.factor(t) * y)).collect()
+    /// Put y of a range of targets times √w behind what is there, row-major; nothing where there is
+    /// no y.
+    pub(crate) fn push_targets(&self, range: Range<usize>, out: &mut Vec<f64>) -> Result<()> {
+        let Some(y) = &self.targets else { return Ok(()) };
+        reserve(out, range.len() * y.ncols())?;
+        out.extend(range.flat_map(|t| y.row(t).into_iter().map(move |y| self.factor(t) * y)));
+        Ok(())
     }
 
     /// w of a target; 1 without weights.
     pub(crate) fn weight(&self, target: usize) -> f64 {
-        self.weights.map_or(1.0, |weights| weights[target])
+        self.weights.as_ref().map_or(1.0, |weights| weights[target])
     }
+}
+
+fn copied_rows(view: ArrayView2<'_, f64>) -> Result<Array2<f64>> {
+    let mut values = vec![];
+    reserve(&mut values, view.len())?;
+    values.extend(view.iter());
+    Array2::from_shape_vec(view.dim(), values).map_err(|_| Error::OutOfMemory { bytes: usize::MAX })
 }
 
 #[cfg(test)]
@@ -250,12 +263,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_in_any_order_give_targets_in_sorted_order() {
+    fn labels_in_any_order_give_targets_in_sorted_order() -> Result<()> {
         for labels in [vec![7, -2, 7, 5, -2], vec![i64::MAX, i64::MIN, i64::MAX, 0, i64::MIN]] {
-            let groups = Groups::from_labels(&labels);
+            let groups = Groups::from_labels(&labels)?;
             assert_eq!(groups.bounds, [0, 2, 3, 5]);
             assert_eq!(groups.order, Some(vec![1, 4, 3, 0, 2]));
         }
-        assert_eq!(Groups::from_labels(&[1, 1, 4]).order, None);
+        assert_eq!(Groups::from_labels(&[1, 1, 4])?.order, None);
+        Ok(())
     }
 }

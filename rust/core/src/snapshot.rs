@@ -1,12 +1,14 @@
 //! The whole state of an accumulator or a factor as plain vectors, for files and pickles. A
 //! restored object continues with the same bits; a state that does not fit together is refused.
 
+use std::sync::Arc;
+
 use crate::covariance::Covariance;
 use crate::error::{Error, Result};
 use crate::execution::Execution;
 use crate::hessian::Hessian;
 use crate::moments::Moments;
-use crate::pages::zeros;
+use crate::pages::{copied, zeros};
 use crate::penalty::{Form, Penalty};
 use crate::regularizer::{Choice, Reason};
 use crate::stage::Precision;
@@ -76,7 +78,7 @@ impl Covariance {
             moments: self.moments.try_clone()?,
             decided: self.decided,
             waiting_rows: self.stage.to_vec()?,
-            waiting_targets: self.stage.targets.clone(),
+            waiting_targets: copied(&self.stage.targets)?,
         })
     }
 
@@ -98,7 +100,9 @@ impl Covariance {
         covariance.sums = Some(sums);
         covariance.moments = moments;
         covariance.decided = decided;
-        covariance.stage.extend(&waiting_rows, &waiting_targets)?;
+        covariance.stage.make_for(&waiting_rows, &waiting_targets)?;
+        covariance.stage.extend(&waiting_rows, &waiting_targets);
+        covariance.size = covariance.trace()?;
         Ok(covariance)
     }
 }
@@ -108,7 +112,7 @@ impl Hessian {
     pub fn snapshot(&self) -> Result<HessianSnapshot> {
         let penalty = match self.penalty.form() {
             Form::Identity => PenaltySnapshot::Identity,
-            Form::Diagonal(values) => PenaltySnapshot::Diagonal(values.clone()),
+            Form::Diagonal(values) => PenaltySnapshot::Diagonal(copied(values)?),
             Form::Matrix(matrix) => PenaltySnapshot::Matrix(pack(&matrix.values)?, matrix.eps),
         };
         Ok(HessianSnapshot {
@@ -143,7 +147,7 @@ impl Hessian {
             PenaltySnapshot::Matrix(lower, eps) => Penalty::of_lower(unpack(&lower, p, "penalty")?, eps)?,
         };
         penalty.require_features(p)?;
-        Ok(Self::new(factor, penalty.including(penalty_jitter), choice, moments))
+        Ok(Self::new(Arc::new(factor), penalty.including(penalty_jitter), choice, moments))
     }
 }
 

@@ -10,7 +10,7 @@ use faer::{Accum, MatMut, MatRef, Par};
 
 use crate::error::Result;
 use crate::execution::Execution;
-use crate::pages::zeros;
+use crate::pages::{reserve, zeros};
 use crate::real::squared_norm;
 use crate::rows::{Batch, Element};
 use crate::slab::{Slab, SlabRows};
@@ -100,23 +100,24 @@ impl Stage {
         self.precision.block_rows() - self.len
     }
 
-    /// Reduce `targets` of the batch behind what waits. On an error nothing was added.
-    pub fn push<T: Element>(&mut self, batch: &Batch<'_, '_, T>, targets: Range<usize>, run: &Execution) -> Result<()> {
+    /// Reduce `targets` of the batch behind what waits, and return their Σ w‖f‖². On an error
+    /// nothing was added.
+    pub fn push<T: Element>(&mut self, batch: &Batch<'_, T>, targets: Range<usize>, run: &Execution) -> Result<f64> {
         let span = self.len..self.len + targets.len();
         let factor = |t| batch.factor(t);
         self.make()?;
-        match &mut self.rows {
+        let size = match &mut self.rows {
             Rows::Double(slab) => {
                 batch.rows.reduce_into(targets.clone(), factor, slab.pieces_mut(span.clone()), run)?
             }
             Rows::Single(slab) => {
                 batch.rows.reduce_into(targets.clone(), factor, slab.pieces_mut(span.clone()), run)?
             }
-            Rows::None => {}
-        }
-        self.targets.extend(batch.weighted_targets(targets));
+            Rows::None => 0.0,
+        };
+        batch.push_targets(targets, &mut self.targets)?;
         self.len = span.end;
-        Ok(())
+        Ok(size)
     }
 
     /// Ask for the memory of the rows, where that was not done yet.
@@ -189,13 +190,14 @@ impl Stage {
         (0..self.len).map(norm).sum()
     }
 
+    /// Ask for the memory of rows and targets that are to be put behind what waits.
+    pub fn make_for(&mut self, rows: &[f64], targets: &[f64]) -> Result<()> {
+        if rows.is_empty() { Ok(()) } else { self.make().and_then(|()| reserve(&mut self.targets, targets.len())) }
+    }
+
     /// Put rows and targets of another stage, or of a snapshot, behind what waits; there must be
-    /// room.
-    pub fn extend(&mut self, rows: &[f64], targets: &[f64]) -> Result<()> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        self.make()?;
+    /// room, and memory (`make_for`).
+    pub fn extend(&mut self, rows: &[f64], targets: &[f64]) {
         for row in rows.chunks(self.width) {
             let span = self.len..self.len + 1;
             match &mut self.rows {
@@ -210,7 +212,6 @@ impl Stage {
             self.len += 1;
         }
         self.targets.extend_from_slice(targets);
-        Ok(())
     }
 }
 

@@ -9,6 +9,8 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::execution::Execution;
+use crate::hessian::finite;
+use crate::pages::reserve;
 use crate::panel::Panel;
 use crate::real::{Real, squared_norm};
 use crate::rows::{Element, RowBlock};
@@ -27,7 +29,15 @@ pub(crate) fn norms_by_strips<T: Element, U: Real>(
         tiles::solve_lower(l, strip.columns_mut(n), run);
         Ok(strip.rows(0..n).map(squared_norm).collect::<Vec<_>>())
     })?;
-    Ok(strips.concat())
+    finite(joined(&strips)?, 1, "the variance")
+}
+
+/// The results of strips, one after the other.
+pub(crate) fn joined(strips: &[Vec<f64>]) -> Result<Vec<f64>> {
+    let mut all = vec![];
+    reserve(&mut all, strips.iter().map(Vec::len).sum())?;
+    strips.iter().for_each(|strip| all.extend_from_slice(strip));
+    Ok(all)
 }
 
 /// Call `f` on strips of the targets, side by side; return the results in the order of the strips.

@@ -57,6 +57,16 @@ fn has_avx512() -> bool {
     false
 }
 
+/// Have faer's kernels take the workspace of this thread, as they do at the first product that is not
+/// small: about twice the third-level cache. They end the process where it is lacking.
+pub fn take_workspace() {
+    const EDGE: usize = 32;
+    let (zeros, mut product) = ([0.0; EDGE * EDGE], [0.0; EDGE * EDGE]);
+    let a = MatRef::from_column_major_slice(&zeros, EDGE, EDGE);
+    let c = MatMut::from_column_major_slice_mut(&mut product, EDGE, EDGE);
+    matmul(c, Accum::Replace, a, a, 1.0, Par::Seq);
+}
+
 /// What a product reads: a matrix of (depth, columns), some columns at a time.
 pub(crate) trait Operand<T>: Sync {
     /// Rows.

@@ -85,7 +85,7 @@ fn agrees_with_plain_loops() -> Result<()> {
 fn groups_are_reduced_as_plain_loops_do() -> Result<()> {
     let x = rows(3000, 301);
     let labels: Vec<i64> = (0..3000).map(|i| (i * 7) % 90).collect();
-    let groups = Groups::from_labels(&labels);
+    let groups = Groups::from_labels(&labels)?;
     let reduced = RowBlock::new(x.view(), Some(&groups), Reduction::Sum)?.reduce(&Execution::new(true, &NEVER))?;
     for (t, row) in reduced.chunks(301).enumerate() {
         for (j, got) in row.iter().enumerate() {

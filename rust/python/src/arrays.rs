@@ -64,7 +64,7 @@ pub fn with_rows<'a, T: Element, R>(
     (labels, reduction): (Option<&[i64]>, Reduction),
     f: impl FnOnce(&RowBlock<'_, T>) -> Outcome<R>,
 ) -> Outcome<R> {
-    let groups = labels.map(Groups::from_labels);
+    let groups = labels.map(Groups::from_labels).transpose()?;
     f(&RowBlock::new(view, groups.as_ref(), reduction)?)
 }
 

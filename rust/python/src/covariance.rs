@@ -5,14 +5,14 @@ use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArra
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use rigidities_core as core;
-use rigidities_core::{Batch, Element, Penalty, Reason, Reduction, Regularizer, Snapshot};
+use rigidities_core::{Batch, Element, Execution, Penalty, Reason, Reduction, Regularizer, Snapshot};
 
 use crate::arrays::{Features, Grouping, PenaltyValues, empty_matrix, with_rows, with_view};
-use crate::guarded::Guarded;
+use crate::guarded::{Guard, Guarded};
 use crate::hessian::Hessian;
 use crate::raised::Outcome;
 use crate::state::{moments_of_dict, moments_to_dict, scalar, vector};
-use crate::threads::execute;
+use crate::threads::{change, execute};
 use crate::words::{precision_name, to_precision};
 
 /// Sums over the data.
@@ -23,48 +23,27 @@ pub struct Covariance(Guarded<core::Covariance>);
 type Extras<'a> = (Option<&'a [f64]>, Option<ArrayView2<'a, f64>>);
 
 impl Covariance {
+    /// Wait for the lock, and undo what an interrupted call has left.
+    fn lock(&self) -> Outcome<Guard<'_, core::Covariance>> {
+        let mut guard = self.0.lock()?;
+        guard.settle(&Execution::sequential());
+        Ok(guard)
+    }
+
     fn update_rows<T: Element>(
         &self,
         view: ArrayView2<'_, T>,
         groups: (Option<&[i64]>, Reduction),
         (weights, targets): Extras<'_>,
     ) -> Outcome<()> {
-        let guard = &mut *self.0.lock()?;
+        let guard = &mut *self.lock()?;
         with_rows(view, groups, |rows| {
             rows.require_features(guard.n_features())?; // before weights and targets, which it may explain
             let batch = Batch::new(*rows, weights, targets)?;
             let work = guard.work(view.nrows(), rows.n_targets());
-            execute(work, |run| guard.update(&batch, run))
+            let prepare = |run: &Execution| guard.prepare(&batch, run).map(|prepared| (guard, prepared));
+            change(work, prepare, |(guard, prepared), run| guard.commit(prepared, run))
         })
-    }
-}
-
-#[pymethods]
-impl Covariance {
-    #[new]
-    fn new(n_features: usize, precision: &str) -> Outcome<Self> {
-        Ok(Self(Guarded::new(core::Covariance::new(n_features, to_precision(precision)?)?)))
-    }
-
-    #[getter]
-    fn precision(&self, py: Python<'_>) -> Outcome<&'static str> {
-        py.detach(|| Ok(precision_name(self.0.lock()?.least_precision())))
-    }
-
-    fn update(
-        &self,
-        py: Python<'_>,
-        features: Features<'_>,
-        groups: Option<PyReadonlyArray1<'_, i64>>,
-        reduction: &str,
-        weights: Option<PyReadonlyArray1<'_, f64>>,
-        targets: Option<PyReadonlyArray2<'_, f64>>,
-    ) -> Outcome<()> {
-        let grouping = Grouping::new(groups, reduction)?;
-        let groups = grouping.parts()?;
-        let weights = weights.as_ref().map(|weights| weights.as_slice()).transpose().map_err(PyErr::from)?;
-        let extras = (weights, targets.as_ref().map(|targets| targets.as_array()));
-        with_view!(features, |view| py.detach(|| self.update_rows(view, groups, extras)))
     }
 
     /// Both locks are taken in the order of their addresses. So two threads that merge crosswise
@@ -76,21 +55,59 @@ impl Covariance {
         py.detach(|| {
             let (mine, theirs);
             if std::ptr::from_ref(self) < std::ptr::from_ref(other) {
-                mine = self.0.lock()?;
-                theirs = other.0.lock()?;
+                mine = self.lock()?;
+                theirs = other.lock()?;
             } else {
-                theirs = other.0.lock()?;
-                mine = self.0.lock()?;
+                theirs = other.lock()?;
+                mine = self.lock()?;
             }
             let (mut mine, theirs) = (mine, &*theirs);
             let mine = &mut *mine;
-            execute(square(mine.n_features()), |run| mine.merge(theirs, run))
+            let merging = |_: &Execution| mine.prepare_merge(theirs).map(|prepared| (mine, prepared));
+            change(square(theirs.n_features()), merging, |(mine, prepared), run| mine.commit_merge(prepared, run))
         })
+    }
+}
+
+/// What `+=` adds but for other sums: features, groups, reduction, weights, targets.
+type Addend<'py> = (
+    Features<'py>,
+    Option<PyReadonlyArray1<'py, i64>>,
+    String,
+    Option<PyReadonlyArray1<'py, f64>>,
+    Option<PyReadonlyArray2<'py, f64>>,
+);
+
+#[pymethods]
+impl Covariance {
+    #[new]
+    fn new(n_features: usize, precision: &str) -> Outcome<Self> {
+        Ok(Self(Guarded::new(core::Covariance::new(n_features, to_precision(precision)?)?)))
+    }
+
+    #[getter]
+    fn precision(&self, py: Python<'_>) -> Outcome<&'static str> {
+        py.detach(|| Ok(precision_name(self.lock()?.least_precision())))
+    }
+
+    /// Add a batch or other sums. After an operator, unlike after a call, Python looks for no
+    /// signal: who finds KeyboardInterrupt raised by `sums += batch` finds nothing added.
+    fn __iadd__(&self, addend: &Bound<'_, PyAny>) -> Outcome<()> {
+        let py = addend.py();
+        if let Ok(other) = addend.cast::<Self>() {
+            return self.merge(py, other.get());
+        }
+        let (features, groups, reduction, weights, targets) = addend.extract::<Addend<'_>>()?;
+        let grouping = Grouping::new(groups, &reduction)?;
+        let groups = grouping.parts()?;
+        let weights = weights.as_ref().map(|weights| weights.as_slice()).transpose().map_err(PyErr::from)?;
+        let extras = (weights, targets.as_ref().map(|targets| targets.as_array()));
+        with_view!(features, |view| py.detach(|| self.update_rows(view, groups, extras)))
     }
 
     fn scaled(&self, py: Python<'_>, weight: f64) -> Outcome<Self> {
         py.detach(|| {
-            let guard = &*self.0.lock()?;
+            let guard = &*self.lock()?;
             let scaled = execute(square(guard.n_features()), |run| guard.scaled(weight, run))?;
             Ok(Self(Guarded::new(scaled)))
         })
@@ -106,7 +123,7 @@ impl Covariance {
         let mut out = array.readwrite();
         let values = out.as_slice_mut().map_err(PyErr::from)?;
         py.detach(|| {
-            let guard = &*self.0.lock()?;
+            let guard = &*self.lock()?;
             execute(square(p), |run| guard.write_matrix(values, run))
         })?;
         drop(out);
@@ -115,22 +132,22 @@ impl Covariance {
 
     #[getter]
     fn n_features(&self, py: Python<'_>) -> Outcome<usize> {
-        py.detach(|| Ok(self.0.lock()?.n_features()))
+        py.detach(|| Ok(self.lock()?.n_features()))
     }
 
     #[getter]
     fn n_rows(&self, py: Python<'_>) -> Outcome<usize> {
-        py.detach(|| Ok(self.0.lock()?.n_rows()))
+        py.detach(|| Ok(self.lock()?.n_rows()))
     }
 
     #[getter]
     fn n_outputs(&self, py: Python<'_>) -> Outcome<usize> {
-        py.detach(|| Ok(self.0.lock()?.n_outputs()))
+        py.detach(|| Ok(self.lock()?.n_outputs()))
     }
 
     #[getter]
     fn trace(&self, py: Python<'_>) -> Outcome<f64> {
-        py.detach(|| Ok(self.0.lock()?.trace()?))
+        py.detach(|| Ok(self.lock()?.trace()?))
     }
 
     #[pyo3(signature = (choice, penalty, penalty_eps, consume))]
@@ -149,7 +166,7 @@ impl Covariance {
             Some(PenaltyValues::Matrix(values)) => (None, Some(values.as_array())),
         };
         py.detach(|| {
-            let guard = &mut *self.0.lock()?;
+            let guard = &mut *self.lock()?;
             let penalty = match (diagonal, matrix) {
                 (Some(values), _) => Penalty::diagonal(values.to_vec())?,
                 (None, Some(values)) => Penalty::matrix(values, penalty_eps)?,
@@ -161,17 +178,35 @@ impl Covariance {
         })
     }
 
+    /// Whether C was left to the factor that `factorize(consume=True)` made in its place. Until that
+    /// is set, C comes back when the factor is gone. To be set, and not called: see `__iadd__`.
+    #[getter]
+    fn consumed(&self, py: Python<'_>) -> Outcome<bool> {
+        py.detach(|| Ok(self.lock()?.is_consumed()))
+    }
+
+    #[setter]
+    fn set_consumed(&self, py: Python<'_>, consumed: bool) -> Outcome<()> {
+        py.detach(|| {
+            let mut guard = self.lock()?;
+            if consumed {
+                guard.renounce();
+            }
+            Ok(())
+        })
+    }
+
     /// b, Σ w y², n and Σ ln w, waiting rows included.
     fn moments<'py>(&self, py: Python<'py>) -> Outcome<Bound<'py, PyDict>> {
         let moments = py.detach(|| {
-            let guard = &*self.0.lock()?;
+            let guard = &*self.lock()?;
             execute(square(guard.n_features()), |run| guard.all_moments(run))
         })?;
         Ok(moments_to_dict(py, moments)?)
     }
 
     fn snapshot<'py>(&self, py: Python<'py>) -> Outcome<Bound<'py, PyDict>> {
-        let snapshot = py.detach(|| Outcome::Ok(self.0.lock()?.snapshot()?))?;
+        let snapshot = py.detach(|| Outcome::Ok(self.lock()?.snapshot()?))?;
         let state = moments_to_dict(py, snapshot.moments)?;
         state.set_item("n_features", snapshot.n_features)?;
         state.set_item("precision", precision_name(snapshot.precision))?;

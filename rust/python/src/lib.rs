@@ -11,6 +11,7 @@ mod hessian;
 #[cfg_attr(not(target_os = "linux"), path = "no_placement.rs")]
 mod placement;
 mod raised;
+mod room;
 mod state;
 mod threads;
 mod words;
@@ -18,6 +19,8 @@ mod words;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use rigidities_core::Reason;
+
+use crate::threads::MAX_THREADS;
 
 /// Safe without the interpreter lock: every class is frozen, and a `Covariance`, which changes, is
 /// behind a mutex.
@@ -37,6 +40,8 @@ mod _core {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("REASONS", PyTuple::new(module.py(), Reason::ALL.map(Reason::name))?)?;
+        crate::guarded::count_forks(module.py())?;
+        module.add("MAX_THREADS", MAX_THREADS)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

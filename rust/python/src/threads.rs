@@ -2,18 +2,19 @@
 //! Ctrl-C.
 
 use std::env;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyMemoryError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use rigidities_core::{Execution, Result};
 
+use crate::guarded::{Guarded, SIGNAL_INTERVAL, process};
 use crate::placement::Placement;
 use crate::raised::Outcome;
+use crate::room::prepare_thread;
 
 /// Multiplications (about 0.1 ms on one core) below which handing work to the pool costs more than
 /// it gains.
@@ -25,23 +26,22 @@ const SMALL: f64 = 2e6;
 /// pause: the same within the spread.
 const LONG: f64 = 5e6;
 
-/// How often the calling thread looks for Ctrl-C while the pool works.
-const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
-
 /// More threads than any machine of today has cores for; beyond, waiting for one another takes all
 /// their time.
-const MAX_THREADS: usize = 1024;
+pub const MAX_THREADS: usize = 1024;
 
 /// What `set_num_threads` asked for; 0 until then.
 static REQUESTED: AtomicUsize = AtomicUsize::new(0);
 
-/// The pool, with the process that made it: its threads do not survive a fork.
-static POOL: Mutex<Option<(u32, Arc<Workers>)>> = Mutex::new(None);
+/// The pool, with the number of the process that made it: its threads do not survive a fork.
+static POOL: Guarded<Option<(u32, Arc<Workers>)>> = Guarded::new(None);
 
 /// A pool, and who its threads are.
 struct Workers {
     pool: ThreadPool,
     placement: Arc<Placement>,
+    /// Held while a pool of one thread computes: who waits for the pool itself cannot be interrupted.
+    turn: Guarded<()>,
 }
 
 /// Number of threads that computations use.
@@ -79,65 +79,153 @@ pub fn set_num_threads(n_threads: usize) -> PyResult<()> {
 }
 
 /// The pool of this process, with as many threads as are wanted now.
-fn workers() -> PyResult<Arc<Workers>> {
-    let (pid, n_threads) = (std::process::id(), get_num_threads()?);
-    let mut slot = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+fn workers() -> Outcome<Arc<Workers>> {
+    let (process, n_threads) = (process(), get_num_threads()?);
+    if POOL.is_lost() {
+        return Ok(Arc::new(Workers::start(n_threads)?)); // forked while a pool was started: each call has its own
+    }
+    let mut slot = POOL.lock()?;
     if let Some((owner, workers)) = slot.as_ref()
-        && *owner == pid
+        && *owner == process
         && workers.pool.current_num_threads() == n_threads
     {
         return Ok(Arc::clone(workers));
     }
-    let placement = Placement::new(n_threads);
-    let enlisted = Arc::clone(&placement);
-    let named = ThreadPoolBuilder::new().num_threads(n_threads).thread_name(|i| format!("rigidities-{i}"));
-    let pool = named.start_handler(move |i| enlisted.enlist(i)).build();
-    let pool = pool.map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
-    let made = Arc::new(Workers { pool, placement });
-    if let Some((owner, old)) = slot.replace((pid, Arc::clone(&made)))
-        && owner != pid
+    let made = Arc::new(Workers::start(n_threads)?);
+    if let Some((owner, old)) = slot.replace((process, Arc::clone(&made)))
+        && owner != process
     {
         std::mem::forget(old); // a forked child must not wait for threads that only its parent has
     }
     Ok(made)
 }
 
-/// Run `f`, which does about `work` multiplications: here if that is little, else on the pool while
-/// this thread waits for Ctrl-C.
-///
-/// To be called detached from the interpreter, and with the locks already taken that `f` needs: a
-/// thread of the pool that waited for a lock could be the one that is to release it.
+impl Workers {
+    /// Start the threads, one after the other, and have each take the memory that it needs.
+    fn start(n_threads: usize) -> Outcome<Self> {
+        let placement = Placement::new(n_threads);
+        let (enlisted, prepared) = (Arc::clone(&placement), Arc::new(Mutex::new(Ok(()))));
+        let outcome = Arc::clone(&prepared);
+        let start = move |i| {
+            enlisted.enlist(i);
+            let mut prepared = prepared.lock().unwrap_or_else(PoisonError::into_inner); // one thread at a time
+            if prepared.is_ok() {
+                *prepared = prepare_thread();
+            }
+        };
+        let named = ThreadPoolBuilder::new().num_threads(n_threads).thread_name(|i| format!("rigidities-{i}"));
+        let pool = named.start_handler(start).build().map_err(|error| cannot_start(n_threads, &error))?;
+        pool.broadcast(|_| ()); // until all have started
+        let prepared = outcome.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        prepared?;
+        Ok(Self { pool, placement, turn: Guarded::new(()) })
+    }
+}
+
+fn cannot_start(n_threads: usize, error: &rayon::ThreadPoolBuildError) -> PyErr {
+    PyMemoryError::new_err(format!(
+        "{n_threads} threads cannot be started ({error}): free memory, raise the limits on memory and processes \
+         (ulimit -v, ulimit -u), or ask for fewer with set_num_threads"
+    ))
+}
+
+/// Whether a computation may still be stopped. Whoever is interrupted must find nothing changed: so
+/// no signal is handled once a change is committed, and nothing is committed while one is handled.
+#[derive(Default)]
+struct Gate {
+    state: AtomicU8,
+    stop: AtomicBool,
+}
+
+const OPEN: u8 = 0;
+const LOOKING: u8 = 1;
+const COMMITTED: u8 = 2;
+
+impl Gate {
+    fn pass(&self, to: u8) -> bool {
+        self.state.compare_exchange(OPEN, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// Let Python handle signals, and stop if a handler raises. Python handles those that come after
+    /// the commit when the call has returned.
+    fn look(&self) -> Option<PyErr> {
+        if !self.pass(LOOKING) {
+            return None;
+        }
+        let raised = Python::attach(|py| py.check_signals()).err();
+        match raised {
+            None => self.state.store(OPEN, Ordering::SeqCst),
+            Some(_) => self.stop.store(true, Ordering::SeqCst), // nobody commits any more
+        }
+        raised
+    }
+}
+
+/// A change that is made, or one that was prepared while a signal was being handled.
+enum Done<P, R, C> {
+    Committed(R),
+    Prepared(P, C),
+}
+
+/// Run `f`, which does about `work` multiplications and changes nothing.
 pub fn execute<R: Send>(work: f64, f: impl FnOnce(&Execution) -> Result<R> + Send) -> Outcome<R> {
+    change(work, f, |result, _| result)
+}
+
+/// Run `prepare`, which does about `work` multiplications, and then `commit`, which is quick and
+/// cannot fail: here if that is little, else on the pool while this thread waits for Ctrl-C. Where
+/// that comes, nothing is committed.
+///
+/// To be called detached from the interpreter, and with the locks already taken that both need: a
+/// thread of the pool that waited for a lock could be the one that is to release it.
+pub fn change<P: Send, R: Send, C: FnOnce(P, &Execution) -> R + Send>(
+    work: f64,
+    prepare: impl FnOnce(&Execution) -> Result<P> + Send,
+    commit: C,
+) -> Outcome<R> {
     if work < SMALL {
-        return Ok(f(&Execution::sequential())?);
+        prepare_thread()?;
+        let run = Execution::sequential();
+        return Ok(commit(prepare(&run)?, &run));
     }
     let workers = workers()?;
-    let Workers { pool, placement } = &*workers;
-    let stop = AtomicBool::new(false);
+    let Workers { pool, placement, turn } = &*workers;
     let n_threads = pool.current_num_threads();
     let parallel = n_threads > 1;
+    let alone = !parallel && !turn.is_mine(); // a signal handler may compute on the same pool
+    let _turn = if alone { Some(turn.lock()?) } else { None };
+    rigidities_core::require(0)?;
+    let gate = Gate::default();
     let long = parallel && work >= LONG * n_threads as f64;
     let _placed = if long { placement.place(pool) } else { None };
     let (sender, receiver) = channel();
     let (result, signal) = pool.in_place_scope(|scope| {
-        let stop = &stop;
-        scope.spawn(move |_| drop(sender.send(f(&Execution::new(parallel, stop)))));
+        let gate = &gate;
+        scope.spawn(move |_| {
+            let run = Execution::new(parallel, &gate.stop);
+            let finish = |prepared| match gate.pass(COMMITTED) {
+                true => Done::Committed(commit(prepared, &run)),
+                false => Done::Prepared(prepared, commit),
+            };
+            drop(sender.send(prepare(&run).map(finish)));
+        });
         let mut signal = None;
         loop {
             match receiver.recv_timeout(SIGNAL_INTERVAL) {
                 Ok(result) => return (Some(result), signal),
                 Err(RecvTimeoutError::Disconnected) => return (None, signal),
-                Err(RecvTimeoutError::Timeout) if signal.is_none() => {
-                    signal = Python::attach(|py| py.check_signals()).err();
-                    stop.store(signal.is_some(), Ordering::Relaxed);
-                }
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => signal = signal.or_else(|| gate.look()),
             }
         }
     });
     match (signal, result) {
         (Some(signal), _) => Err(signal.into()),
-        (None, Some(result)) => Ok(result?),
+        (None, Some(result)) => Ok(match result? {
+            Done::Committed(result) => result,
+            Done::Prepared(prepared, commit) => {
+                pool.install(|| commit(prepared, &Execution::new(parallel, &gate.stop)))
+            }
+        }),
         (None, None) => Err(PyRuntimeError::new_err("the computation ended without a result").into()),
     }
 }

@@ -16,7 +16,7 @@ use std::sync::atomic::AtomicBool;
 use ndarray::{Array2, ArrayView2};
 use rigidities_core::{
     Batch, Components, Covariance, Error, Execution, Groups, Hessian, HessianSnapshot, Penalty, PenaltySnapshot,
-    Precision, Reason, Reduction, Regularizer, Result, RowBlock, Snapshot, zeros,
+    Precision, Reason, Reduction, Regularizer, Result, RowBlock, Snapshot, require, take_workspace, zeros,
 };
 
 const P: usize = 8;

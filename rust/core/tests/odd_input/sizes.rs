@@ -8,6 +8,12 @@ pub fn sizes() -> Vec<Case> {
         case("zeros", Err(HUGE), || zeros(usize::MAX).map(drop)),
         case("zeros", Err(Error::OutOfMemory { bytes: usize::MAX - 7 }), || zeros(usize::MAX / 8).map(drop)),
         case("zeros", Ok(()), || zeros(0).map(drop)),
+        case("require", Err(HUGE), || require(usize::MAX)),
+        case("require", Ok(()), || require(0)),
+        case("take_workspace", Ok(()), || {
+            take_workspace();
+            Ok(())
+        }),
         case("Covariance::new", Err(Error::NoFeatures), || Covariance::new(0, Precision::Double).map(drop)),
         case("Covariance::new", Err(HUGE), || Covariance::new(usize::MAX, Precision::Double).map(drop)),
         case("Covariance::new", Err(HUGE), || Covariance::new(usize::MAX / 2, Precision::Single).map(drop)),
@@ -24,28 +30,28 @@ pub fn rows_and_batches() -> Vec<Case> {
     let targets = |n: usize| move || Batch::new(block(&rows(3, P))?, None, Some(rows(n, 1).view())).map(drop);
     vec![
         case("Groups::from_labels", Ok(()), || {
-            let extremes = Groups::from_labels(&[i64::MAX, i64::MIN, 0, i64::MAX]);
+            let extremes = Groups::from_labels(&[i64::MAX, i64::MIN, 0, i64::MAX])?;
             assert_eq!((extremes.len(), extremes.is_empty()), (3, false));
             Ok(())
         }),
         case("Groups::len", Ok(()), || {
-            assert_eq!(Groups::from_labels(&[]).len(), 0);
+            assert_eq!(Groups::from_labels(&[])?.len(), 0);
             Ok(())
         }),
         case("Groups::is_empty", Ok(()), || {
-            assert!(Groups::from_labels(&[]).is_empty());
+            assert!(Groups::from_labels(&[])?.is_empty());
             Ok(())
         }),
         case("RowBlock::new", Err(Error::NoRows), || block(&rows(0, P)).map(drop)),
         case("RowBlock::new", Err(Error::NoColumns), || block(&rows(3, 0)).map(drop)),
         case("RowBlock::new", length("groups", 2, 3, "rows"), || {
-            RowBlock::new(rows(3, P).view(), Some(&Groups::from_labels(&[1, 0])), Reduction::Mean).map(drop)
+            RowBlock::new(rows(3, P).view(), Some(&Groups::from_labels(&[1, 0])?), Reduction::Mean).map(drop)
         }),
         case("RowBlock::new", length("groups", 0, 3, "rows"), || {
-            RowBlock::new(rows(3, P).view(), Some(&Groups::from_labels(&[])), Reduction::Mean).map(drop)
+            RowBlock::new(rows(3, P).view(), Some(&Groups::from_labels(&[])?), Reduction::Mean).map(drop)
         }),
         case("RowBlock::n_targets", Ok(()), || {
-            let (x, groups) = (rows(3, P), Groups::from_labels(&[5, 5, -1]));
+            let (x, groups) = (rows(3, P), Groups::from_labels(&[5, 5, -1])?);
             let block = RowBlock::new(x.view(), Some(&groups), Reduction::Mean)?;
             assert_eq!((block.n_targets(), block.n_features()), (2, P));
             Ok(())

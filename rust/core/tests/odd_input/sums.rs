@@ -49,6 +49,73 @@ pub fn sums() -> Vec<Case> {
         case("Covariance::update", Err(Error::Interrupted), || {
             covariance(P)?.update(&Batch::new(block(&rows(300, P))?, None, None)?, &stopped())
         }),
+        case("Covariance::prepare", columns(5, P), || {
+            covariance(P)?.prepare(&Batch::new(block(&rows(3, 5))?, None, None)?, &run()).map(drop)
+        }),
+        case("Covariance::prepare", Err(Error::SumOverflow(f64::INFINITY)), || {
+            let x = Array2::from_elem((600, P), 3e153);
+            covariance(P)?.prepare(&Batch::new(block(&x)?, None, None)?, &run()).map(drop)
+        }),
+        case("Covariance::settle", Ok(()), || {
+            for (p, n) in [(P, 3), (P, 700), (P, 20_000), (300, 3), (300, 250), (300, 2000)] {
+                let mut covariance = with_targets(p, 2)?;
+                let before = covariance.snapshot()?;
+                let (x, y) = (rows(n, p), rows(n, 2));
+                covariance.prepare(&Batch::new(block(&x)?, None, Some(y.view()))?, &run())?;
+                covariance.settle(&run());
+                assert!(covariance.snapshot()? == before, "a batch that was not committed has left a trace");
+                let hessian = covariance.factorize(Regularizer::Value(1.0), Penalty::identity(), true, &run())?;
+                covariance.settle(&run());
+                assert_eq!(covariance.trace(), Err(Error::Consumed));
+                drop(hessian);
+                covariance.settle(&run());
+                assert!(covariance.snapshot()? == before, "C has not come back");
+            }
+            Ok(())
+        }),
+        case("Covariance::commit", Ok(()), || {
+            for n in [3, 700, 20_000] {
+                let (mut one, mut other) = (covariance(P)?, covariance(P)?);
+                let x = rows(n, P);
+                let batch = Batch::new(block(&x)?, None, None)?;
+                one.update(&batch, &run())?;
+                let prepared = other.prepare(&batch, &run())?;
+                other.commit(prepared, &stopped());
+                other.settle(&run());
+                assert!(one.snapshot()? == other.snapshot()?);
+            }
+            Ok(())
+        }),
+        case("Covariance::renounce", Err(Error::Consumed), || {
+            let mut consumed = consumed()?;
+            consumed.renounce();
+            consumed.settle(&run());
+            consumed.trace().map(drop)
+        }),
+        case("Covariance::is_consumed", Ok(()), || {
+            let mut consumed = consumed()?;
+            assert!(!consumed.is_consumed());
+            consumed.renounce();
+            assert!(consumed.is_consumed());
+            Ok(())
+        }),
+        case("Covariance::prepare_merge", Err(Error::MergeSize { got: 5, expected: P }), || {
+            covariance(P)?.prepare_merge(&covariance(5)?).map(drop)
+        }),
+        case("Covariance::prepare_merge", Err(Error::SumOverflow(1e300)), || {
+            let scale = 5e299 / covariance(P)?.trace()?;
+            let mut half = covariance(P)?.scaled(scale, &run())?;
+            let outcome = half.prepare_merge(&covariance(P)?.scaled(1.1 * scale, &run())?).map(drop);
+            outcome
+                .map_err(|error| if matches!(error, Error::SumOverflow(_)) { Error::SumOverflow(1e300) } else { error })
+        }),
+        case("Covariance::commit_merge", Ok(()), || {
+            let (mut one, other) = (with_targets(P, 1)?, with_targets(P, 1)?);
+            let merge = one.prepare_merge(&other)?;
+            one.commit_merge(merge, &stopped());
+            assert_eq!(one.n_rows(), 600);
+            Ok(())
+        }),
         case("Covariance::merge", Err(Error::MergeSize { got: 5, expected: P }), || {
             covariance(P)?.merge(&covariance(5)?, &run())
         }),
