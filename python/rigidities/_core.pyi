@@ -3,7 +3,17 @@ from typing import Any, Literal, final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["REASONS", "Covariance", "Hessian", "__version__", "get_num_threads", "reduce_rows", "set_num_threads"]
+__all__ = [
+    "REASONS",
+    "Covariance",
+    "Hessian",
+    "__version__",
+    "eigenvectors",
+    "get_num_threads",
+    "reduce_rows",
+    "set_num_threads",
+    "tridiagonalise",
+]
 
 __version__: str
 
@@ -22,6 +32,8 @@ _Choice = tuple[float | None, str, float]
 
 def get_num_threads() -> int: ...
 def set_num_threads(n_threads: int) -> None: ...
+def eigenvectors(a: _Floats) -> _Floats: ...
+def tridiagonalise(a: _Floats, b: _Floats) -> tuple[_Floats, _Floats]: ...
 def reduce_rows(features: _Features, groups: _Labels, reduction: str) -> _Floats: ...
 
 @final

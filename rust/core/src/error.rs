@@ -236,6 +236,10 @@ pub enum Error {
         regularizer: f64,
     },
 
+    /// The iterations for eigenvalues did not converge.
+    #[error("the eigenvalues did not converge: is the matrix in the usual range of numbers?")]
+    NotConverged,
+
     /// No component at all.
     #[error("components are empty: name at least one set of features")]
     NoComponents,
