@@ -134,7 +134,7 @@ INTERRUPTED = """
 import os, signal, sys, threading, time
 import numpy as np, rigidities as rg
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background may have inherited "ignore"
-p = 2000
+p = 1600
 covariance = rg.Covariance(p)
 covariance.update(np.random.default_rng(0).normal(size=(p // 2, p)), targets=np.ones(p // 2))
 before, sent = covariance.matrix(), []
@@ -145,12 +145,15 @@ def interrupt():
     time.sleep({delay})
     sent.append(time.perf_counter())
     os.kill(os.getpid(), signal.SIGINT)
-threading.Thread(target=interrupt).start()
+interrupter = threading.Thread(target=interrupt)
+interrupter.start()
 try:
     {call}
     sys.exit("not interrupted")
 except KeyboardInterrupt:
     answered = time.perf_counter() - sent[0]
+interrupter.join()
+assert threading.active_count() == 1  # nothing runs on
 assert (covariance.matrix() == before).all()
 {then}
 print(answered, flush=True)
@@ -158,14 +161,14 @@ print(answered, flush=True)
 
 
 def interrupt(call, delay=0.4, then=""):
-    """Seconds after which Ctrl-C was answered in a process that then ends by itself, within ten seconds."""
+    """Seconds after which Ctrl-C was answered in a process that then ends by itself."""
     code = INTERRUPTED.format(call=call, delay=delay, then=then)
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         try:
-            answered = process.stdout.readline()
-            assert process.wait(timeout=10) == 0
+            answered = process.communicate(timeout=60)[0]
         finally:
             process.kill()  # one that hangs
+    assert process.returncode == 0
     return float(answered)
 
 
@@ -175,8 +178,8 @@ CALLS = ["rg.regularizer_path(covariance)", 'covariance.factorize("auto")']
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
 @pytest.mark.parametrize("call", CALLS)
 def test_ctrl_c_is_answered_and_the_process_ends(call):
-    """It hung for ever in 6 of 20: OpenBLAS waited at exit for a thread that LAPACK had held."""
-    assert max(interrupt(call, 0.05 + 0.02 * i) for i in range(20)) < 3.0  # a second, and room for a busy machine
+    """It hung for ever in some of 20: OpenBLAS waited at exit for a thread that LAPACK had held."""
+    assert max(interrupt(call, 0.05 + 0.06 * i) for i in range(6)) < 3.0  # a second, and room for a busy machine
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -191,5 +194,5 @@ if child == 0:
     os._exit(0)
 assert os.waitpid(child, 0)[1] == 0
 """
-    for _ in range(5):
+    for _ in range(3):
         interrupt(CALLS[0], then=then)

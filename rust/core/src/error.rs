@@ -237,7 +237,7 @@ pub enum Error {
     },
 
     /// The iterations for eigenvalues did not converge.
-    #[error("the eigenvalues did not converge: is the matrix in the usual range of numbers?")]
+    #[error("the iterations for eigenvalues did not converge, which finite numbers should not cause: please report it")]
     NotConverged,
 
     /// No component at all.

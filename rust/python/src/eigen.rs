@@ -7,6 +7,8 @@ use rigidities_core as core;
 use crate::raised::Outcome;
 use crate::threads::execute;
 
+type Vector<'py> = Bound<'py, PyArray1<f64>>;
+
 /// Multiplications of a decomposition of n² numbers: about n³.
 fn work(numbers: &[f64]) -> f64 {
     (numbers.len() as f64).powf(1.5)
@@ -15,7 +17,7 @@ fn work(numbers: &[f64]) -> f64 {
 /// Rising eigenvalues. The array is overwritten: eigenvectors are the columns of an array in Fortran
 /// order.
 #[pyfunction]
-pub fn eigenvectors<'py>(py: Python<'py>, mut a: PyReadwriteArray2<'py, f64>) -> PyResult<Bound<'py, PyArray1<f64>>> {
+pub fn eigenvectors<'py>(py: Python<'py>, mut a: PyReadwriteArray2<'py, f64>) -> PyResult<Vector<'py>> {
     let a = a.as_slice_mut()?;
     let values: Outcome<Vec<f64>> = py.detach(|| execute(work(a), |run| core::eigenvectors(a, run)));
     Ok(PyArray1::from_vec(py, values?))
@@ -27,7 +29,7 @@ pub fn tridiagonalise<'py>(
     py: Python<'py>,
     mut a: PyReadwriteArray2<'py, f64>,
     mut b: PyReadwriteArray2<'py, f64>,
-) -> PyResult<(Bound<'py, PyArray1<f64>>, Bound<'py, PyArray1<f64>>)> {
+) -> PyResult<(Vector<'py>, Vector<'py>)> {
     let (a, b) = (a.as_slice_mut()?, b.as_slice_mut()?);
     let t: Outcome<core::Tridiagonal> = py.detach(|| execute(work(a), |run| core::tridiagonalise(a, b, run)));
     let t = t?;
