@@ -9,9 +9,11 @@ __all__ = [
     "Covariance",
     "Hessian",
     "__version__",
+    "eigenvectors",
     "get_num_threads",
     "reduce_rows",
     "set_num_threads",
+    "tridiagonalise",
 ]
 
 __version__: str
@@ -34,6 +36,8 @@ _Choice = tuple[float | None, str, float]
 
 def get_num_threads() -> int: ...
 def set_num_threads(n_threads: int) -> None: ...
+def eigenvectors(a: _Floats) -> _Floats: ...
+def tridiagonalise(a: _Floats, b: _Floats) -> tuple[_Floats, _Floats]: ...
 def reduce_rows(features: _Features, groups: _Labels, reduction: str) -> _Floats: ...
 
 @final

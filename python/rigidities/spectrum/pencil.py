@@ -16,7 +16,7 @@ import numpy as np
 from rigidities.exceptions import NotPositiveDefiniteError
 from rigidities.penalty import Penalty, with_jitter
 from rigidities.rounding import UNIT_ROUNDOFF, check_scale
-from rigidities.runtime import lapack
+from rigidities.spectrum.eigen import eigh
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -134,7 +134,7 @@ def _rotated(C: NDArray[np.float64], matrix: NDArray[np.float64], eps: float, un
     Then jitter is added to the diagonal of Λ.
     """
     p, trace = len(C), float(np.trace(C))
-    d, U = lapack.eigh((0.5 * matrix + 0.5 * matrix.T).T)
+    d, U = eigh((0.5 * matrix + 0.5 * matrix.T).T)
     free, jitter = d <= p * eps * d[-1], 0.0
     if free.any() and not _determined(U[:, free], C, trace, unit):
         jitter = float(max(np.sqrt(2 * (p + 1) * unit), 4 * p * eps) * d[-1])
@@ -155,7 +155,7 @@ def _decomposed(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArr
     part = matrix[np.ix_(kept, kept)]
     part = 0.5 * part + 0.5 * part.T
     d, U = np.zeros(len(zero)), np.zeros_like(matrix)
-    d[kept], U[np.ix_(kept, kept)] = lapack.eigh(part.T)
+    d[kept], U[np.ix_(kept, kept)] = eigh(part.T)
     U[zero, zero] = 1.0
     return d, U
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rigidities.runtime import lapack
+from rigidities.spectrum import eigen
 from rigidities.spectrum.decomposition import Spectrum, eliminate, spectrum_of
 from rigidities.spectrum.pencil import Pencil
 
@@ -59,12 +59,6 @@ def tridiagonalise(pencil: Pencil, b: NDArray[np.float64]) -> Tridiagonal:
     if free.any():
         fixed = solve_triangular(eliminated.L, fixed, lower=True, check_finite=False)
     moving = projected[~free] - eliminated.K.T @ fixed
-    if n == 1:
-        diagonal, beside = eliminated.C[0].copy(), np.zeros(0)
-    else:
-        packed, diagonal, beside, tau = lapack.tridiagonalise(eliminated.C.T)
-        for i in range(n - 1):  # the reflectors of Q, one after the other
-            v = np.r_[1.0, packed[i + 2 :, i]]
-            moving[i + 1 :] -= np.outer(tau[i] * v, v @ moving[i + 1 :])
+    diagonal, beside, moving = eigen.tridiagonalise(eliminated.C.T, moving)
     values = eigvalsh_tridiagonal(diagonal, beside) if n > 1 else diagonal
     return Tridiagonal(spectrum_of(pencil, eliminated, values), diagonal, beside, np.r_[moving, fixed])

@@ -273,6 +273,10 @@ pub enum Error {
         regularizer: f64,
     },
 
+    /// The iterations for eigenvalues did not converge.
+    #[error("the iterations for eigenvalues did not converge, which finite numbers should not cause: please report it")]
+    NotConverged,
+
     /// No component at all.
     #[error("components are empty: name at least one set of features")]
     NoComponents,

@@ -28,6 +28,7 @@
 //! | answers | `hessian`, `strips` | H⁻¹B, L⁻¹g, variances, joint covariances, ln\|H\| |
 //! | diagnostics | `condition` | reciprocal condition, effective dimension |
 //! | components | `components`, `block_factors` | the variance of each component of a prediction |
+//! | eigenvalues | `eigen`, `symmetric`, `tridiagonal`, `divide`, `secular`, `reflectors` | A = V diag(τ) Vᵀ, for paths over λ |
 //! | storage | `snapshot` | accumulators and factors as plain vectors, and back |
 //!
 //! `execution` says on how many threads, and until when; `error` lists what can go wrong.
@@ -43,6 +44,8 @@ mod cholesky;
 mod components;
 mod condition;
 mod covariance;
+mod divide;
+mod eigen;
 mod error;
 mod execution;
 mod hessian;
@@ -54,18 +57,23 @@ mod penalty;
 mod prefetch;
 mod real;
 mod reduce;
+mod reflectors;
 mod regularizer;
 mod rows;
+mod secular;
 mod slab;
 mod snapshot;
 mod stage;
 mod strips;
+mod symmetric;
 mod tiles;
 mod triangle;
+mod tridiagonal;
 
 pub use addition::Prepared;
 pub use components::Components;
 pub use covariance::{Covariance, Merge};
+pub use eigen::{Tridiagonal, eigenvectors, tridiagonalise};
 pub use error::{Error, Result};
 pub use execution::Execution;
 pub use hessian::Hessian;

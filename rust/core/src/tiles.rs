@@ -183,16 +183,27 @@ pub(crate) fn gram<T: Factor>(c: MatMut<'_, f64>, a: &impl Operand<T>, alpha: f6
 /// lower(C) = AᵀA for a matrix A that has rows.
 pub(crate) fn gram_anew<T: Factor>(c: MatMut<'_, f64>, a: &impl Operand<T>, run: &Execution) {
     let tiles = c.nrows().div_ceil(TILE);
-    Cut { edge: edge(tiles * (tiles + 1) / 2, run), accum: Accum::Replace, alpha: 1.0, run }.triangle(c, a, 0);
+    Cut { edge: edge(tiles * (tiles + 1) / 2, run), accum: Accum::Replace, alpha: 1.0, run }.triangle(c, (a, a), 0);
 }
 
 /// lower(C) += α AᵀA with the columns of A from `i` on, a multiple of `TILE` or such that no tile
 /// crosses one.
 pub(crate) fn gram_from<T: Factor>(c: MatMut<'_, f64>, a: &impl Operand<T>, i: usize, alpha: f64, run: &Execution) {
+    symmetric_product(c, (a, a), i, alpha, run);
+}
+
+/// lower(C) += α AᵀB, where AᵀB is symmetric, with the columns of A and B from `i` on.
+pub(crate) fn symmetric_product<T: Factor>(
+    c: MatMut<'_, f64>,
+    operands: (&impl Operand<T>, &impl Operand<T>),
+    i: usize,
+    alpha: f64,
+    run: &Execution,
+) {
     let tiles = c.nrows().div_ceil(TILE);
     let cut = Cut { edge: edge(tiles * (tiles + 1) / 2, run), accum: Accum::Add, alpha, run };
-    if a.depth() > 0 && c.nrows() > 0 {
-        cut.triangle(c, a, i);
+    if operands.0.depth() > 0 && c.nrows() > 0 {
+        cut.triangle(c, operands, i);
     }
 }
 
@@ -231,17 +242,16 @@ struct Cut<'a, 'r> {
 }
 
 impl Cut<'_, '_> {
-    /// Columns of the operand from `i` on belong to `c`.
-    fn triangle<T: Factor>(&self, c: MatMut<'_, f64>, a: &impl Operand<T>, i: usize) {
+    /// Columns of both operands from `i` on belong to `c`.
+    fn triangle<T: Factor>(&self, c: MatMut<'_, f64>, (a, b): (&impl Operand<T>, &impl Operand<T>), i: usize) {
         let n = c.nrows();
         if n <= self.edge {
-            let a = a.columns(i, n);
-            return self.tile(c, Part::Lower, a, a);
+            return self.tile(c, Part::Lower, a.columns(i, n), b.columns(i, n));
         }
         let cut = half(n, self.edge);
         let (top, _, below, bottom) = c.split_at_mut(cut, cut);
-        let triangles = || join(self.run, || self.triangle(top, a, i), || self.triangle(bottom, a, i + cut));
-        join(self.run, || self.rectangle(below, (a, i + cut), (a, i)), triangles);
+        let triangles = || join(self.run, || self.triangle(top, (a, b), i), || self.triangle(bottom, (a, b), i + cut));
+        join(self.run, || self.rectangle(below, (a, i + cut), (b, i)), triangles);
     }
 
     fn rectangle<T: Factor>(
@@ -277,17 +287,34 @@ fn by_strips<T: Real>(b: MatMut<'_, T>, run: &Execution, f: &(impl Fn(MatMut<'_,
     let threads = if run.is_parallel() { rayon::current_num_threads() } else { 1 };
     let n_strips = b.ncols().div_ceil(TILE).next_multiple_of(threads);
     if n_strips > 0 {
-        strips_of(b.ncols().div_ceil(n_strips), b, run, f);
+        let width = b.ncols().div_ceil(n_strips);
+        for_each_strip(b, width, run, &|_, strip| f(strip));
     }
 }
 
-fn strips_of<T: Real>(width: usize, b: MatMut<'_, T>, run: &Execution, f: &(impl Fn(MatMut<'_, T>) + Sync)) {
+/// Call `f(first column, strip)` on strips of `width` columns.
+pub(crate) fn for_each_strip<T: Real>(
+    b: MatMut<'_, T>,
+    width: usize,
+    run: &Execution,
+    f: &(impl Fn(usize, MatMut<'_, T>) + Sync),
+) {
+    strips_from(0, b, width, run, f);
+}
+
+fn strips_from<T: Real>(
+    start: usize,
+    b: MatMut<'_, T>,
+    width: usize,
+    run: &Execution,
+    f: &(impl Fn(usize, MatMut<'_, T>) + Sync),
+) {
     if b.ncols() <= width {
-        f(b);
+        f(start, b);
     } else {
         let cut = half(b.ncols(), width);
         let (left, right) = b.split_at_col_mut(cut);
-        join(run, || strips_of(width, left, run, f), || strips_of(width, right, run, f));
+        join(run, || strips_from(start, left, width, run, f), || strips_from(start + cut, right, width, run, f));
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod arrays;
 mod covariance;
+mod eigen;
 mod guarded;
 mod hessian;
 #[cfg_attr(not(target_os = "linux"), path = "no_placement.rs")]
@@ -30,6 +31,8 @@ mod _core {
     use crate::arrays::reduce_rows;
     #[pymodule_export]
     use crate::covariance::Covariance;
+    #[pymodule_export]
+    use crate::eigen::{eigenvectors, tridiagonalise};
     #[pymodule_export]
     use crate::hessian::Hessian;
     #[pymodule_export]

@@ -4,6 +4,7 @@ use pyo3::exceptions::{PyKeyboardInterrupt, PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 use rigidities_core::Error;
 
+pyo3::import_exception!(numpy.linalg, LinAlgError);
 pyo3::import_exception!(rigidities.exceptions, NotFittedError);
 pyo3::import_exception!(rigidities.exceptions, NotPositiveDefiniteError);
 
@@ -31,6 +32,7 @@ impl From<Error> for Raised {
         Self(match error {
             Error::OutOfMemory { .. } => PyMemoryError::new_err(text),
             Error::Interrupted => PyKeyboardInterrupt::new_err(()),
+            Error::NotConverged => LinAlgError::new_err(text),
             Error::NotFitted => NotFittedError::new_err(text),
             Error::NotPositiveDefinite { pivot, regularizer, .. } => {
                 NotPositiveDefiniteError::new_err((text, pivot, regularizer))

@@ -3,6 +3,7 @@
 //! forgotten here.
 
 mod answers;
+mod eigen;
 mod penalties;
 mod sizes;
 mod stored;
@@ -16,7 +17,8 @@ use std::sync::atomic::AtomicBool;
 use ndarray::{Array2, ArrayView2};
 use rigidities_core::{
     Batch, Components, Covariance, Error, Execution, Groups, Hessian, HessianSnapshot, Penalty, PenaltySnapshot,
-    Precision, Reason, Reduction, Regularizer, Result, RowBlock, Snapshot, require, take_workspace, zeros,
+    Precision, Reason, Reduction, Regularizer, Result, RowBlock, Snapshot, eigenvectors, require, take_workspace,
+    tridiagonalise, zeros,
 };
 
 const P: usize = 8;
@@ -102,6 +104,7 @@ fn all() -> Vec<Case> {
         sums::sums(),
         penalties::penalties(),
         answers::answers(),
+        eigen::eigen(),
         stored::stored_sums(),
         stored::stored_factors(),
     ]
