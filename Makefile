@@ -11,6 +11,7 @@ WHEEL_OPTIONS := $(if $(filter Linux,$(shell uname -s)),--compatibility manylinu
 demo: .venv/.built
 	$(BIN)/rigidities demo
 
+# Without --release: debug assertions and overflow checks are on (rust/core/tests/checked.rs).
 test: .venv/.built
 	cargo test --quiet --package rigidities-core
 	$(BIN)/python -m pytest
