@@ -6,17 +6,28 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find rust python/rigidit
 # Linux: zig links against the C library of 2014, which RHEL 7 and everything later has.
 WHEEL_OPTIONS := $(if $(filter Linux,$(shell uname -s)),--compatibility manylinux2014 --zig)
 
-.PHONY: demo test test-slow test-dispatch test-wheel check advisories bench bench-short wheel clean
+.PHONY: demo test test-slow attack memcheck test-dispatch test-wheel check advisories bench bench-short wheel clean
 
 demo: .venv/.built
 	$(BIN)/rigidities demo
 
+# Without --release: debug assertions and overflow checks are on (rust/core/tests/checked.rs).
 test: .venv/.built
 	cargo test --quiet --package rigidities-core
 	$(BIN)/python -m pytest
 
 test-slow: .venv/.built
 	$(BIN)/python -m pytest -m slow
+
+# Ten minutes of attacks with new seeds: what was tried, and what held. `make attack ATTACK="hostile.objects --seconds 60"`: one.
+attack: .venv/.built
+	PYTHONPATH=tests $(BIN)/python -m attack $(ATTACK)
+
+# The core under valgrind's memcheck, which shows no AVX-512: five minutes. Tests of large pages would take an hour.
+memcheck:
+	env CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="valgrind --quiet --error-exitcode=9" RAYON_NUM_THREADS=2 \
+		cargo test --quiet --release --package rigidities-core --lib --test whole_way --test odd_input -- \
+		--test-threads 1 --skip pages
 
 # The core where the processor's widest vector units are hidden: valgrind shows no AVX-512, qemu's Nehalem no AVX at all.
 test-dispatch: RUNNER = CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER

@@ -38,6 +38,13 @@ def test_labels_beyond_int64_keep_their_order():
     np.testing.assert_array_equal(labels, np.sort(groups))
 
 
+def test_labels_that_are_not_aligned_in_memory():
+    groups = LAYOUTS["unaligned"](np.array([7, -2, 7]))
+    labels, rows = rg.reduce_rows(np.array([[2.0], [5.0], [4.0]]), groups)
+    np.testing.assert_array_equal(labels, [-2, 7])
+    np.testing.assert_array_equal(rows[:, 0], [5.0, 3.0])
+
+
 @pytest.mark.parametrize(
     "dtype", [np.float16, np.float32, np.float64, bool, np.int8, np.int32, np.int64, np.uint64, ">f4", ">f8"]
 )

@@ -99,13 +99,13 @@ def as_labels(labels: ArrayLike, name: str, n: int, of: str) -> NDArray[Any]:
 
 
 def as_groups(groups: ArrayLike | None, n_rows: int) -> NDArray[np.int64] | None:
-    """Return labels of rows as contiguous int64, or None."""
+    """Return labels of rows as contiguous, aligned int64, or None."""
     if groups is None:
         return None
     array = as_labels(groups, "groups", n_rows, "row")
     if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
         return np.unique(array, return_inverse=True)[1].astype(np.int64)
-    return np.ascontiguousarray(array, dtype=np.int64)
+    return np.require(array, np.int64, ["C", "ALIGNED"])
 
 
 def block_members(blocks: ArrayLike | None, n_targets: int) -> list[NDArray[np.int64]]:
