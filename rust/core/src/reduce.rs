@@ -260,11 +260,14 @@ impl<T: Element, U: Real> WithSimd for WriteRow<'_, T, U> {
 #[inline(always)]
 fn write_and_square<T: Element, U: Real>(out: &mut [U], sum: &[T], value: impl Fn(T) -> f64) -> f64 {
     out.iter_mut().zip(sum).for_each(|(out, &x)| *out = U::round(value(x)));
-    let norm = squared_norm(out);
-    if size_of::<U>() == size_of::<f64>() || SINGLE_RANGE.contains(&norm) {
-        return norm;
+    let written = squared_norm(out);
+    if size_of::<U>() == size_of::<f64>() || SINGLE_RANGE.contains(&written) || written.is_nan() {
+        return written;
     }
     let norm = squared_norm_by(sum, &value);
+    if written.is_infinite() && SINGLE_RANGE.contains(&norm) {
+        return written; // another thread has written meanwhile
+    }
     let vanishes = norm < f64::MIN_POSITIVE && sum.iter().any(|&x| value(x) != 0.0);
     if vanishes { f64::MIN_POSITIVE } else { norm }
 }
