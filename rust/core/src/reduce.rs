@@ -11,7 +11,7 @@ use crate::execution::Execution;
 use crate::pages::{require_large, zeros};
 use crate::panel::Strip;
 use crate::prefetch::prefetch;
-use crate::real::{Real, squared_norm_by};
+use crate::real::{Real, squared_norm, squared_norm_by};
 use crate::rows::{Element, RowBlock};
 use crate::slab::Pieces;
 
@@ -254,27 +254,22 @@ impl<T: Element, U: Real> WithSimd for WriteRow<'_, T, U> {
     }
 }
 
-/// Write `value(x)` of each x, and return the square of the norm, in eight chains of additions. Each
-/// x is read once: what is found good is what is summed, whoever writes to it meanwhile.
+/// Write `value(x)` of each x, and return the square of the norm of what was written: what is found
+/// good is what is summed, whoever writes to the caller's rows meanwhile. Where rounding to float32
+/// takes that out of range, it is the norm before.
 #[inline(always)]
 fn write_and_square<T: Element, U: Real>(out: &mut [U], sum: &[T], value: impl Fn(T) -> f64) -> f64 {
-    let mut sums = [0.0; 8];
-    let write = |out: &mut U, x: T| {
-        let x = value(x);
-        *out = U::round(x);
-        x * x
-    };
-    let (pieces, rest) = out.as_chunks_mut::<8>();
-    let (xs, last) = sum.as_chunks::<8>();
-    for (out, xs) in pieces.iter_mut().zip(xs) {
-        for ((out, &x), sum) in out.iter_mut().zip(xs).zip(&mut sums) {
-            *sum += write(out, x);
-        }
+    out.iter_mut().zip(sum).for_each(|(out, &x)| *out = U::round(value(x)));
+    let written = squared_norm(out);
+    if size_of::<U>() == size_of::<f64>() || SINGLE_RANGE.contains(&written) || written.is_nan() {
+        return written;
     }
-    let rest: f64 = rest.iter_mut().zip(last).map(|(out, &x)| write(out, x)).sum();
-    let norm = sums.iter().sum::<f64>() + rest;
-    let vanishes = norm < f64::MIN_POSITIVE && size_of::<U>() < size_of::<f64>();
-    if vanishes && sum.iter().any(|&x| value(x) != 0.0) { f64::MIN_POSITIVE } else { norm }
+    let norm = squared_norm_by(sum, &value);
+    if written.is_infinite() && SINGLE_RANGE.contains(&norm) {
+        return written; // another thread has written meanwhile
+    }
+    let vanishes = norm < f64::MIN_POSITIVE && sum.iter().any(|&x| value(x) != 0.0);
+    if vanishes { f64::MIN_POSITIVE } else { norm }
 }
 
 /// As `WriteRow` says.
