@@ -14,7 +14,7 @@ PACKAGE = Path(rg.__file__).parent
 
 WINGS = (
     ("runtime", "rounding", "exceptions", "validation"),
-    ("rows", "files", "scores", "components", "penalty", "moments", "reason", "state"),
+    ("rows", "files", "state", "scores", "components", "penalty", "moments", "reason"),
     ("spectrum",),
     ("factor", "hessian", "covariance", "leave_one_out", "ensemble"),
     ("regularizer", "loss", "calibration", "planning", "estimator"),

@@ -77,8 +77,7 @@ class Covariance(files.Stored):
 
     _kind = "covariance"
 
-    # NumPy scalars leave `weight * covariance` to __rmul__
-    __array_ufunc__ = None
+    __array_ufunc__ = None  # NumPy scalars leave `weight * covariance` to __rmul__
 
     def __init__(self, n_features: int, *, precision: Precision = "float64", feature_space: str | None = None) -> None:
         p = as_count(n_features, "n_features")
@@ -375,8 +374,7 @@ class Covariance(files.Stored):
             If the decomposition does not fit in memory.
         """
         p, penalty = self.n_features, Penalty.of(penalty, self.n_features)
-        need = 8 * p * p * arrays_needed(penalty)
-        memory.require(need, f"the evidence of {p} features", Advice.GIVE_REGULARIZER)
+        memory.require(8 * p * p * arrays_needed(penalty), f"the evidence of {p} features", Advice.GIVE_REGULARIZER)
         moments = self.moments()
         moments.require_scale()
         return largest_evidence(self.matrix(), moments, penalty)

@@ -191,9 +191,9 @@ def _shown(value: object) -> str:
 
 def as_noise(noise: float) -> float:
     """Return the noise of a target as float64, finite and not negative."""
-    value = as_number(noise, "noise", "a finite number of at least 0")
+    value = as_number(noise, "noise", "a number from 0")
     if value < 0:
-        raise ValueError(f"noise is {noise!r}: expected a finite number of at least 0")
+        raise ValueError(f"noise is {noise}: expected a number from 0")
     return value
 
 

@@ -179,6 +179,7 @@ def written(*arguments):
     ("fit train.xyz -o text", "text.png: this file exists and is not a PNG image"),
     ("score m.safetensors train.xyz -o h.json", "exists and is not extended XYZ"),
     ("score m.safetensors train.xyz -o pipe", "is not a regular file"),
+    ("score m.safetensors train.xyz -o linked", "has 2 hard links"),
     ("report train.xyz test.xyz -o text.png", "text.png: cannot make this directory"),
     ("report train.xyz test.xyz -o rep", "summary.json: this file exists and is not a JSON file"),
     ("fit train.xyz -o .", ".: is a directory, expected the name of a file"),
@@ -192,6 +193,8 @@ def test_other_files_stay(arguments, said, no_work):
     Path("rep/summary.json").write_text("notes")
     Path("loop").symlink_to("loop")
     os.mkfifo("pipe")
+    Path("older.xyz").write_bytes(Path("test.xyz").read_bytes())
+    os.link("older.xyz", "linked")
     refused(arguments, said)
 
 

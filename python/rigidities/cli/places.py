@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rigidities.exceptions import InputError
+from rigidities.runtime.writing import replaceable
 from rigidities.structures.read import file_of
 
 
@@ -130,6 +131,10 @@ def _require_kind(output: Path, kind: Kind) -> None:
         return
     if not stat.S_ISREG(mode):
         raise InputError(f"--output {output}: is not a regular file; give another name")
+    try:
+        replaceable(output)
+    except OSError as error:
+        raise InputError(f"--output {output}: {error.strerror}") from None
     with output.open("rb") as file:
         head = file.read(LOOKED_AT)
     if head and not kind.begins(head):

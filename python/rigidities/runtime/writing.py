@@ -60,7 +60,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         there is unchanged then, also after any error in the block.
     """
     path = os.fspath(Path(path))
-    old = _replaceable(path)
+    old = replaceable(path)
     target = os.path.realpath(path)
     prefix = os.path.join(os.path.dirname(target), f".{os.path.basename(target)[:_KEPT]}.rigidities-")
     _remove_leftovers(prefix)
@@ -92,8 +92,9 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         file.write(text.encode())
 
 
-def _replaceable(path: str) -> os.stat_result | None:
-    """Return what there is of a file, or None; raise if it must not be replaced."""
+def replaceable(path: str | os.PathLike[str]) -> os.stat_result | None:
+    """Return what there is of a file, or None; raise an `OSError` if `replacing` would refuse it."""
+    path = os.fspath(path)
     try:
         old = os.stat(path)
     except FileNotFoundError:

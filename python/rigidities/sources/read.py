@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from rigidities.interop.featomic import Soap
 
 
-LARGEST = 1e150
-"""Largest feature: float64 holds the sum of 1e8 squares of it."""
+LARGEST = 1e100
+"""Largest feature, so that squares, and sums of them, are finite."""
 
 
 def read_sources(train: str, test: str, descriptor: dict[str, Any], progress: bool = False) -> tuple[Source, Source]:
@@ -124,7 +124,7 @@ def _require_range(path: str, features: NDArray[Any]) -> None:
     if not good.all():
         row, column = np.argwhere(~good)[0]
         held = f"{features[row, column]} in row {row}, column {column}"
-        raise InputError(f"{path}: features hold {held}: expected finite numbers up to {LARGEST:g}")
+        raise InputError(f"{path}: features hold {held}: expected finite numbers, at most {LARGEST:g}")
 
 
 def _require_columns(train: Features, test: Features) -> None:

@@ -22,6 +22,7 @@ from rigidities.interop.featomic.systems import systems_of, types_of
 from rigidities.structures.species import atomic_number, symbols
 from rigidities.validation import as_integer, as_number
 
+
 @dataclass(frozen=True, init=False, repr=False)
 class Soap:
     """SOAP features of some species: their settings and columns. Immutable and hashable.
