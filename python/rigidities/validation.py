@@ -105,7 +105,8 @@ def as_groups(groups: ArrayLike | None, n_rows: int) -> NDArray[np.int64] | None
     array = as_labels(groups, "groups", n_rows, "row")
     if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
         return np.unique(array, return_inverse=True)[1].astype(np.int64)
-    return np.require(array, np.int64, ["C", "ALIGNED"])
+    array = np.ascontiguousarray(array, dtype=np.int64)
+    return array if array.flags.aligned else array.copy()
 
 
 def block_members(blocks: ArrayLike | None, n_targets: int) -> list[NDArray[np.int64]]:

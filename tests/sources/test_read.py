@@ -98,7 +98,7 @@ def test_features_are_read_with_their_labels(inputs):
     ("train.npz floats.npz", "floats.npz: groups has dtype float64: expected integer labels"),
     ("train.npz flat.npz", "flat.npz: features has shape (3,)"),
     ("train.npz nan.npz", "nan.npz: features hold nan in row 1, column 1"),
-    ("train.npz huge.npz", "huge.npz: features hold -1e+200 in row 1, column 0: expected finite numbers, at most 1e+100"),
+    ("train.npz huge.npz", "huge.npz: features hold -1e+200 in row 1, column 0: expected finite numbers"),
     ("train.npz bytes.npz", "bytes.npz: species: 'ascii' codec can't decode byte 0xff"),
     ("train.npz text.npz", "text.npz: features has dtype <U1"),
     ("train.npz complex.npz", "complex.npz: features has dtype complex128"),

@@ -93,7 +93,7 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def replaceable(path: str | os.PathLike[str]) -> os.stat_result | None:
-    """Return what there is of a file, or None; raise an `OSError` if `replacing` would refuse it."""
+    """Return what there is of a file, or None; raise an `OSError` if `replacing` refuses it."""
     path = os.fspath(path)
     try:
         old = os.stat(path)
