@@ -15,7 +15,9 @@ pytestmark = pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads VmHWM")
 @pytest.mark.parametrize(("consume", "arrays"), [(True, 1.2), (False, 2.1)])
 def test_memory_stays_at_what_the_design_promises(consume, arrays):
-    """C is one p × p array, the factor another or none; variances add a batch of rows."""
+    """C is one p × p array, the factor another or none; variances add a batch of rows.
+
+    The rest is Python, its libraries, and the kernels' workspaces: for each thread, twice the third-level cache."""
     p = 8192
     code = f"""
 import numpy as np, rigidities as rg
@@ -29,7 +31,7 @@ peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM
 print(int(peak.split()[1]) * 1024)
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert int(result.stdout) < arrays * 8 * p * p + 200e6
+    assert int(result.stdout) < arrays * 8 * p * p + 250e6
 
 
 def test_large_systems_equal_scipys():

@@ -2,13 +2,13 @@
 //! Ctrl-C.
 
 use std::env;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::exceptions::{PyMemoryError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use rayon::{ThreadBuilder, ThreadPool, ThreadPoolBuilder};
 use rigidities_core::{Execution, Result};
 
 use crate::guarded::{Guarded, SIGNAL_INTERVAL, process};
@@ -101,23 +101,28 @@ fn workers() -> Outcome<Arc<Workers>> {
 }
 
 impl Workers {
-    /// Start the threads, one after the other, and have each take the memory that it needs.
+    /// Start the threads. Each has taken the memory that it needs, its part of the allocator among
+    /// it, before the next begins: so none takes what another has found free.
     fn start(n_threads: usize) -> Outcome<Self> {
         let placement = Placement::new(n_threads);
-        let (enlisted, prepared) = (Arc::clone(&placement), Arc::new(Mutex::new(Ok(()))));
-        let outcome = Arc::clone(&prepared);
-        let start = move |i| {
-            enlisted.enlist(i);
-            let mut prepared = prepared.lock().unwrap_or_else(PoisonError::into_inner); // one thread at a time
-            if prepared.is_ok() {
-                *prepared = prepare_thread();
-            }
+        let mut prepared = Ok(());
+        let spawn = |worker: ThreadBuilder| {
+            let (enlisted, (ready, started)) = (Arc::clone(&placement), channel());
+            let thread = std::thread::Builder::new().name(format!("rigidities-{}", worker.index()));
+            thread.spawn(move || {
+                enlisted.enlist(worker.index());
+                let prepared = prepare_thread();
+                let good = prepared.is_ok();
+                if ready.send(prepared).is_ok() && good {
+                    worker.run();
+                }
+            })?;
+            prepared = started.recv().map_err(std::io::Error::other)?;
+            prepared.clone().map_err(std::io::Error::other)
         };
-        let named = ThreadPoolBuilder::new().num_threads(n_threads).thread_name(|i| format!("rigidities-{i}"));
-        let pool = named.start_handler(start).build().map_err(|error| cannot_start(n_threads, &error))?;
-        pool.broadcast(|_| ()); // until all have started
-        let prepared = outcome.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let built = ThreadPoolBuilder::new().num_threads(n_threads).spawn_handler(spawn).build();
         prepared?;
+        let pool = built.map_err(|error| cannot_start(n_threads, &error))?;
         Ok(Self { pool, placement, turn: Guarded::new(()) })
     }
 }
