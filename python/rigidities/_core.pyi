@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 __all__ = [
     "MAX_THREADS",
     "REASONS",
+    "SCALES",
     "Covariance",
     "Hessian",
     "__version__",
@@ -23,6 +24,10 @@ MAX_THREADS: int
 
 #: Names of the reasons of a regularizer, as files and `Hessian.reason` have them.
 REASONS: tuple[str, ...]
+
+#: Sums of squares, such as the trace of C, that float64 holds with all digits and with room for
+#: what is computed from them: from the first to the second.
+SCALES: tuple[float, float]
 
 _Floats = NDArray[np.float64]
 _Features = NDArray[Any]

@@ -29,6 +29,7 @@ from rigidities.validation import (
     as_floats,
     as_outputs,
     as_regularizer,
+    check_feature_space,
     check_precision,
     check_reduction,
 )
@@ -82,8 +83,7 @@ class Covariance(files.Stored):
     def __init__(self, n_features: int, *, precision: Precision = "float64", feature_space: str | None = None) -> None:
         p = as_count(n_features, "n_features")
         check_precision(precision)
-        if not (feature_space is None or isinstance(feature_space, str)):
-            raise TypeError(f"feature_space is {feature_space!r}: expected a string or None")
+        check_feature_space(feature_space)
         _require_square(p, "a covariance", Advice.FEWER_FEATURES)
         self._core = _core.Covariance(p, precision)
         self.feature_space = feature_space

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from rigidities._core import SCALES
 from rigidities.validation import Precision
 
 UNIT_ROUNDOFF = float(np.finfo(np.float64).eps) / 2
@@ -15,13 +16,8 @@ def unit_roundoff(precision: Precision) -> float:
     return float(np.finfo(precision).eps) / 2
 
 
-SCALES = (1e-280, 1e300)
-"""Sums of squares, such as the trace of C, that float64 holds with all digits and with room for
-what is computed from them. The compiled core has the same bounds."""
-
-
 def check_scale(value: float, what: str, advice: str) -> None:
-    """Refuse a sum of squares that is too small or too large."""
+    """Refuse a sum of squares out of the core's `SCALES`."""
     low, high = SCALES
     if not low <= value <= high:
         raise ValueError(f"{what} is {value:.3g}: expected {low:g} to {high:g}, beyond which digits are lost; {advice}")

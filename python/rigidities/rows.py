@@ -14,7 +14,7 @@ import numpy as np
 from rigidities import _core
 from rigidities.exceptions import Advice
 from rigidities.runtime import memory
-from rigidities.validation import Reduction, as_floats, as_groups, check_columns
+from rigidities.validation import Reduction, as_floats, as_groups, check_columns, check_feature_space
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,8 +64,7 @@ class CheckedRows:
     def of(cls, X: ArrayLike | Rows, groups: ArrayLike | None) -> CheckedRows:
         """Check types and shapes; copy only what is neither float32 nor float64, or not aligned."""
         if isinstance(X, Rows):
-            if not (X.feature_space is None or isinstance(X.feature_space, str)):
-                raise TypeError(f"feature_space is {X.feature_space!r}: expected a string or None")
+            check_feature_space(X.feature_space)
             checked = cls.of(X.values, X.groups if groups is None else groups)
             return replace(checked, feature_space=X.feature_space)
         values = as_floats(X, "features", ndim=2)

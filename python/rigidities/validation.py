@@ -78,6 +78,12 @@ def _check_word(word: str, name: str, words: tuple[str, str]) -> None:
     raise TypeError(f"{name} is {word!r}: expected {expected}")
 
 
+def check_feature_space(feature_space: str | None) -> None:
+    """Refuse a feature space that is no text."""
+    if not (feature_space is None or isinstance(feature_space, str)):
+        raise TypeError(f"feature_space is {feature_space!r}: expected a string or None")
+
+
 def check_columns(n_columns: int, expected: int) -> None:
     """Refuse rows of another width than the covariance or the Hessian was built for."""
     if n_columns != expected:

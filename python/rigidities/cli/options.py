@@ -14,10 +14,11 @@ from typing import Annotated, Any
 
 import typer
 
-from rigidities._core import set_num_threads
+from rigidities._core import MAX_THREADS
 from rigidities.cli.interrupts import files_whole
 from rigidities.exceptions import InputError
 from rigidities.report.files import make_directory
+from rigidities.runtime.threads import set_num_threads
 from rigidities.structures.read import require_file
 
 Threads = Annotated[int | None, typer.Option(min=1, help="Number of threads; all by default.")]
@@ -31,10 +32,6 @@ Hyperparameters = Annotated[
 ]
 
 
-MOST_THREADS = 1024
-"""More are refused unless there are as many processors: systems start some ten thousand."""
-
-
 def require(*modules: str) -> None:
     """Raise if one of these modules is missing."""
     missing = [module for module in modules if find_spec(module) is None]
@@ -46,13 +43,9 @@ def set_threads(threads: int | None) -> None:
     """Set the number of threads, also of featomic."""
     if threads is None:
         return
-    most = max(MOST_THREADS, os.cpu_count() or 1)
-    if threads > most:
-        raise InputError(f"--threads {threads}: expected at most {most}")
-    try:
-        set_num_threads(threads)
-    except (RuntimeError, ValueError, MemoryError) as error:
-        raise InputError(f"--threads {threads}: {' '.join(str(error).split())}") from error
+    if threads > MAX_THREADS:
+        raise InputError(f"--threads {threads}: expected at most {MAX_THREADS}")
+    set_num_threads(threads)
     os.environ["RAYON_NUM_THREADS"] = str(threads)  # featomic's, read when it starts
 
 

@@ -11,7 +11,7 @@ from rigidities.cli.messages import in_lines
 from rigidities.cli.options import Progress, Threads, progress_shown, require, set_threads, writing
 from rigidities.cli.places import check_places, outputs_of_score
 from rigidities.exceptions import InputError, blame
-from rigidities.structures.read import read_structures, require_file
+from rigidities.structures.read import read_structures
 
 if TYPE_CHECKING:
     from rigidities.model.linear import LinearModel
@@ -68,8 +68,6 @@ def score(
 def _load(path: Path) -> LinearModel:
     from rigidities.model.linear import LinearModel
 
-    if path.exists():
-        require_file(str(path))
     try:
         return LinearModel.load(path)
     except OSError as error:

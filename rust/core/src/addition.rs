@@ -8,13 +8,10 @@ use crate::covariance::{Covariance, add_stage, check_size, check_squares};
 use crate::error::{Error, Result};
 use crate::execution::Execution;
 use crate::moments::Moments;
-use crate::narrow::{Blocks, NARROW, Products};
+use crate::narrow::{Backup, Blocks, NARROW, Products};
 use crate::rows::{Batch, Element};
 use crate::stage::{Precision, ROWS, Stage};
 use crate::tiles;
-
-/// Undoes a sum: the diagonal of C, whose lower triangle is kept in the upper one, and b.
-pub(crate) type Backup = (Vec<f64>, Vec<f64>);
 
 /// What an accumulator was before a batch was prepared.
 pub(crate) struct Undo {

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use crate::panel::Panel;
 
 /// The factors used last, with their features: rows of the same components mostly come in many
-/// batches. Nobody waits for the lock: after a fork another thread may hold it for ever. Whoever does
-/// not get it computes the factor again, to the same bits.
+/// batches. Nobody waits for the lock: after a fork another thread may hold it for ever. Whoever
+/// does not get it computes the factor again, to the same bits.
 #[derive(Default)]
 pub(crate) struct BlockFactors(Mutex<Vec<(Vec<usize>, Arc<Panel>)>>);
 

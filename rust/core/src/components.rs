@@ -17,11 +17,11 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::execution::Execution;
-use crate::hessian::{Hessian, finite};
+use crate::hessian::Hessian;
 use crate::panel::Panel;
 use crate::real::squared_norm;
 use crate::rows::{Element, RowBlock};
-use crate::strips::{by_strips, joined};
+use crate::strips::{by_strips, finite, joined};
 use crate::tiles;
 
 /// Sets of features: at least one, none of them empty, each sorted and without repetition.

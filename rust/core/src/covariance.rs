@@ -25,7 +25,7 @@ use crate::triangle::Square;
 /// Traces of C and of H, and Σ w y², at which no intermediate result overflows, and none loses
 /// digits to underflow: squares stay within 1e±308, with some decades for sums over p and for the
 /// condition of H.
-pub(crate) const SCALES: RangeInclusive<f64> = 1e-280..=1e300;
+pub const SCALES: RangeInclusive<f64> = 1e-280..=1e300;
 
 /// Accumulator of the sums over the data.
 pub struct Covariance {

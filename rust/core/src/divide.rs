@@ -3,8 +3,9 @@
 //! T is cut into two halves and a term of rank one, T = diag(T₁, T₂) + ϱ u uᵀ. With the
 //! decompositions of the halves that is Q(D + ϱ z zᵀ)Qᵀ, whose eigenvalues the secular equation
 //! gives (`secular`). Where z is zero to rounding, or two eigenvalues of the halves are equal, a
-//! column of Q stays as it is (deflation); the others are multiplied by the eigenvectors of D + ϱ z zᵀ.
-//! That product is nearly all of the work (Cuppen, Numer. Math. 36 (1981) 177; LAPACK's dstedc).
+//! column of Q stays as it is (deflation); the others are multiplied by the eigenvectors of D + ϱ z
+//! zᵀ. That product is nearly all of the work (Cuppen, Numer. Math. 36 (1981) 177; LAPACK's
+//! dstedc).
 //!
 //! Everything runs in strips of columns or a root at a time, each by one thread: the same bits on
 //! any number of threads.
@@ -32,8 +33,8 @@ const STRIP: usize = TILE / 2;
 const ALONE: usize = 128;
 
 /// Replace the diagonal of T by its eigenvalues, and `u` by their eigenvectors, in the same order.
-/// Returns the order in which the eigenvalues rise. `work` is as large as `u`, and both may have any
-/// contents. After a stop, all is spoilt.
+/// Returns the order in which the eigenvalues rise. `work` is as large as `u`, and both may have
+/// any contents. After a stop, all is spoilt.
 pub(crate) fn decompose(
     diagonal: &mut [f64],
     beside: &mut [f64],
@@ -143,7 +144,8 @@ struct Deflated {
     kept: Vec<usize>,
     /// Those that stay.
     done: Vec<usize>,
-    /// For each column whether it is zero in the rows of the first half, and in those of the second.
+    /// For each column whether it is zero in the rows of the first half, and in those of the
+    /// second.
     zero: Vec<(bool, bool)>,
     problem: Secular,
     cut: usize,
@@ -244,8 +246,8 @@ fn solve(problem: &Secular, run: &Execution) -> Result<(Vec<Root>, Vec<f64>)> {
 struct Halves([Vec<usize>; 2]);
 
 impl Deflated {
-    /// Copy what the product needs: in the rows of each half the columns that are not zero there; and behind
-    /// them all of the columns that stay.
+    /// Copy what the product needs: in the rows of each half the columns that are not zero there;
+    /// and behind them all of the columns that stay.
     fn gather(&self, u: MatRef<'_, f64>, work: MatMut<'_, f64>, run: &Execution) -> Halves {
         let used = |half: fn(&(bool, bool)) -> bool| -> Vec<usize> {
             (0..self.kept.len()).filter(|&i| !half(&self.zero[self.kept[i]])).collect()

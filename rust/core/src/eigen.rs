@@ -41,8 +41,8 @@ pub fn tridiagonalise(a: &mut [f64], b: &mut [f64], run: &Execution) -> Result<T
     Ok(Tridiagonal { diagonal: t.diagonal, beside: t.beside })
 }
 
-/// Rising eigenvalues of a symmetric array of n², which is overwritten by the eigenvectors, one after
-/// the other.
+/// Rising eigenvalues of a symmetric array of n², which is overwritten by the eigenvectors, one
+/// after the other.
 pub fn eigenvectors(a: &mut [f64], run: &Execution) -> Result<Vec<f64>> {
     let mut a = Symmetric::new(a)?;
     let n = a.n();

@@ -19,7 +19,7 @@ use crate::panel::Panel;
 use crate::penalty::Penalty;
 use crate::regularizer::{Choice, Reason};
 use crate::rows::{Element, RowBlock};
-use crate::strips::norms_by_strips;
+use crate::strips::{finite, norms_by_strips};
 use crate::tiles::{self, TILE, mirror};
 use crate::triangle::Square;
 
@@ -31,8 +31,8 @@ pub(crate) const SOLVE_ROWS: usize = 8 * TILE;
 pub struct Hessian {
     /// L in the lower triangle; the upper one is not defined.
     factor: Arc<Square>,
-    /// L rounded to float32, made when it is first asked for. Nobody waits for the lock: after a fork
-    /// another thread may hold it for ever.
+    /// L rounded to float32, made when it is first asked for. Nobody waits for the lock: after a
+    /// fork another thread may hold it for ever.
     single: Mutex<Option<Arc<Panel<f32>>>>,
     pub(crate) block_factors: BlockFactors,
     pub(crate) penalty: Penalty,
@@ -249,14 +249,6 @@ impl Hessian {
             run.check()?;
         }
         finite(joint, m, "the covariance")
-    }
-}
-
-/// Refuse answers that are not finite, `width` of them for each row.
-pub(crate) fn finite(values: Vec<f64>, width: usize, what: &'static str) -> Result<Vec<f64>> {
-    match values.iter().position(|x| !x.is_finite()) {
-        Some(i) => Err(Error::AnswerOverflow { what, row: i / width }),
-        None => Ok(values),
     }
 }
 

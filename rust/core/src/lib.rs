@@ -72,7 +72,7 @@ mod tridiagonal;
 
 pub use addition::Prepared;
 pub use components::Components;
-pub use covariance::{Covariance, Merge};
+pub use covariance::{Covariance, Merge, SCALES};
 pub use eigen::{Tridiagonal, eigenvectors, tridiagonalise};
 pub use error::{Error, Result};
 pub use execution::Execution;

@@ -12,7 +12,6 @@ use std::ops::Range;
 use faer::{ColRef, MatMut, MatRef};
 use rayon::prelude::*;
 
-use crate::addition::Backup;
 use crate::error::{Error, Result};
 use crate::execution::Execution;
 use crate::moments::Moments;
@@ -33,6 +32,9 @@ pub(crate) const NARROW: usize = 256;
 /// features, 32 of 64. More of them hide that some thread is last; these stay in the caches until
 /// they are added.
 const WAVE_BYTES: usize = 4 << 20;
+
+/// Undoes a sum: the diagonal of C, whose lower triangle is kept in the upper one, and b.
+pub(crate) type Backup = (Vec<f64>, Vec<f64>);
 
 /// Rows of a block, where they are.
 #[derive(Clone, Copy)]
@@ -100,9 +102,9 @@ impl<T: Element> Blocks<'_, '_, T> {
         rows.values().to_slice().filter(|_| as_they_are).map(bytemuck::cast_slice)
     }
 
-    /// C += FᵀF and b += FᵀY, block after block, but for the last wave of blocks, whose products are
-    /// returned. Nothing of a wave is added before all of it is found good; what was added before is
-    /// kept in `backup`. Returns also Σ w‖f‖² of the blocks behind the stage.
+    /// C += FᵀF and b += FᵀY, block after block, but for the last wave of blocks, whose products
+    /// are returned. Nothing of a wave is added before all of it is found good; what was added
+    /// before is kept in `backup`. Returns also Σ w‖f‖² of the blocks behind the stage.
     pub fn add_to(
         &self,
         sums: &mut Square,
@@ -189,8 +191,8 @@ impl<T: Element> Blocks<'_, '_, T> {
         Ok(size)
     }
 
-    /// What is wrong with the rows of a block, one after the other. Where it is only that the sum of
-    /// all of them overflows, that sum.
+    /// What is wrong with the rows of a block, one after the other. Where it is only that the sum
+    /// of all of them overflows, that sum.
     fn look_at(&self, block: usize, trace: f64, run: &Execution) -> Result<f64> {
         let mut slab = Slab::<f64>::unset(ROWS, self.batch.rows.n_features())?;
         self.batch.rows.reduce_into(self.targets(block..block + 1), |_| 1.0, slab.pieces_mut(0..ROWS), run)?;

@@ -44,8 +44,8 @@ const SINGLE_RANGE: Range<f64> = 1e-30..1e30;
 
 impl<T: Element> RowBlock<'_, T> {
     /// Fill the pieces of some rows with the reduced rows of `targets`, each times
-    /// `factor(target)`. Returns the sum of their squared norms. Refuses rows that are not finite, or whose squared norm is not (in
-    /// float32: is out of its range).
+    /// `factor(target)`. Returns the sum of their squared norms. Refuses rows that are not finite,
+    /// or whose squared norm is not (in float32: is out of its range).
     pub(crate) fn reduce_into<U: Real>(
         &self,
         targets: Range<usize>,
@@ -231,8 +231,8 @@ impl<T: Element, const N: usize> WithSimd for AddRows<'_, T, N> {
     }
 }
 
-/// Divide a sum by the number of its rows, weight it, round it, and return the square of its norm (in
-/// float32 never 0 but for zeros).
+/// Divide a sum by the number of its rows, weight it, round it, and return the square of its norm
+/// (in float32 never 0 but for zeros).
 struct WriteRow<'a, T, U> {
     out: &'a mut [U],
     sum: &'a [T],

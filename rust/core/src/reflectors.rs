@@ -87,24 +87,11 @@ impl<'a> Reflectors<'a> {
         let mut memory = MemBuffer::new(scratch);
         let stack = MemStack::new(&mut memory);
         let b = b.split_at_row_mut(block.start + 1).1;
-        if transposed {
-            apply_block_householder_transpose_on_the_left_in_place_with_conj(
-                vectors,
-                factor.as_ref(),
-                Conj::No,
-                b,
-                Par::Seq,
-                stack,
-            );
+        let apply = if transposed {
+            apply_block_householder_transpose_on_the_left_in_place_with_conj
         } else {
-            apply_block_householder_on_the_left_in_place_with_conj(
-                vectors,
-                factor.as_ref(),
-                Conj::No,
-                b,
-                Par::Seq,
-                stack,
-            );
-        }
+            apply_block_householder_on_the_left_in_place_with_conj
+        };
+        apply(vectors, factor.as_ref(), Conj::No, b, Par::Seq, stack);
     }
 }

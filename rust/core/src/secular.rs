@@ -2,12 +2,12 @@
 //!
 //! > f(λ) = 1/ϱ + Σ zᵢ²/(dᵢ − λ) = 0
 //!
-//! It has one root between any two neighbours dⱼ < λⱼ < dⱼ₊₁, and one above the last. A root is kept
-//! as its distance from the nearer neighbour, so that dᵢ − λⱼ has all its digits.
+//! It has one root between any two neighbours dⱼ < λⱼ < dⱼ₊₁, and one above the last. A root is
+//! kept as its distance from the nearer neighbour, so that dᵢ − λⱼ has all its digits.
 //!
-//! Roots that are off by rounding are exact roots for a vector ẑ close to z. Eigenvectors from ẑ are
-//! orthogonal to rounding however close the roots lie (Gu, Eisenstat, SIAM J. Matrix Anal. Appl. 15
-//! (1994) 1266).
+//! Roots that are off by rounding are exact roots for a vector ẑ close to z. Eigenvectors from ẑ
+//! are orthogonal to rounding however close the roots lie (Gu, Eisenstat, SIAM J. Matrix Anal.
+//! Appl. 15 (1994) 1266).
 
 use pulp::{Arch, Simd, WithSimd};
 

@@ -9,7 +9,6 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::execution::Execution;
-use crate::hessian::finite;
 use crate::pages::reserve;
 use crate::panel::Panel;
 use crate::real::{Real, squared_norm};
@@ -79,5 +78,13 @@ pub(crate) fn by_strips<M: Send, R: Send>(
         results.into_iter().collect()
     } else {
         (0..n_strips).map(strip).collect()
+    }
+}
+
+/// Refuse answers that are not finite, `width` of them for each row.
+pub(crate) fn finite(values: Vec<f64>, width: usize, what: &'static str) -> Result<Vec<f64>> {
+    match values.iter().position(|x| !x.is_finite()) {
+        Some(i) => Err(Error::AnswerOverflow { what, row: i / width }),
+        None => Ok(values),
     }
 }

@@ -57,8 +57,8 @@ fn has_avx512() -> bool {
     false
 }
 
-/// Have faer's kernels take the workspace of this thread, as they do at the first product that is not
-/// small: about twice the third-level cache. They end the process where it is lacking.
+/// Have faer's kernels take the workspace of this thread, as they do at the first product that is
+/// not small: about twice the third-level cache. They end the process where it is lacking.
 pub fn take_workspace() {
     const EDGE: usize = 32;
     let (zeros, mut product) = ([0.0; EDGE * EDGE], [0.0; EDGE * EDGE]);

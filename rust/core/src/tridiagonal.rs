@@ -35,8 +35,8 @@ const STRIP: usize = 128;
 /// Columns up to which the product is left to one thread: 1 MB, 30 µs.
 const ALONE: usize = 512;
 
-/// Squared norms below this are taken for 0. Beside entries of 1e-100 (see `symmetric`) that changes
-/// A by 1e-40, relative; the squares of smaller numbers have lost digits.
+/// Squared norms below this are taken for 0. Beside entries of 1e-100 (see `symmetric`) that
+/// changes A by 1e-40, relative; the squares of smaller numbers have lost digits.
 const TINY: f64 = 1e-280;
 
 /// T, and the factors of the reflections whose product is Q.

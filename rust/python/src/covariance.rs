@@ -178,8 +178,9 @@ impl Covariance {
         })
     }
 
-    /// Whether C was left to the factor that `factorize(consume=True)` made in its place. Until that
-    /// is set, C comes back when the factor is gone. To be set, and not called: see `__iadd__`.
+    /// Whether C was left to the factor that `factorize(consume=True)` made in its place. Until
+    /// that is set, C comes back when the factor is gone. To be set, and not called: see
+    /// `__iadd__`.
     #[getter]
     fn consumed(&self, py: Python<'_>) -> Outcome<bool> {
         py.detach(|| Ok(self.lock()?.is_consumed()))

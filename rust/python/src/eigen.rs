@@ -14,8 +14,8 @@ fn work(numbers: &[f64]) -> f64 {
     (numbers.len() as f64).powf(1.5)
 }
 
-/// Rising eigenvalues. The array is overwritten: eigenvectors are the columns of an array in Fortran
-/// order.
+/// Rising eigenvalues. The array is overwritten: eigenvectors are the columns of an array in
+/// Fortran order.
 #[pyfunction]
 pub fn eigenvectors<'py>(py: Python<'py>, mut a: PyReadwriteArray2<'py, f64>) -> PyResult<Vector<'py>> {
     let a = a.as_slice_mut()?;

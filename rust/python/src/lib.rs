@@ -19,7 +19,7 @@ mod words;
 
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use rigidities_core::Reason;
+use rigidities_core::{Reason, SCALES};
 
 use crate::threads::MAX_THREADS;
 
@@ -45,6 +45,7 @@ mod _core {
         module.add("REASONS", PyTuple::new(module.py(), Reason::ALL.map(Reason::name))?)?;
         crate::guarded::count_forks(module.py())?;
         module.add("MAX_THREADS", MAX_THREADS)?;
+        module.add("SCALES", (*SCALES.start(), *SCALES.end()))?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -1,8 +1,9 @@
 //! Memory that a computation takes without a way to refuse: asked for before it starts.
 //!
 //! The process ends where such memory is lacking, as under a limit on address space (`ulimit -v`).
-//! Small pieces need little. faer's kernels for x86-64 take a workspace at the first product of each
-//! thread: twice the third-level cache, or rather a thread's share of it times the number of cores.
+//! Small pieces need little. faer's kernels for x86-64 take a workspace at the first product of
+//! each thread: twice the third-level cache, or rather a thread's share of it times the number of
+//! cores.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};

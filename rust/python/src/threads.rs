@@ -40,7 +40,8 @@ static POOL: Guarded<Option<(u32, Arc<Workers>)>> = Guarded::new(None);
 struct Workers {
     pool: ThreadPool,
     placement: Arc<Placement>,
-    /// Held while a pool of one thread computes: who waits for the pool itself cannot be interrupted.
+    /// Held while a pool of one thread computes: who waits for the pool itself cannot be
+    /// interrupted.
     turn: Guarded<()>,
 }
 
@@ -151,8 +152,8 @@ impl Gate {
         self.state.compare_exchange(OPEN, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
-    /// Let Python handle signals, and stop if a handler raises. Python handles those that come after
-    /// the commit when the call has returned.
+    /// Let Python handle signals, and stop if a handler raises. Python handles those that come
+    /// after the commit when the call has returned.
     fn look(&self) -> Option<PyErr> {
         if !self.pass(LOOKING) {
             return None;
