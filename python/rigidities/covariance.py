@@ -298,17 +298,17 @@ class Covariance(files.Stored):
             If λ is negative or not finite, the penalty is not symmetric, not positive semi-definite
             or of the wrong shape, or nothing was summed and "auto" has no scale to go by.
         MemoryError
-            If the factor, or with "auto" and targets the decomposition of C, does not fit in
-            memory.
+            If the factor, or the decomposition that "auto" needs, does not fit in memory.
 
         Warns
         -----
         UnresolvedEvidenceWarning
             If "auto" finds the largest evidence at the smallest λ at which it is resolved, or if it
             is resolved at none. Choose λ by leave-one-out then, with `regularizer_path`.
+        EmptyFitWarning
+            If the fit at this λ explains less than a tenth of the squares of its targets.
         IllConditionedWarning
-            If the pivots span more than float64 resolves, so that no digit of a variance can be
-            trusted.
+            If the pivots span more than float64 resolves: no digit of a variance can be trusted.
         """
         consume, checked = as_flag(consume, "consume"), Penalty.of(penalty, self.n_features)
         choice = regularizer if isinstance(regularizer, Choice) else self.choose(regularizer, checked)

@@ -22,7 +22,7 @@ from rigidities.rows import CheckedRows, Rows, target_batches
 from rigidities.runtime import memory
 from rigidities.scores import continuous_ranked_probability_score, negative_log_likelihood, root_mean_square
 from rigidities.spectrum.decomposition import Spectrum, decompose
-from rigidities.spectrum.evidence import Projection, warn_of_edge
+from rigidities.spectrum.evidence import Projection, warn_of_edge, warn_of_empty, warn_of_end
 from rigidities.spectrum.pencil import make_pencil
 from rigidities.validation import (
     Reduction,
@@ -329,8 +329,7 @@ class RegularizerPath:
         Parameters
         ----------
         criterion : {"evidence", "gcv", "loo", "nll", "crps", "rmse"}
-            "evidence" and "gcv" need the sums only, "loo" the training rows, the others validation
-            rows: see `score`.
+            "evidence" and "gcv" need the sums only, the others rows: see `score`.
         X, y, **options
             As for `score`.
 
@@ -346,7 +345,9 @@ class RegularizerPath:
         Warns
         -----
         UnresolvedEvidenceWarning
-            If "evidence" or "gcv" is best at the smallest λ at which it is resolved.
+            If the criterion is best at the smallest λ at which it is resolved, or of the path.
+        EmptyFitWarning
+            If the fit at this λ explains less than a tenth of the squares of its targets.
         """
         losses = self._losses(criterion, X, y, options)
         if np.isnan(losses).all():
@@ -356,9 +357,14 @@ class RegularizerPath:
                 Advice.LARGER_OR_OTHER_CRITERION,
             )
         best = int(np.nanargmin(losses))
-        if criterion in ("evidence", "gcv") and self._is_edge(best, criterion):
-            warn_of_edge(criterion, float(self.regularizers[best]))
-        return float(self.regularizers[best])
+        chosen = float(self.regularizers[best])
+        if criterion in ("evidence", "gcv"):
+            if self._is_edge(best, criterion):
+                warn_of_edge(criterion, chosen)
+        elif chosen == self.regularizers.min() < self.regularizers.max():
+            warn_of_end(criterion, chosen)
+        warn_of_empty(self._projection.explained(chosen), chosen)
+        return chosen
 
     def _losses(
         self, criterion: Criterion, X: ArrayLike | Rows | None, y: ArrayLike | None, options: dict[str, Any]

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rigidities.exceptions import Advice, UnresolvedEvidenceWarning, warn
+from rigidities.exceptions import Advice, EmptyFitWarning, UnresolvedEvidenceWarning, warn
 from rigidities.moments import Moments
 from rigidities.spectrum.decomposition import Spectrum
 from rigidities.spectrum.tridiagonal import Tridiagonal
@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 RESOLVED = 1.0
 """Largest change of a log-likelihood by rounding, in nats: two λ whose likelihoods differ by a
 factor of e are equally good."""
+
+EXPLAINED = 0.1
+"""Least share of the squares of its targets that a fit explains without a warning."""
 
 HIDDEN = "below it, rounding of the sums exceeds the training residual"
 """Why the evidence is not resolved at smaller λ, in warnings."""
@@ -102,6 +105,15 @@ class Projection:
         coef = self.coef(regularizers)[:, : len(self.spectrum.penalised)]
         return np.asarray(self.residuals(regularizers) - regularizers[:, None] * (coef**2).sum(axis=1))
 
+    def explained(self, regularizer: float) -> float:
+        """Share of Σwy² that the fit explains, 1 − Σwr²/Σwy², of the output that it explains best.
+
+        NaN if all targets are 0.
+        """
+        squares = self.moments.squares
+        left = self.errors(np.array([regularizer]))[0][squares > 0] / squares[squares > 0]
+        return float(1 - left.min()) if len(left) else float("nan")
+
     def residual_rounding(self, regularizers: NDArray[np.float64]) -> NDArray[np.float64]:
         """Bound on the rounding of S, and of Σwr²: (n_λ, n_outputs)."""
         coef = self.coef(regularizers)
@@ -157,6 +169,29 @@ def _divide(
 ) -> NDArray[np.float64]:
     """(AᵀHA)⁻¹Aᵀb where AᵀHA is diagonal."""
     return np.asarray(projected / spectrum.denominators(regularizers)[:, :, None])
+
+
+def warn_of_empty(explained: float, regularizer: float, outlier: str = "") -> None:
+    """Warn if the fit at a λ explains next to nothing of the targets.
+
+    `outlier` says which target is the hardest to explain, if that is known.
+    """
+    if explained < EXPLAINED:
+        warn(
+            EmptyFitWarning,
+            f"the fit explains {100 * max(explained, 0.0):.2g} % of the weighted squares of its targets: at the "
+            f"regularizer {regularizer:.3g} it predicts little more than zero{outlier}",
+            Advice.LOOK_FOR_OUTLIERS,
+        )
+
+
+def warn_of_end(criterion: str, regularizer: float) -> None:
+    """Warn that a criterion is best at the smallest λ that was looked at."""
+    warn(
+        UnresolvedEvidenceWarning,
+        f"{criterion} is best at the smallest regularizer of the path, {regularizer:.3g}: a smaller one may be better",
+        Advice.SMALLER_REGULARIZERS,
+    )
 
 
 def warn_of_edge(criterion: str, regularizer: float) -> None:

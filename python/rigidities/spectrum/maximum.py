@@ -17,7 +17,7 @@ from rigidities.moments import Moments
 from rigidities.penalty import Penalty
 from rigidities.reason import Reason
 from rigidities.spectrum.decomposition import decompose
-from rigidities.spectrum.evidence import Projection, warn_of_edge
+from rigidities.spectrum.evidence import Projection, warn_of_edge, warn_of_empty
 from rigidities.spectrum.pencil import Pencil, make_pencil
 from rigidities.spectrum.tridiagonal import tridiagonalise
 
@@ -42,20 +42,25 @@ class Choice:
     reason : Reason
     log_evidence : float
         Log marginal likelihood at λ, or NaN.
+    explained : float
+        Share of the squares of the targets that the fit explains, or NaN.
     """
 
     regularizer: float | None
     jitter: float
     reason: Reason
     log_evidence: float = math.nan
+    explained: float = math.nan
 
     def warn(self) -> None:
-        """Warn if rounding hides the evidence at every λ, or below this one."""
+        """Warn if rounding hides the evidence at every λ or below this one, or the fit is empty."""
         if self.reason is Reason.EVIDENCE_UNRESOLVED:
             fault = "the evidence is resolved at no regularizer: the guaranteed one was taken"
             warn(UnresolvedEvidenceWarning, fault, Advice.LEAVE_ONE_OUT)
         elif self.reason is Reason.EVIDENCE_EDGE and self.regularizer is not None:
             warn_of_edge("evidence", self.regularizer)
+        if self.regularizer is not None:
+            warn_of_empty(self.explained, self.regularizer)
 
 
 def arrays_needed(penalty: Penalty) -> int:
@@ -95,7 +100,7 @@ def largest_evidence(C: NDArray[np.float64], moments: Moments, penalty: Penalty)
     elif best < len(grid) - 1:
         reason = Reason.EVIDENCE_MAXIMUM
         chosen, height = _climb(projection, grid[best - 1], grid[best + 1])
-    return Choice(chosen, spectrum.jitter, reason, height)
+    return Choice(chosen, spectrum.jitter, reason, height, projection.explained(chosen))
 
 
 def _project(pencil: Pencil, moments: Moments) -> Projection:
