@@ -377,7 +377,7 @@ class Covariance(files.Stored):
         memory.require(8 * p * p * arrays_needed(penalty), f"the evidence of {p} features", Advice.GIVE_REGULARIZER)
         moments = self.moments()
         moments.require_scale()
-        return largest_evidence(self.matrix(), moments, penalty)
+        return largest_evidence(self.matrix(), moments, penalty, lambda choice: self.factorize(choice, penalty=penalty))
 
 
 def _require_square(n: int, what: str, advice: Advice, arrays: int = 1) -> None:

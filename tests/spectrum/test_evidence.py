@@ -146,16 +146,53 @@ def test_the_edge_is_said():
         best = path.best("evidence")
     assert caught[0].filename == __file__
     assert best == path.regularizers[np.flatnonzero(~np.isnan(path.log_evidence))[0]]
-    with pytest.warns(rg.UnresolvedEvidenceWarning, match="evidence is best at the smallest regularizer") as caught:
-        hessian = covariance.factorize()
-    assert caught[0].filename == __file__
-    assert hessian.regularizer_reason.startswith("evidence: the smallest at which rounding leaves it resolved")
-    assert not np.isnan(path._projection.log_evidence(np.array([hessian.regularizer]))[0])
     with pytest.warns(rg.UnresolvedEvidenceWarning, match="gcv is best at the smallest"):
         path.best("gcv")
     few = rg.regularizer_path(covariance, [best])  # a grid of one has an edge too
     with pytest.warns(rg.UnresolvedEvidenceWarning, match="evidence"):
         few.best("evidence")
+
+
+def test_the_edge_of_auto_is_said():
+    F, _, _ = data(60, 3)
+    covariance = summed(F, F @ np.ones((3, 1)))  # exact: the evidence rises as long as the residual falls
+    with pytest.warns(rg.UnresolvedEvidenceWarning, match="evidence is best at the smallest regularizer") as caught:
+        hessian = covariance.factorize()
+    assert caught[0].filename == __file__
+    assert hessian.regularizer_reason.startswith("evidence: the smallest at which rounding leaves it resolved")
+    np.testing.assert_allclose(hessian.coef.ravel(), 1.0, rtol=1e-6)
+
+
+def exact_log_evidence(F, y, regularizer):
+    """From singular values, which know F to eps‖F‖ where sums know its square."""
+    U, s, _ = np.linalg.svd(F, full_matrices=False)
+    inside = U.T @ y
+    S = y @ y - inside @ inside + (regularizer / (s**2 + regularizer) * inside**2).sum()
+    return -0.5 * (len(F) * (np.log(2 * np.pi * S / len(F)) + 1) + np.log1p(s**2 / regularizer).sum())
+
+
+def test_auto_looks_below_what_the_spectrum_resolves():
+    """The maximum at 5e-12 is a tenth of what eigenvalues resolve; a Cholesky factor resolves it."""
+    F, y = smooth(noise=0)
+    with pytest.warns(rg.UnresolvedEvidenceWarning, match=r"best at regularizer \S+e-12, but it rises again towards"):
+        choice = summed(F, y).choose()
+    assert choice.reason is Reason.EVIDENCE_MAXIMUM
+    assert np.isnan(rg.regularizer_path(summed(F, y), [choice.regularizer]).log_evidence[0])
+    exact = minimize_scalar(lambda log: -exact_log_evidence(F, y, np.exp(log)), bounds=(-28, -24), method="bounded")
+    assert np.log(choice.regularizer) == pytest.approx(exact.x, abs=0.05)
+    assert choice.log_evidence == pytest.approx(-exact.fun, abs=0.01)
+
+
+@pytest.mark.parametrize("scale", [1e-7, 1.0, 1e7])
+def test_a_column_in_another_unit_changes_little(scale):
+    """Rounding is that of each column: a wide one does not hide the λ of the others."""
+    rng = np.random.default_rng(0)
+    F = rng.normal(size=(60, 5))
+    y = F[:, :4] @ [1.0, 2.0, -1.0, 0.5] + 0.1 * rng.normal(size=60)
+    F[:, 4] *= scale
+    hessian = summed(F, y).factorize()
+    exact = minimize_scalar(lambda log: -exact_log_evidence(F, y, np.exp(log)), bounds=(-6, 4), method="bounded")
+    assert np.log(hessian.regularizer) == pytest.approx(exact.x, abs=1e-3)
 
 
 def test_a_maximum_within_is_taken_without_a_warning():

@@ -185,6 +185,16 @@ def warn_of_empty(explained: float, regularizer: float, outlier: str = "") -> No
         )
 
 
+def warn_of_rise(regularizer: float, least: float) -> None:
+    """Warn that the evidence has a maximum, and rises again at the smallest λ where it is known."""
+    warn(
+        UnresolvedEvidenceWarning,
+        f"evidence is best at regularizer {regularizer:.3g}, but it rises again towards {least:.3g}: {HIDDEN}, and a "
+        "better regularizer may lie there",
+        Advice.LEAVE_ONE_OUT,
+    )
+
+
 def warn_of_end(criterion: str, regularizer: float) -> None:
     """Warn that a criterion is best at the smallest λ that was looked at."""
     warn(
