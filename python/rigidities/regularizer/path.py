@@ -17,7 +17,7 @@ from rigidities.covariance import Covariance
 from rigidities.exceptions import Advice, AdvisedValueError
 from rigidities.moments import Moments
 from rigidities.penalty import Penalty
-from rigidities.regularizer.path_residuals import block_scores, residuals_along
+from rigidities.regularizer.path_residuals import block_scores, residuals_along, squared_norms
 from rigidities.rows import CheckedRows, Rows, target_batches
 from rigidities.runtime import memory
 from rigidities.scores import continuous_ranked_probability_score, negative_log_likelihood, root_mean_square
@@ -228,7 +228,7 @@ class RegularizerPath:
         start = 0
         for batch in target_batches(rows, reduction):
             stop = start + len(batch)
-            out[:, start:stop] = inverse @ ((batch @ self._basis) ** 2).T
+            out[:, start:stop] = squared_norms(inverse, batch @ self._basis)
             start = stop
         return out
 
