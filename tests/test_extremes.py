@@ -205,3 +205,22 @@ def test_results_do_not_depend_on_units(units, penalty):
     plain = in_units(1.0, 1.0, 1.0, penalty)
     for name, values in in_units(*units, penalty).items():
         np.testing.assert_allclose(values, plain[name], rtol=1e-4 if name == "auto" else 1e-9, err_msg=name)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("features", "targets", "weight"), [(1e-80, 1e75, 1.0), (1e-60, 1.0, 1e-100), (1.0, 1e-150, 1e30)]
+)
+def test_hubers_loss_does_not_depend_on_units(features, targets, weight):
+    def fit(features, targets, weight, threshold):
+        term = rg.Term(weight=weight, huber=threshold * targets)
+        rows = rg.TermRows(features * F, term=term, targets=targets * Y)
+        found = rg.loss.fit_loss([{"energy": rows}], regularizer=1e-3 * features * (features * weight))
+        return found, found.coef * features / targets, found.objective / weight / targets / targets
+
+    plain, other = fit(1.0, 1.0, 1.0, 0.1), fit(features, targets, weight, 0.1)
+    assert other[0].n_iterations == plain[0].n_iterations > 3
+    np.testing.assert_allclose(other[1], plain[1], rtol=1e-9)
+    assert other[2] == pytest.approx(plain[2], rel=1e-9)
+    far, squares = fit(1.0, 1.0, 1.0, 1e300), fit(1.0, 1.0, 1.0, 1e3)
+    np.testing.assert_array_equal(far[1], squares[1])
