@@ -21,6 +21,7 @@ from rigidities.runtime import memory
 from rigidities.spectrum.maximum import Choice, arrays_needed, largest_evidence
 from rigidities.state import VERSION, covariance_state
 from rigidities.validation import (
+    NO_NUMBERS,
     Precision,
     Reduction,
     as_count,
@@ -206,7 +207,7 @@ class Covariance(files.Stored):
 
     def __mul__(self, weight: float) -> Covariance:
         """Scale a term of the loss: every weight w becomes `weight`·w."""
-        if isinstance(weight, bool) or not isinstance(weight, (int, float, np.integer, np.floating)):
+        if isinstance(weight, NO_NUMBERS) or not isinstance(weight, (int, float, np.integer, np.floating)):
             return NotImplemented
         _require_square(self.n_features, "another covariance", Advice.MERGE_IN_PLACE)
         return self._wrap(self._core.scaled(as_float(weight, "the weight of the term")), self.feature_space)
@@ -342,8 +343,7 @@ class Covariance(files.Stored):
         Choice
             Its λ is None if `factorize` takes the guaranteed one.
         """
-        value = as_regularizer(regularizer)
-        if value is not None:
+        if (value := as_regularizer(regularizer)) is not None:
             return Choice(value, 0.0, Reason.GIVEN)
         penalty = Penalty.of(penalty, self.n_features)
         penalty.require_effect()

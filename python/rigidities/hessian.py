@@ -19,7 +19,7 @@ from rigidities.reason import Reason
 from rigidities.rows import CheckedRows, Rows, reduce_rows
 from rigidities.runtime import memory
 from rigidities.state import VERSION, check_regularizer, hessian_state, penalty_kind
-from rigidities.validation import Precision, Reduction, as_columns
+from rigidities.validation import Precision, Reduction, as_columns, check_precision
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -242,6 +242,7 @@ class Hessian(Factor, files.Stored):
         ValueError, TypeError
             As `Covariance.update`, or if H is too ill-conditioned for float32.
         """
+        check_precision(precision)
         rows = self._rows(X, groups)
         if precision == "float32":
             self._require_single()

@@ -229,7 +229,7 @@ def test_what_needs_targets():
 
 
 SCORES = [
-    (ValueError, dict(criterion="evidence"), 'criterion is \'evidence\': expected "nll", "crps", "rmse" or "loo"'),
+    (ValueError, dict(criterion="evidence"), 'criterion is "evidence": expected "nll", "crps", "rmse" or "loo"'),
     (ValueError, dict(noise=-1.0), "noise is -1.0: expected a number from 0"),
     (ValueError, dict(noise=np.nan), "noise is nan"),
     (ValueError, dict(weights=np.zeros(40)), "there are no targets of positive weight"),
@@ -271,7 +271,7 @@ def test_nan_is_named_by_its_place_in_all_rows():
 
 
 BEST = [
-    (ValueError, ("mse",), "criterion is 'mse': expected"),
+    (ValueError, ("mse",), 'criterion is "mse": expected'),
     (TypeError, ("loo",), r'best\("loo"\) needs training rows and their targets: best\("loo", X, y\)'),
     (TypeError, ("nll", np.eye(12)), r'best\("nll"\) needs validation rows'),
     (TypeError, ("evidence", np.eye(12), np.ones(12)), r'best\("evidence"\) takes the sums alone'),

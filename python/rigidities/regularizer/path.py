@@ -9,7 +9,7 @@ where rounding leaves it resolved (`rigidities.spectrum.evidence`).
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from rigidities.covariance import Covariance
 from rigidities.exceptions import Advice, AdvisedValueError
 from rigidities.moments import Moments
 from rigidities.penalty import Penalty
-from rigidities.regularizer.path_residuals import block_scores, residuals_along
+from rigidities.regularizer.path_residuals import block_scores, residuals_along, squared_norms
 from rigidities.rows import CheckedRows, Rows, target_batches
 from rigidities.runtime import memory
 from rigidities.scores import continuous_ranked_probability_score, negative_log_likelihood, root_mean_square
@@ -32,6 +32,7 @@ from rigidities.validation import (
     as_targets,
     as_weights,
     block_members,
+    check_word,
 )
 
 if TYPE_CHECKING:
@@ -228,7 +229,7 @@ class RegularizerPath:
         start = 0
         for batch in target_batches(rows, reduction):
             stop = start + len(batch)
-            out[:, start:stop] = inverse @ ((batch @ self._basis) ** 2).T
+            out[:, start:stop] = squared_norms(inverse, batch @ self._basis)
             start = stop
         return out
 
@@ -286,8 +287,7 @@ class RegularizerPath:
         MemoryError
             If residuals and variances, n_λ · n_targets each, do not fit in memory.
         """
-        if criterion not in ("nll", "crps", "rmse", "loo"):
-            raise ValueError(f'criterion is {criterion!r}: expected "nll", "crps", "rmse" or "loo"')
+        check_word(criterion, "criterion", get_args(Score))
         noise = as_noise(noise)
         if blocks is not None and criterion != "loo":
             raise ValueError(f'blocks are left out together, but criterion is {criterion!r}: expected "loo"')
@@ -370,6 +370,7 @@ class RegularizerPath:
         self, criterion: Criterion, X: ArrayLike | Rows | None, y: ArrayLike | None, options: dict[str, Any]
     ) -> NDArray[np.float64]:
         """Return a criterion at every λ, (n_λ,); the lowest value is the best."""
+        check_word(criterion, "criterion", get_args(Criterion))
         match criterion:
             case "evidence" | "gcv":
                 if X is not None or y is not None or options:
@@ -381,10 +382,6 @@ class RegularizerPath:
                     fault = f'best("{criterion}") needs {what} rows and their targets: best("{criterion}", X, y)'
                     raise TypeError(fault)
                 return self.score(X, y, criterion, **options)
-            case _:
-                raise ValueError(
-                    f'criterion is {criterion!r}: expected "evidence", "gcv", "loo", "nll", "crps" or "rmse"'
-                )
 
     def _is_edge(self, best: int, criterion: Criterion) -> bool:
         """Whether a criterion is unresolved at all smaller λ of the path, and one step below."""

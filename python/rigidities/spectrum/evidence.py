@@ -103,7 +103,9 @@ class Projection:
     def errors(self, regularizers: NDArray[np.float64]) -> NDArray[np.float64]:
         """Weighted squared training residuals Σwr² = S − λθᵀΛθ: (n_λ, n_outputs)."""
         coef = self.coef(regularizers)[:, : len(self.spectrum.penalised)]
-        return np.asarray(self.residuals(regularizers) - regularizers[:, None] * (coef**2).sum(axis=1))
+        # the root of λ first: θ² leaves the range of float64 where targets far exceed features
+        squares = (np.sqrt(regularizers)[:, None, None] * coef) ** 2
+        return np.asarray(self.residuals(regularizers) - squares.sum(axis=1))
 
     def explained(self, regularizer: float) -> float:
         """Share of Σwy² that the fit explains, 1 − Σwr²/Σwy², of the output that it explains best.
@@ -116,13 +118,12 @@ class Projection:
 
     def residual_rounding(self, regularizers: NDArray[np.float64]) -> NDArray[np.float64]:
         """Bound on the rounding of S, and of Σwr²: (n_λ, n_outputs)."""
-        coef = self.coef(regularizers)
+        coef = np.sqrt(self.rounding * self.spectrum.trace) * self.coef(regularizers)  # as in `errors`
         if self.basis is None:
             squares = (coef[:, : len(self.spectrum.penalised)] ** 2).sum(axis=1)
         else:
             squares = np.array([(np.square(self.basis @ c)).sum(axis=0) for c in coef])
-        size = np.sqrt(self.moments.squares) + np.sqrt(self.spectrum.trace * squares)
-        return np.asarray(self.rounding * size**2)
+        return np.asarray((np.sqrt(self.rounding * self.moments.squares) + np.sqrt(squares)) ** 2)
 
     def determinant_rounding(self, regularizers: NDArray[np.float64]) -> NDArray[np.float64]:
         """Bound on the rounding of ln|H|, and of tr CH⁻¹: (n_λ,)."""
