@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from rigidities.loss.terms import Loss, Term
-from rigidities.report.palette import BLUE, DENSITY, GUIDE, VERMILION, legend_below, open_frame, plain_numbers
+from rigidities.report.palette import BLUE, DENSITY, GUIDE, legend_below, open_frame, plain_numbers
 from rigidities.report.statistics import root_mean_square
 
 if TYPE_CHECKING:
@@ -160,6 +160,8 @@ def _drawable(values: Compared) -> NDArray[np.bool_]:
 
 
 def _draw_errors(figure: Figure, axes: Axes, name: str, values: Compared) -> None:
+    from matplotlib.patheffects import withStroke
+
     what, _, unit = QUANTITIES[name]
     shown = _drawable(values)
     std, errors = 1000 * values.std[shown], 1000 * np.abs(values.residuals[shown])
@@ -172,7 +174,10 @@ def _draw_errors(figure: Figure, axes: Axes, name: str, values: Compared) -> Non
     axes.plot(line, 2 * line, color=GUIDE, linewidth=1, linestyle="--", zorder=3, label="|error| = 2σ")
     binned = _binned(std, errors)
     if len(binned):
-        axes.plot(*binned.T, "s-", color=VERMILION, markersize=4.5, linewidth=1.2, zorder=4, label="RMSE in bins of σ")
+        outline = [withStroke(linewidth=3, foreground="white")]  # seen on any density, by anyone
+        axes.plot(
+            *binned.T, "s-", color="black", markersize=4, zorder=4, path_effects=outline, label="RMSE in bins of σ"
+        )
     axes.set(xlabel=f"σ of the {what} ({unit})", ylabel=f"|error| of the {what} ({unit})")
     inside = [f"{100 * np.mean(np.abs(values.residuals) <= k * values.std):.0f} % below {k}σ" for k in (1, 2)]
     n_left_out = len(shown) - int(shown.sum())
