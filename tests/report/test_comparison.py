@@ -51,6 +51,11 @@ def test_parity_has_units_a_line_and_the_rmse():
         assert axes.get_xlim()[0] < min(values.reference.min(), values.predicted.min())
 
 
+def test_forces_of_rounding_do_not_fill_the_picture():
+    held = Compared(np.zeros(40), np.linspace(-1e-13, 1e-13, 40), np.full(40, 1e-12))
+    assert parity_figure({"forces": held}).axes[0].get_xlim() == pytest.approx((-1e-3, 1e-3))
+
+
 # ---- errors against σ
 
 

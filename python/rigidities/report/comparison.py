@@ -118,11 +118,12 @@ def parity_figure(compared: Mapping[str, Compared]) -> Figure:
         what, unit, small_unit = QUANTITIES[name]
         ends = _with_room(np.concatenate([values.reference, values.predicted]))
         axes.set(xlim=ends, ylim=ends, aspect="equal")
+        axes.locator_params(nbins=5)  # −4.6250 takes the room of two ticks
         axes.plot(ends, ends, color=GUIDE, linewidth=1, zorder=3, label="1:1")
         _draw_points(figure, axes, values.reference, values.predicted, (ends[0], ends[1], ends[0], ends[1]))
         axes.set(xlabel=f"reference {what} ({unit})", ylabel=f"predicted {what} ({unit})")
         axes.set_title(f"{what}: RMSE {_size(values.residuals)} {small_unit}, n = {len(values.std):,}", fontsize=9)
-        axes.legend(frameon=False, fontsize=8, loc="upper left")
+        legend_below(axes)
     return figure
 
 
@@ -233,9 +234,9 @@ def _draw_points(
 
 
 def _with_room(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the range of the values with 5 % of room; of equal values, one around them."""
+    """Return the range of the values with room: 5 %, but 1 meV or 1 meV/Å at least."""
     low, high = float(values.min()), float(values.max())
-    room = 0.05 * (high - low) or 0.05 * abs(low) or 1.0
+    room = max(0.05 * (high - low), 1e-3)
     return low - room, high + room
 
 
