@@ -27,6 +27,7 @@ class Advice(Enum):
     LABEL_OR_DROP_TERM = (
         'label them, leave them out, pass Term(missing="skip") for a set that is labelled in part, or pass {term}=None'
     )
+    NAME_LABELS = 'pass {labels:%(term)s=Term(%(field)s="%(name)s"), }'
     DROP_TERM = "pass {term}=None"
     CORRECT_OR_DROP = "correct it, or leave the structure out"
     MORE_STRUCTURES = "fit to more structures"
@@ -58,6 +59,13 @@ class Advice(Enum):
     SMALLER_BATCHES = "pass a smaller batch_size"
     CHECK_CELL = "check its cell and the unit of its positions, or use a smaller cutoff"
     FREE_MEMORY = "free some memory first"
+
+
+class Entries(list[dict[str, str]]):
+    """Entries in the text of an advice: the format is that of one of them, with ``%`` and names."""
+
+    def __format__(self, form: str) -> str:
+        return "".join(form % entry for entry in self).rstrip(", ")
 
 
 class Advised:

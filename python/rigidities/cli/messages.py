@@ -20,6 +20,7 @@ WORDS = {
     Advice.LABEL_OR_DROP_TERM: (
         "label them, leave them out, pass --missing skip for a set that is labelled in part, or pass --{term}-weight 0"
     ),
+    Advice.NAME_LABELS: "pass {labels:--%(kind)s-key %(name)s }",
     Advice.DROP_TERM: "pass --{term}-weight 0",
     Advice.CORRECT_OR_DROP: "correct it, or leave the structure out",
     Advice.MORE_STRUCTURES: "fit to more structures",
