@@ -18,6 +18,7 @@ from rigidities._core import __version__, get_num_threads
 from rigidities.covariance import Covariance
 from rigidities.exceptions import (
     IllConditionedWarning,
+    ImplausibleLabelsWarning,
     NotConvergedWarning,
     NotFittedError,
     NotPositiveDefiniteError,
@@ -53,6 +54,7 @@ __all__ = [
     "Covariance",
     "Hessian",
     "IllConditionedWarning",
+    "ImplausibleLabelsWarning",
     "LeaveOneOut",
     "LinearModel",
     "Loss",

@@ -30,6 +30,10 @@ class Advice(Enum):
     NAME_LABELS = 'pass {labels:%(term)s=Term(%(field)s="%(name)s"), }'
     DROP_TERM = "pass {term}=None"
     CORRECT_OR_DROP = "correct it, or leave the structure out"
+    CONVERT_STRESSES = (
+        "convert them: Term(target=...) expects virials, −volume · stress in eV, Term(stress=...) and calculators "
+        "stresses in eV/Å³, positive under tension"
+    )
     MORE_STRUCTURES = "fit to more structures"
     # The regularizer
     LEAVE_ONE_OUT = "choose it by leave-one-out, path.best('loo', F, y) of a regularizer_path"
@@ -174,6 +178,10 @@ class NotFittedError(ValueError, AttributeError):
 
 
 # Warnings -----------------------------------------------------------------------------------------
+
+
+class ImplausibleLabelsWarning(Advised, UserWarning):
+    """Labels have a size or sign that the other labels contradict: their unit may be another."""
 
 
 class IllConditionedWarning(Advised, RuntimeWarning):

@@ -20,7 +20,7 @@ from rigidities.structures.reference import Reference, read_reference
 from rigidities.structures.species import by_atomic_number, check_species, symbols, unknown_species
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
 BATCH_SIZE_ENERGIES = 2048
 """Atoms in a batch if there are energies only."""
@@ -150,6 +150,25 @@ class LossRows:
                 raise ValueError(f"the descriptor gave no rows of {', '.join(lacking)}: expected those of each term")
             yield {name: self._term_rows(name, rows.pop(name), structures) for name in self.loss.terms}
             first += length
+
+    def known(self, name: str) -> NDArray[np.bool_]:
+        """Return which structures have all targets of a term, (n_structures,)."""
+        reference = (self._reference or {})[name]
+        return np.array([not np.isnan(values).any() for values in reference.values])
+
+    def part(self, chosen: ArrayLike) -> LossRows:
+        """Return the rows of some structures, of these indices, rising, with the same targets.
+
+        The passes over them show no progress bar.
+        """
+        wanted = np.asarray(chosen, dtype=np.int64).tolist()
+        among = set(wanted)
+        structures = [structure for index, structure in enumerate(self.structures) if index in among]
+        reference = {
+            name: Reference([held.values[index] for index in wanted], [held.weights[index] for index in wanted])
+            for name, held in (self._reference or {}).items()
+        }
+        return LossRows(structures, self.soap, self.loss, targets=reference, progress=False)
 
     def _numbers(self) -> list[NDArray[np.int64]]:
         """Return the atomic numbers of each structure, checked before the long computation."""
