@@ -5,15 +5,15 @@ import pytest
 
 pytest.importorskip("ase")
 
-import ase  # noqa: E402
-import ase.io  # noqa: E402
-from ase.calculators.singlepoint import SinglePointCalculator  # noqa: E402
-from crystals import triclinic, with_emt  # noqa: E402
+import ase
+import ase.io
+from ase.calculators.singlepoint import SinglePointCalculator
+from crystals import triclinic, with_emt
 
-import rigidities as rg  # noqa: E402
-from rigidities.cli.messages import WORDS  # noqa: E402
-from rigidities.exceptions import worded  # noqa: E402
-from rigidities.structures.reference import read_known_reference, read_reference  # noqa: E402
+import rigidities as rg
+from rigidities.cli.messages import WORDS
+from rigidities.exceptions import worded
+from rigidities.structures.reference import read_known_reference, read_reference
 
 FULL = with_emt(triclinic())
 ENERGY, FORCES, STRESS = (FULL.calc.results[name] for name in ("energy", "forces", "stress"))

@@ -33,6 +33,9 @@ FEWEST = 3
 SPREAD = 10.0
 """Ratio of the spreads from which on there is a warning: twice as far as the data above."""
 
+NEAR = 4.0
+"""Ratio up to which a spread agrees with that of a unit."""
+
 AGREEMENT, CONTRADICTION = 0.3, -0.5
 """Correlations: below the first a model without forces says nothing about the size; below the
 second the sign is wrong."""
@@ -91,7 +94,7 @@ def check_virials(rows: LossRows) -> None:
 
 
 def likely_unit(found: Comparison, from_stress: bool) -> str:
-    """Say what the labels look like: the unit and sign whose factor is the nearest."""
+    """Say what the labels look like: the one or two units and signs with the nearest factors."""
     factors: dict[str, float] = {} if from_stress else {"virials of the opposite sign": -1.0}
     if from_stress:
         factors["virials"] = -found.volume
@@ -101,11 +104,9 @@ def likely_unit(found: Comparison, from_stress: bool) -> str:
         factors[f"stresses in {unit}, positive under compression"] = -scale
     signed = math.copysign(found.ratio, found.correlation)
     far = {name: abs(math.log(signed / factor)) for name, factor in factors.items() if signed / factor > 0}
-    name = min(far, key=lambda name: far[name])
+    near = sorted((name for name in far if far[name] < math.log(NEAR)), key=lambda name: far[name])[:2]
     labels = "stresses" if from_stress else "virials"
-    return (
-        f"The {labels} look like {name}" if far[name] < math.log(SPREAD) / 2 else f"The unit of the {labels} is unknown"
-    )
+    return f"The {labels} look like {', or '.join(near)}" if near else f"The unit of the {labels} is unknown"
 
 
 def compare_virials(rows: LossRows) -> Comparison | None:

@@ -42,7 +42,9 @@ def test_the_same_pairs_are_refused_as_by_brute_force():
             require_apart(positions, cell, 0)
         else:
             refused += 1
-            with pytest.raises(ValueError, match="structure 7: atoms 1 and 4 are .* Å apart, expected at least 0.05 Å"):
+            with pytest.raises(
+                ValueError, match=r"structure 7: atoms 1 and 4 are .* Å apart, expected at least 0\.05 Å"
+            ):
                 require_apart(positions, cell, 7)
     assert 100 < refused < 350
 
