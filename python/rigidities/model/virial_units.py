@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 N_STRUCTURES, N_ATOMS, N_FORCES = 20, 1000, 400
 """Most structures, and about as many atoms and force components, that are looked at."""
 
-FEWEST = 3
-"""Structures below which a spread says nothing."""
+FEWEST, FEWEST_FOR_SIGN = 3, 10
+"""Structures below which a spread says nothing, and a correlation says nothing about the sign."""
 
 SPREAD = 10.0
 """Ratio of the spreads from which on there is a warning: twice as far as the data above."""
@@ -81,7 +81,8 @@ def check_virials(rows: LossRows) -> None:
         return
     told = rows.loss.forces is not None or found.correlation > AGREEMENT
     wrong_size = told and not 1 / SPREAD < found.ratio < SPREAD
-    if not wrong_size and found.correlation > CONTRADICTION:
+    wrong_sign = found.n >= FEWEST_FOR_SIGN and found.correlation < CONTRADICTION
+    if not (wrong_size or wrong_sign):
         return
     size = f"vary {found.ratio:.2g} times as much as" if wrong_size else "have the opposite sign of"
     likely = likely_unit(found, term.target is None)
