@@ -2,7 +2,7 @@
 
 A model of energies and forces predicts virials. It is fitted to some structures, and the spread of
 the labels is compared with the spread of its predictions. In the mlearn sets of Si and Li and in
-`load_silicon` labels spread 0.4 to 4.3 times as much, for 4 to 50 structures of any kind. Labels in
+`load_silicon` labels spread 0.4 to 4.3 times as much, for 6 to 50 structures of any kind. Labels in
 GPa, kbar or bar spread 160 to 10⁶ times as much, a stress in eV/Å³ taken for a virial 1/volume as
 much.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 N_STRUCTURES, N_ATOMS, N_FORCES = 20, 1000, 400
 """Most structures, and about as many atoms and force components, that are looked at."""
 
-FEWEST, FEWEST_FOR_SIGN = 3, 10
+FEWEST, FEWEST_FOR_SIGN = 6, 10
 """Structures below which a spread says nothing, and a correlation says nothing about the sign."""
 
 SPREAD = 10.0
@@ -35,6 +35,9 @@ SPREAD = 10.0
 
 NEAR = 4.0
 """Ratio up to which a spread agrees with that of a unit."""
+
+BEYOND_UNITS = 1e8
+"""Ratio that no unit makes: energies and forces do not vary, and the model knows nothing."""
 
 AGREEMENT, CONTRADICTION = 0.3, -0.5
 """Correlations: below the first a model without forces says nothing about the size; below the
@@ -123,7 +126,7 @@ def compare_virials(rows: LossRows) -> Comparison | None:
     divisors = np.ones(1) if part.loss.terms["virial"].per_atom else part.sizes[blocks]
     labels, model = (_from_means(virials / divisors) for virials in (targets, values @ coef))
     spreads = math.sqrt(float((labels**2).sum())), math.sqrt(float((model**2).sum()))
-    if not min(spreads) > 0:
+    if not (min(spreads) > 0 and spreads[0] < BEYOND_UNITS * spreads[1]):
         return None
     correlation = float((labels * model).sum()) / (spreads[0] * spreads[1])
     volume = float(np.mean([volume_of(atoms) for atoms in part.structures]))
