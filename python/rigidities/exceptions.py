@@ -27,8 +27,13 @@ class Advice(Enum):
     LABEL_OR_DROP_TERM = (
         'label them, leave them out, pass Term(missing="skip") for a set that is labelled in part, or pass {term}=None'
     )
+    NAME_LABELS = 'pass {labels:%(term)s=Term(%(field)s="%(name)s"), }'
     DROP_TERM = "pass {term}=None"
     CORRECT_OR_DROP = "correct it, or leave the structure out"
+    CONVERT_STRESSES = (
+        "convert them: Term(target=...) expects virials, −volume · stress in eV, Term(stress=...) and calculators "
+        "stresses in eV/Å³, positive under tension"
+    )
     MORE_STRUCTURES = "fit to more structures"
     # The regularizer
     LEAVE_ONE_OUT = "choose it by leave-one-out, path.best('loo', F, y) of a regularizer_path"
@@ -60,6 +65,13 @@ class Advice(Enum):
     SMALLER_BATCHES = "pass a smaller batch_size"
     CHECK_CELL = "check its cell and the unit of its positions, or use a smaller cutoff"
     FREE_MEMORY = "free some memory first"
+
+
+class Entries(list[dict[str, str]]):
+    """Entries in the text of an advice: the format is that of one of them, with ``%`` and names."""
+
+    def __format__(self, form: str) -> str:
+        return "".join(form % entry for entry in self).rstrip(", ")
 
 
 class Advised:
@@ -172,6 +184,10 @@ class NotFittedError(ValueError, AttributeError):
 
 class EmptyFitWarning(Advised, RuntimeWarning):
     """The fit explains next to nothing of its targets: it predicts about zero, or the baseline."""
+
+
+class ImplausibleLabelsWarning(Advised, UserWarning):
+    """Labels have a size or sign that the other labels contradict: their unit may be another."""
 
 
 class IllConditionedWarning(Advised, RuntimeWarning):

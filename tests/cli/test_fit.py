@@ -172,7 +172,7 @@ def test_nothing_is_computed_twice(inputs, monkeypatch, options, n_decomposition
     place = lambda positions: np.round(positions, 6).tobytes()  # noqa: E731
     count(path, "decompose", lambda *a: ["decomposition"])
     count(minimum, "loss_sums", lambda *a: ["sums"])
-    count(reference, "_held", lambda atoms: [("labels", place(atoms.positions))])
+    count(reference, "Attached", lambda atoms: [("labels", place(atoms.positions))])
     count(
         featomic.SoapPowerSpectrum,
         "compute",
@@ -313,7 +313,6 @@ def test_help(command):
     ("part.xyz", "part.xyz: energy weight is 1000 but 1 structure has no energies: number 4 of 5. They are expected "
      "attached by a calculator; label them, leave them out, pass --missing skip for a set that is labelled in "
      "part, or pass --energy-weight 0"),
-    ("train.xyz bare.xyz", "bare.xyz: energy weight is 1 but no structure has energies"),
     ("train.xyz --energy-weight 0 --forces-weight 0", "--energy-weight, --forces-weight and --virial-weight are all"),
     ("train.xyz --forces-huber -1", "--forces-weight, --forces-huber or --forces-key: huber is -1"),
     ("train.xyz --baseline Si", "--baseline Si: expected fit, none, or energies like Si=-5.4,O=-3.1"),

@@ -345,7 +345,16 @@ def test_what_the_model_does_not_know_is_refused(model):
     with pytest.raises(ValueError, match="terms has 'stress': expected some of energy, forces, virial"):
         model.errors(TEST, terms=["stress"], progress=False)
     with pytest.raises(ValueError, match="no structure has forces"):
-        model.errors([labelled(TEST[0], energy=1.0)], progress=False)
+        model.errors([labelled(TEST[0], energy=1.0)], terms=["forces"], progress=False)
+    with pytest.raises(ValueError, match="no structure has energy or forces to compare with"):
+        model.errors([labelled(TEST[0])], progress=False)
+
+
+def test_errors_are_of_the_terms_that_structures_have(model):
+    assert list(model.errors([labelled(TEST[0], energy=1.0)], progress=False)) == ["energy"]
+    assert list(model.errors([labelled(TEST[0], energy=np.nan, forces=TEST[0].get_forces())], progress=False)) == [
+        "forces"
+    ]
 
 
 def test_what_cannot_be_fitted_is_refused():

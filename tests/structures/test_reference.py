@@ -210,7 +210,11 @@ def carrying(**info):
         ),
         ([triclinic()], ENERGY, r"energy weight is 0\.1 but 1 structure has no energies: number 0 of 1"),
         (FULL, rg.Loss(virial=rg.Term(target="v")), "no virials: .* under the name 'v'"),
-        (labelled(FULL, energy=1.0), SKIP, "virial weight is 1 but no structure has virials; pass virial=None"),
+        (
+            labelled(FULL, energy=1.0),
+            SKIP,
+            "virial weight is 1 but no structure has virials attached by a calculator; pass virial=None",
+        ),
         (labelled(FULL, forces=NAN), FORCES, 'structure 0: the force on atom 1, component z, is nan: .*missing="skip"'),
         (labelled(FULL, stress=INF), SKIP, "structure 0: the virial, component yz, is -inf: .*; correct it"),
         (labelled(FULL, energy=np.nan), ENERGY, "structure 0: the energy is nan"),
@@ -226,8 +230,12 @@ def carrying(**info):
             VIRIAL,
             "structure 0 has a stress but its cell has no volume",
         ),
-        (FULL, rg.Loss(energy=rg.Term(weights="w")), "structure 0: the energy weight 'w' is not in its info: give"),
-        (FULL, rg.Loss(forces=rg.Term(weights="w")), "weight 'w' is not in its info or arrays"),
+        (
+            FULL,
+            rg.Loss(energy=rg.Term(weights="w")),
+            "no structure has the energy weight 'w' in its info: expected it in at least one, the others count 1",
+        ),
+        (FULL, rg.Loss(forces=rg.Term(weights="w")), "no structure has the force weight 'w' in its info or arrays"),
         (
             carrying(w=-1.0),
             rg.Loss(energy=rg.Term(weights="w")),

@@ -61,6 +61,13 @@ def fit(
     virial_key: Annotated[
         str | None, typer.Option(help="Name of virials (eV) in info; by default −volume · stress.")
     ] = None,
+    stress_key: Annotated[
+        str | None,
+        typer.Option(help="Name of stresses in info, instead of virials: eV/Å³, positive under tension (ASE's sign)."),
+    ] = None,
+    weights_key: Annotated[
+        str | None, typer.Option(help="Name of the weights of structures in info, e.g. config_weight; 1 where absent.")
+    ] = None,
     missing: Annotated[
         Literal["refuse", "skip"], typer.Option(help="Structures that lack a label: refuse to start, or skip them.")
     ] = "refuse",
@@ -85,22 +92,25 @@ def fit(
     hundred times as many or more, would dominate. On silicon (mlearn) 1000 gives test errors of 7.6
     meV/atom and 142 meV/Å, where 100 gives 27.5 and 138. Virials are −volume · stress.
 
+    Labels are the calculator's energy, forces and stress, or the entries that the options --…-key
+    name; a name may also be that of another result of the calculator, e.g. free_energy.
+
     Writes the model with its Hessian (no pickle) and, if matplotlib is installed, the criteria for
     λ as .png beside it. Where λ is a number, and with auto where there are many features, this
     figure needs work that the fit does not, and is drawn only with --plot. A model that exists is
     replaced; an input or a file of another kind is not.
     Prints the errors of the training set, the errors when each structure is left out, and the
-    errors of TEST.
+    errors of TEST in the terms that it has labels of. The model is written before TEST is judged.
     """
     with in_lines():
         require("ase", "featomic")
         set_threads(threads)
         terms = {
-            "energy": _term(energy_weight, per_atom, energy_huber, missing, energy_key),
-            "forces": _term(forces_weight, False, forces_huber, missing, forces_key),
-            "virial": _term(virial_weight, per_atom, virial_huber, missing, virial_key),
+            "energy": _term(energy_weight, per_atom, energy_huber, target=energy_key),
+            "forces": _term(forces_weight, False, forces_huber, target=forces_key),
+            "virial": _term(virial_weight, per_atom, virial_huber, target=virial_key, stress=stress_key),
         }
-        loss = _loss(terms)
+        loss = _loss(terms, missing=missing, weights=weights_key)
         rule = as_regularizer(regularizer, "auto", "evidence", "gcv", "loo")
         ground = _baseline(baseline, loss)
         settings = descriptor(cutoff, body_orders, hyperparameters)
@@ -127,16 +137,18 @@ def fit(
                 progress=known.progress,
             )
         model = LinearModel.of_fit(fitted)
-        evaluation = None if asked is None else _evaluate(model, asked, plot)
-        errors = None if evaluation is None else evaluation.errors
-        with writing(output):  # before the table, which a closed pipe may refuse
+        with writing(output):  # before anything that may fail: a fit must not be lost
             model.save(output)
+        evaluation, fault = (None, None) if asked is None else _evaluate(model, asked, plot)
+        errors = None if evaluation is None else evaluation.errors
         if plot:
             figure = regularizer_figure(fitted, None if evaluation is None else evaluation.energies)
             with writing(figure_of(output)):
                 write_figure(figure, figure_of(output))
         typer.echo(fit_table(model, fitted.n_missing, known, asked, errors))
         typer.echo(f"\nWritten: {', '.join(map(str, outputs))}")
+        if fault is not None:
+            raise fault
 
 
 def _may_plot(plot: bool | None, rule: float | str) -> bool | None:
@@ -151,26 +163,29 @@ def _may_plot(plot: bool | None, rule: float | str) -> bool | None:
     return isinstance(rule, str)
 
 
-def _evaluate(model: LinearModel, asked: Structures, keep_energies: bool) -> Evaluation:
-    """Compare the model with the test set, in one pass over its rows."""
-    with blame(asked.name):
-        return model.evaluate(asked.frames, keep_energies=keep_energies, progress=asked.progress)
+def _evaluate(
+    model: LinearModel, asked: Structures, keep_energies: bool
+) -> tuple[Evaluation, None] | tuple[None, InputError]:
+    """Compare the model with the test set, in one pass over its rows; return a fault of the set."""
+    try:
+        with blame(asked.name):
+            return model.evaluate(asked.frames, keep_energies=keep_energies, progress=asked.progress), None
+    except InputError as fault:
+        return None, fault
 
 
 # Values of options --------------------------------------------------------------------------------
 
 
-def _term(weight: float, per_atom: bool, huber: float | None, missing: Any, key: str | None) -> dict[str, Any] | None:
-    if weight == 0:
-        return None
-    return {"weight": weight, "per_atom": per_atom, "huber": huber, "missing": missing, "target": key}
+def _term(weight: float, per_atom: bool, huber: float | None, **keys: str | None) -> dict[str, Any] | None:
+    return None if weight == 0 else {"weight": weight, "per_atom": per_atom, "huber": huber} | keys
 
 
-def _loss(terms: dict[str, dict[str, Any] | None]) -> Loss:
+def _loss(terms: dict[str, dict[str, Any] | None], **common: Any) -> Loss:
     made = {}
     for name, settings in terms.items():
         with blame(f"--{name}-weight, --{name}-huber or --{name}-key"):
-            made[name] = None if settings is None else Term(**settings)
+            made[name] = None if settings is None else Term(**settings, **common)
     if not any(made.values()):
         raise InputError("--energy-weight, --forces-weight and --virial-weight are all 0: there is nothing to fit")
     return Loss(**made)
@@ -180,13 +195,14 @@ def _baseline(text: str | None, loss: Loss) -> Any:
     """Return the baseline as `LossRows` takes it; by default "fit", if the loss has energies."""
     if text in (None, "fit", "none"):
         return "fit" if text == "fit" or (text is None and loss.energy is not None) else None
-    from rigidities.structures.species import atomic_number
+    from rigidities.structures.species import atomic_number, by_atomic_number
 
-    energies = {}
+    energies = []
     for entry in str(text).split(","):
         symbol, _, energy = entry.partition("=")
         try:
-            energies[atomic_number(symbol.strip())] = float(energy)
+            energies.append((atomic_number(symbol.strip()), float(energy)))
         except ValueError:
             raise InputError(f"--baseline {text}: expected fit, none, or energies like Si=-5.4,O=-3.1") from None
-    return energies
+    with blame(f"--baseline {text}"):
+        return by_atomic_number(energies)

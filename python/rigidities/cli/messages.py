@@ -20,8 +20,13 @@ WORDS = {
     Advice.LABEL_OR_DROP_TERM: (
         "label them, leave them out, pass --missing skip for a set that is labelled in part, or pass --{term}-weight 0"
     ),
+    Advice.NAME_LABELS: "pass {labels:--%(kind)s-key %(name)s }",
     Advice.DROP_TERM: "pass --{term}-weight 0",
     Advice.CORRECT_OR_DROP: "correct it, or leave the structure out",
+    Advice.CONVERT_STRESSES: (
+        "convert them: --virial-key expects virials, −volume · stress in eV, --stress-key stresses in eV/Å³, positive "
+        "under tension"
+    ),
     Advice.MORE_STRUCTURES: "fit to more structures",
     Advice.LEAVE_ONE_OUT: "choose it by leave-one-out, --regularizer loo",
     Advice.RAISE_REGULARIZER: "raise --regularizer",

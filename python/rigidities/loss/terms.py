@@ -41,19 +41,23 @@ class Term:
         count) those target rows, for sets that are labelled in part.
     target : str, optional
         Name under which structures carry the target: in ``info`` for an energy or a virial (−∂E/∂ε
-        in eV, as 3 × 3 numbers or as 6 in ASE's Voigt order xx, yy, zz, yz, xz, xy), in ``arrays``
-        for forces. None: what the calculator attached to the structure holds; the virial is then
-        −volume · stress.
+        in eV, as 3 × 3 or 9 numbers, or as 6 in ASE's Voigt order xx, yy, zz, yz, xz, xy), in
+        ``arrays`` for forces. Where they have no such entry, the result of that name which a
+        calculator attached, e.g. "free_energy". None: the calculator's energy, forces and stress.
     weights : str, optional
         Name under which structures carry their own weights w: in ``info`` one number for the
-        structure, and for forces in ``arrays`` one per atom; their product where both exist. None:
-        all 1.
+        structure, and for forces in ``arrays`` one per atom; their product where both exist. A
+        structure that has none counts 1, but at least one must have it. None: all 1.
+    stress : str, optional
+        For virials, in place of `target`: name under which structures carry a stress in eV/Å³, with
+        ASE's sign (positive under tension), in the same three forms. The virial is −volume ·
+        stress, as it is of the calculator's stress.
 
     Raises
     ------
     ValueError, TypeError
-        If a weight is negative or not finite, a threshold is not positive, or a field has another
-        type.
+        If a weight is negative or not finite, a threshold is not positive, both `target` and
+        `stress` are given, or a field has another type.
     """
 
     weight: float = 1.0
@@ -62,6 +66,7 @@ class Term:
     missing: Literal["refuse", "skip"] = "refuse"
     target: str | None = None
     weights: str | None = None
+    stress: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "weight", as_number(self.weight, "weight", "a number from 0"))
@@ -76,8 +81,12 @@ class Term:
         object.__setattr__(self, "per_atom", bool(self.per_atom))
         if not (isinstance(self.missing, str) and self.missing in ("refuse", "skip")):
             raise ValueError(f"missing is {self.missing!r}: expected 'refuse' or 'skip'")
-        for field in ("target", "weights"):
+        for field in ("target", "weights", "stress"):
             _check_name(getattr(self, field), field)
+        if self.target is not None and self.stress is not None:
+            raise ValueError(
+                f"target is {self.target!r} and stress {self.stress!r}: give one, the virial or the stress"
+            )
 
     def same_rows(self, other: Term) -> bool:
         """Whether the other term has the same rows: all but `weight` and `huber` agree."""
@@ -125,6 +134,10 @@ class Loss:
             raise ValueError("the loss has no term: give at least one, e.g. Loss(energy=Term())")
         if self.forces is not None and self.forces.per_atom:
             raise ValueError("forces are per atom already: leave per_atom to energies and virials")
+        for name in ("energy", "forces"):
+            term = getattr(self, name)
+            if term is not None and term.stress is not None:
+                raise ValueError(f"{name} has stress={term.stress!r}: only the virial can be made of a stress")
 
     @property
     def terms(self) -> dict[str, Term]:

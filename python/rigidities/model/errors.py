@@ -7,18 +7,22 @@ components are in eV/Å.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rigidities.loss.rows import join_rows
+from rigidities.loss.terms import NAMES, Loss, Term
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     from rigidities.loss.rows import TermRows
     from rigidities.structures.loss_rows import LossRows
+    from rigidities.structures.reference import Reference
 
 
 @dataclass(frozen=True)
@@ -99,3 +103,31 @@ def per_atom(name: str, rows: TermRows, sizes: NDArray[np.int64]) -> NDArray[np.
         return np.ones(len(rows))
     assert rows.blocks is not None  # LossRows labels its rows
     return np.asarray(1 / sizes[rows.blocks])
+
+
+def read_to_compare(
+    frames: list[Any], loss: Loss, names: Iterable[str] | None
+) -> tuple[Loss | None, dict[str, Reference]]:
+    """Return a loss for evaluating errors and its reference values, read from structures.
+
+    By default the terms are those that at least one structure has values of; the loss is None if
+    there are none. Terms that are named must have values.
+    """
+    from rigidities.structures.reference import read_known_reference, read_reference
+
+    unweighted = _unweighted(loss, loss.terms if names is None else names)
+    if names is not None:
+        return unweighted, read_reference(frames, unweighted)
+    known = read_known_reference(frames, unweighted)
+    return (Loss(**{name: unweighted.terms[name] for name in known}) if known else None), known
+
+
+def _unweighted(loss: Loss, names: Iterable[str]) -> Loss:
+    """Loss for evaluating errors: label names of the fit, unit weights, missing labels skipped."""
+    wanted = [names] if isinstance(names, str) else list(names)
+    unknown = [name for name in wanted if name not in NAMES]
+    if unknown:
+        raise ValueError(f"terms has {', '.join(map(repr, unknown))}: expected some of {', '.join(NAMES)}")
+    known = loss.terms
+    terms = {name: known.get(name, Term()) for name in wanted}
+    return Loss(**{name: replace(t, weight=1.0, huber=None, missing="skip", weights=None) for name, t in terms.items()})

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import platform
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,7 +25,7 @@ from rigidities.hessian import Hessian
 from rigidities.loss.baseline import Baseline
 from rigidities.loss.minimum import Rule
 from rigidities.loss.terms import NAMES, Loss, Term
-from rigidities.model.errors import Errors, Evaluation, evaluate
+from rigidities.model.errors import Errors, Evaluation, evaluate, read_to_compare
 from rigidities.model.prediction import Prediction
 from rigidities.model.scale import first_scale
 from rigidities.model.state import check_descriptor, checked_state, fields_of, state_of
@@ -270,7 +270,8 @@ class LinearModel:
             Structures that lack the values of a term are skipped in that term. Weights of the
             structures are ignored: all targets have the same weight.
         terms : iterable of {"energy", "forces", "virial"}, optional
-            By default the terms of the loss. Reference values are read under the names in the loss.
+            By default the terms of the loss that at least one structure has values of. Reference
+            values are read under the names in the loss.
         progress : bool, default True
             Show a progress bar on stderr.
 
@@ -281,9 +282,12 @@ class LinearModel:
         Raises
         ------
         ValueError
-            If no structure has the values of a term, or as `predict`.
+            If no structure has the values of one of `terms`, or of any term, or as `predict`.
         """
-        return self.evaluate(structures, terms=terms, progress=progress).errors
+        found = self.evaluate(structures, terms=terms, progress=progress).errors
+        if not found:
+            raise ValueError(f"no structure has {' or '.join(self.loss.terms)} to compare with")
+        return found
 
     def evaluate(
         self,
@@ -293,12 +297,14 @@ class LinearModel:
         keep_energies: bool = False,
         progress: bool = True,
     ) -> Evaluation:
-        """Return the errors as `errors` does, and the rows of the energies if asked."""
+        """Return the errors as `errors` does, or none, and the rows of the energies if asked."""
         from rigidities.structures.loss_rows import LossRows
 
         frames, _ = self._checked(structures)
-        loss = _unweighted(self.loss, self.loss.terms if terms is None else terms)
-        rows = LossRows(frames, self.soap, loss, baseline=self.baseline, progress=progress)
+        loss, known = read_to_compare(frames, self.loss, terms)
+        if loss is None:
+            return Evaluation({})
+        rows = LossRows(frames, self.soap, loss, baseline=self.baseline, targets=known, progress=progress)
         return evaluate(rows, self.coef, keep_energies=keep_energies)
 
     def _baseline_energies(self, numbers: Sequence[NDArray[np.int64]]) -> NDArray[np.float64]:
@@ -385,14 +391,3 @@ class LinearModel:
                     Advice.COMPARE_VERSIONS,
                 )
         return model
-
-
-def _unweighted(loss: Loss, names: Iterable[str]) -> Loss:
-    """Loss for evaluating errors: label names of the fit, unit weights, missing labels skipped."""
-    wanted = [names] if isinstance(names, str) else list(names)
-    unknown = [name for name in wanted if name not in NAMES]
-    if unknown:
-        raise ValueError(f"terms has {', '.join(map(repr, unknown))}: expected some of {', '.join(NAMES)}")
-    known = loss.terms
-    terms = {name: known.get(name, Term()) for name in wanted}
-    return Loss(**{name: replace(t, weight=1.0, huber=None, missing="skip", weights=None) for name, t in terms.items()})

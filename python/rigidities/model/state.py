@@ -58,13 +58,18 @@ def state_of(fields: Mapping[str, Any]) -> dict[str, Any]:
         "version": VERSION,
         "coef": fields["coef"],
         "soap": soap.state() | {"kind": soap.kind, "feature_space": soap.feature_space},
-        "loss": {name: asdict(term) for name, term in fields["loss"].terms.items()},
+        "loss": {name: _term_state(term) for name, term in fields["loss"].terms.items()},
         "baseline": None if baseline is None else asdict(baseline),
         "scales": _without_nan(fields["scales"]),
         "training": {name: _without_nan(asdict(errors)) for name, errors in fields["training"].items()},
         "left_out": {name: _without_nan(asdict(errors)) for name, errors in fields["left_out"].items()},
         "versions": fields["versions"],
     }
+
+
+def _term_state(term: Term) -> dict[str, Any]:
+    """Return the fields of a term; versions before `Term.stress` can read those without one."""
+    return {name: value for name, value in asdict(term).items() if name != "stress" or value is not None}
 
 
 def _without_nan(values: Any) -> Any:
@@ -78,16 +83,21 @@ def _with_nan(values: Mapping[str, float | None]) -> dict[str, Any]:
 
 # What entries may be ------------------------------------------------------------------------------
 
-_TERM = entries(
-    {
-        "weight": number(0.0),
-        "per_atom": flag,
-        "huber": optional(number(0.0)),
-        "missing": one_of("refuse", "skip"),
-        "target": optional(text),
-        "weights": optional(text),
-    }
-)
+_TERM: dict[str, Check] = {
+    "weight": number(0.0),
+    "per_atom": flag,
+    "huber": optional(number(0.0)),
+    "missing": one_of("refuse", "skip"),
+    "target": optional(text),
+    "weights": optional(text),
+}
+
+
+def _term(value: Any, name: str) -> None:
+    """Raise unless these are the fields of a term; only a term of a stress has that entry."""
+    mapping(value, name)
+    entries(_TERM | ({"stress": text} if "stress" in value else {}))(value, name)
+
 
 _ERRORS = entries({"n": count(), "rmse": optional(number(0.0)), "mae": optional(number(0.0))})
 
@@ -108,7 +118,7 @@ _MODEL: dict[str, Check] = {
     "version": known_version,
     "coef": vector,
     "soap": _descriptor,
-    "loss": each(_TERM, NAMES),
+    "loss": each(_term, NAMES),
     "baseline": optional(_BASELINE),
     "scales": each(optional(number(0.0)), NAMES),
     "training": each(_ERRORS, NAMES),

@@ -29,6 +29,7 @@ from rigidities.loss.rows import Batch
 from rigidities.loss.terms import Loss
 from rigidities.model.errors import Errors, Tally, per_atom
 from rigidities.model.scale import LeftOut, scales_of
+from rigidities.model.virial_units import check_virials
 from rigidities.regularizer.path import RegularizerPath, regularizer_path
 from rigidities.runtime import memory
 from rigidities.spectrum.evidence import warn_of_empty
@@ -108,6 +109,7 @@ def fit_model(
 
     check_regularizer(regularizer, loss if isinstance(loss, Loss) else None)
     rows = LossRows(structures, soap, loss, baseline=baseline, progress=progress)
+    check_virials(rows)
     batches = list(rows) if _are_few(rows) else rows
     with held(EmptyFitWarning):  # issued below, with the structure
         minimum = fit_loss(batches, regularizer=regularizer, keep_energies=keep_energies)

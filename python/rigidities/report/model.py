@@ -44,9 +44,12 @@ def fit_table(
 ) -> str:
     """Return the facts of a fit, and the errors of the training and the test set."""
     facts = {"training set": size_text(train)} | ({} if test is None else {"test set": size_text(test)}) | _facts(model)
+    lacking = [] if test is None or test_errors is None else [n for n in model.loss.terms if n not in test_errors]
+    if lacking:
+        facts["not judged"] = f"{', '.join(lacking)}: the test set has no such labels"
     facts |= {"unlabelled": ", ".join(f"{name} {n}" for name, n in n_missing.items() if n)}
     columns: dict[str, Mapping[str, Errors]] = {"training": model.training, "left out": model.left_out}
-    columns |= {} if test_errors is None else {"test": test_errors}
+    columns |= {"test": test_errors} if test_errors else {}
     lines = fact_lines({name: fact for name, fact in facts.items() if fact})
     lines += ["", f"{'errors':26}" + "".join(f"{name:>12}" for name in columns)]
     for name in model.loss.terms:

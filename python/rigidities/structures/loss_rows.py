@@ -16,11 +16,11 @@ from rigidities.loss.rows import TermRows, check_loss
 from rigidities.loss.terms import Loss
 from rigidities.structures.batches import batch_lengths, in_batches, iterable, require_batch_size
 from rigidities.structures.descriptor import Descriptor, batches_of, checked_rows, row_shape
-from rigidities.structures.reference import read_reference
-from rigidities.structures.species import atomic_number, check_species, symbols, unknown_species
+from rigidities.structures.reference import Reference, read_reference
+from rigidities.structures.species import by_atomic_number, check_species, symbols, unknown_species
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
 BATCH_SIZE_ENERGIES = 2048
 """Atoms in a batch if there are energies only."""
@@ -56,9 +56,10 @@ class LossRows:
         squares to the energies of these structures (for a training set; pass its ``rows.baseline``
         for the test set). Species are atomic numbers or symbols, energies eV per atom. None:
         nothing is subtracted.
-    targets : bool, default True
-        Read targets and weights. If False, structures need no reference values, and can be of any
-        library that the descriptor accepts.
+    targets : bool or dict of str to Reference, default True
+        Read targets and weights, or take those that `rigidities.structures.reference` read before.
+        If False, structures need no reference values, and can be of any library that the descriptor
+        accepts.
     batch_size : int, optional
         Most atoms in a batch; a larger structure is a batch of its own. By default 2048 for
         energies only; with forces or virials as many as have 8 MB of rows. The rows do not depend
@@ -110,7 +111,7 @@ class LossRows:
         loss: Loss,
         *,
         baseline: Baseline | Mapping[int | str, float] | Literal["fit"] | None = None,
-        targets: bool = True,
+        targets: bool | dict[str, Reference] = True,
         batch_size: int | None = None,
         progress: bool = True,
     ) -> None:
@@ -119,7 +120,7 @@ class LossRows:
         self.structures = list(structures) if iter(structures) is structures else structures
         self.soap, self.loss, self.progress = soap, loss, progress
         self.batch_size = _batch_size(loss, soap) if batch_size is None else require_batch_size(batch_size)
-        self._reference = read_reference(self.structures, loss) if targets else None
+        self._reference = read_reference(self.structures, loss) if targets is True else targets or None
         numbers = self._numbers()
         self.n_structures = len(numbers)
         self.sizes = np.array([len(entry) for entry in numbers], dtype=np.int64)
@@ -150,6 +151,25 @@ class LossRows:
             yield {name: self._term_rows(name, rows.pop(name), structures) for name in self.loss.terms}
             first += length
 
+    def known(self, name: str) -> NDArray[np.bool_]:
+        """Return which structures have all targets of a term, (n_structures,)."""
+        reference = (self._reference or {})[name]
+        return np.array([not np.isnan(values).any() for values in reference.values])
+
+    def part(self, chosen: ArrayLike) -> LossRows:
+        """Return the rows of some structures, of these indices, rising, with the same targets.
+
+        The passes over them show no progress bar.
+        """
+        wanted = np.asarray(chosen, dtype=np.int64).tolist()
+        among = set(wanted)
+        structures = [structure for index, structure in enumerate(self.structures) if index in among]
+        reference = {
+            name: Reference([held.values[index] for index in wanted], [held.weights[index] for index in wanted])
+            for name, held in (self._reference or {}).items()
+        }
+        return LossRows(structures, self.soap, self.loss, targets=reference, progress=False)
+
     def _numbers(self) -> list[NDArray[np.int64]]:
         """Return the atomic numbers of each structure, checked before the long computation."""
         numbers = []
@@ -164,7 +184,7 @@ class LossRows:
         if baseline is None or isinstance(baseline, Baseline):
             return baseline
         if isinstance(baseline, Mapping):
-            return Baseline({atomic_number(species): energy for species, energy in baseline.items()})
+            return Baseline(by_atomic_number(baseline.items()))
         if not (isinstance(baseline, str) and baseline == "fit"):
             raise TypeError(f"baseline is {baseline!r}: expected a Baseline, a mapping from species, 'fit' or None")
         if self._reference is None or "energy" not in self._reference:

@@ -6,9 +6,10 @@ long computation.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import ase
@@ -17,12 +18,14 @@ from ase.calculators.calculator import Calculator
 
 from rigidities.exceptions import Advice, AdvisedValueError
 from rigidities.loss.terms import Loss, Term
+from rigidities.structures.label_names import Kind, as_entries, label_names, other_names
 from rigidities.structures.species import VOIGT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SINGULAR = {"energy": "energy", "forces": "force", "virial": "virial"}
+_KINDS: dict[str, Kind] = {"energy": "energy", "forces": "forces", "virial": "virial"}
 PLURAL = {"energy": "energies", "forces": "forces", "virial": "virials"}
 
 
@@ -48,57 +51,127 @@ class Reference:
 
 
 def read_reference(structures: Iterable[Any], loss: Loss) -> dict[str, Reference]:
-    """Read the targets of each term; raise if one is missing and the term does not skip it."""
-    found, absent = _collect(structures, loss)
-    for name, term in loss.terms.items():
-        _check_present(name, term, absent[name], found[name])
-    return found
+    """Read the targets of each term; raise if one is missing and the term does not skip it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a target or weight is not of the expected type, shape or size, if a target is missing, or
+        if no structure has the weights that a term names.
+    """
+    found = _collect(structures, loss)
+    _check_present(found)
+    for name, labels in found.items():
+        if labels.term.weights is not None and not labels.n_weighted:
+            _refuse_without_weights(name, labels)
+    return {name: labels.reference for name, labels in found.items()}
 
 
 def read_known_reference(structures: Iterable[Any], loss: Loss) -> dict[str, Reference]:
     """Read the targets of the terms of the loss that at least one structure has."""
-    found, absent = _collect(structures, loss)
-    return {name: reference for name, reference in found.items() if len(absent[name]) < len(reference.values)}
+    return {name: labels.reference for name, labels in _collect(structures, loss).items() if not labels.is_empty}
 
 
-def _collect(structures: Iterable[Any], loss: Loss) -> tuple[dict[str, Reference], dict[str, list[int]]]:
-    """Return targets and weights by term, and the indices of the structures that have none."""
-    found = {name: Reference([], []) for name in loss.terms}
-    absent: dict[str, list[int]] = {name: [] for name in loss.terms}
+@dataclass(eq=False)
+class _Labels:
+    """Targets and weights of one term, and what was missing."""
+
+    term: Term
+    reference: Reference
+    absent: list[int]
+    n_weighted: int = 0
+    example: Any = None
+    """The first structure without a target; without one of those, the first structure."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no structure has a target."""
+        return self.reference.n_missing == sum(map(len, self.reference.values))
+
+
+def _collect(structures: Iterable[Any], loss: Loss) -> dict[str, _Labels]:
+    found = {name: _Labels(term, Reference([], []), []) for name, term in loss.terms.items()}
     for index, atoms in enumerate(structures):
         if not isinstance(atoms, ase.Atoms):
             kind = type(atoms).__name__
             raise TypeError(f"structure {index} is a {kind}: targets are read from ase.Atoms; or pass targets=False")
-        held = _held(atoms) if any(term.target is None for term in loss.terms.values()) else {}
-        for name, term in loss.terms.items():
-            values = _READERS[name](atoms, held, term.target, f"structure {index}")
-            weights = np.ones(_n_targets(name, atoms))
-            if values is None:
-                absent[name].append(index)
-                values = np.full(len(weights), np.nan)
-            else:
-                _check_finite(values, name, term, index)
-                _weigh(weights, atoms, name, term, index)
-            found[name].values.append(values)
-            found[name].weights.append(weights)
-    return found, absent
+        attached = Attached(atoms)
+        for name, labels in found.items():
+            _add(labels, name, atoms, attached, index)
+    return found
 
 
-def _check_present(name: str, term: Term, absent: Sequence[int], reference: Reference) -> None:
-    what = PLURAL[name]
-    if absent and term.missing == "refuse":
-        first = ", ".join(map(str, absent[:3])) + (", …" if len(absent) > 3 else "")
-        where = "attached by a calculator" if term.target is None else f"under the name {term.target!r}"
-        some = "1 structure has" if len(absent) == 1 else f"{len(absent)} structures have"
-        raise AdvisedValueError(
-            f"{name} weight is {term.weight:g} but {some} no {what}: number {first} of {len(reference.values)}. They "
-            f"are expected {where}",
-            Advice.LABEL_OR_DROP_TERM,
-            term=name,
-        )
-    if reference.values and reference.n_missing == sum(map(len, reference.values)):
-        fault = f"{name} weight is {term.weight:g} but no structure has {what}"
-        raise AdvisedValueError(fault, Advice.DROP_TERM, term=name)
+def _add(labels: _Labels, name: str, atoms: Any, attached: Attached, index: int) -> None:
+    """Read the targets and weights of one term of one structure."""
+    values = _READERS[name](atoms, attached, labels.term, f"structure {index}")
+    weights = np.ones(_n_targets(name, atoms))
+    if index == 0 or (values is None and not labels.absent):
+        labels.example = atoms
+    if values is None:
+        labels.absent.append(index)
+        values = np.full(len(weights), np.nan)
+    else:
+        _check_finite(values, name, labels.term, index)
+        labels.n_weighted += _weigh(weights, atoms, name, labels.term, index)
+    labels.reference.values.append(values)
+    labels.reference.weights.append(weights)
+
+
+# what is missing ----------------------------------------------------------------------------------
+
+
+def _check_present(found: Mapping[str, _Labels]) -> None:
+    """Raise if targets are missing; the message says which names there are."""
+    lacking = {name: labels for name, labels in found.items() if labels.reference.values and _lacks(labels)}
+    if not lacking:
+        return
+    name, labels = next(iter(lacking.items()))
+    there = {
+        other: label_names(entry.example, Attached(entry.example).results, _KINDS[other], _wanted(entry.term))
+        for other, entry in lacking.items()
+    }
+    fault = _fault(name, labels, [each for names in there.values() for each in names])
+    if labels.is_empty and there[name]:
+        chosen = {other: names[0] for other, names in there.items() if names and lacking[other].is_empty}
+        raise AdvisedValueError(fault, Advice.NAME_LABELS, labels=as_entries(chosen))
+    refused = labels.term.missing == "refuse"
+    raise AdvisedValueError(fault, Advice.LABEL_OR_DROP_TERM if refused else Advice.DROP_TERM, term=name)
+
+
+def _lacks(labels: _Labels) -> bool:
+    return labels.is_empty or bool(labels.absent and labels.term.missing == "refuse")
+
+
+def _wanted(term: Term) -> str | None:
+    return term.stress if term.target is None else term.target
+
+
+def _fault(name: str, labels: _Labels, there: list[str]) -> str:
+    """Say what is missing, where it was expected, and which names there are instead."""
+    term, absent, what = labels.term, labels.absent, PLURAL[name]
+    wanted = _wanted(term)
+    where = "attached by a calculator" if wanted is None else f"under the name {wanted!r}"
+    some = "1 structure has" if len(absent) == 1 else f"{len(absent)} structures have"
+    first = ", ".join(map(str, absent[:3])) + (", …" if len(absent) > 3 else "")
+    lack = f"{some} no {what}: number {first} of {len(labels.reference.values)}. They are expected {where}"
+    if term.missing == "skip":
+        lack = f"no structure has {what} {where}"
+    if not there:
+        others = other_names(labels.example, _KINDS[name])
+        carried = f". There are only {', '.join(others)}" if others and labels.is_empty else ""
+    else:
+        carried = f". Structure {absent[0] if absent else 0} carries {', '.join(there)}"
+    return f"{name} weight is {term.weight:g} but {lack}{carried}"
+
+
+def _refuse_without_weights(name: str, labels: _Labels) -> None:
+    there = label_names(labels.example, {}, "weight", labels.term.weights)
+    carried = f"; structure 0 carries {', '.join(there)}" if there else ""
+    place = "info or arrays" if name == "forces" else "info"
+    raise ValueError(
+        f"no structure has the {SINGULAR[name]} weight {labels.term.weights!r} in its {place}: expected it in at least "
+        f"one, the others count 1{carried}"
+    )
 
 
 def _check_finite(values: NDArray[np.float64], name: str, term: Term, index: int) -> None:
@@ -125,28 +198,41 @@ def _n_targets(name: str, atoms: Any) -> int:
 # targets ------------------------------------------------------------------------------------------
 
 
-def _energy(atoms: Any, held: Mapping[str, Any], target: str | None, where: str) -> NDArray[np.float64] | None:
-    value = held.get("energy") if target is None else atoms.info.get(target)
+def _energy(atoms: Any, attached: Attached, term: Term, where: str) -> NDArray[np.float64] | None:
+    value = attached.get("energy") if term.target is None else _named(term.target, atoms.info, attached)
+    if np.shape(value) == (1,):
+        value = value[0]
     return None if value is None else _shaped(value, (), f"{where}: the energy").reshape(1)
 
 
-def _forces(atoms: Any, held: Mapping[str, Any], target: str | None, where: str) -> NDArray[np.float64] | None:
-    value = held.get("forces") if target is None else atoms.arrays.get(target)
+def _forces(atoms: Any, attached: Attached, term: Term, where: str) -> NDArray[np.float64] | None:
+    value = attached.get("forces") if term.target is None else _named(term.target, atoms.arrays, attached)
     return None if value is None else _shaped(value, (len(atoms), 3), f"{where}: forces").reshape(-1)
 
 
-def _virial(atoms: Any, held: Mapping[str, Any], target: str | None, where: str) -> NDArray[np.float64] | None:
+def _virial(atoms: Any, attached: Attached, term: Term, where: str) -> NDArray[np.float64] | None:
     """−∂E/∂ε = −V·stress, in ASE's Voigt order."""
-    if target is not None:
-        value = atoms.info.get(target)
+    if term.target is not None:
+        value = _named(term.target, atoms.info, attached)
         return None if value is None else _voigt(value, f"{where}: the virial")
-    stress = held.get("stress")
+    stress = attached.get("stress") if term.stress is None else _named(term.stress, atoms.info, attached)
     if stress is None:
         return None
-    volume = abs(np.linalg.det(np.array(atoms.cell)))
+    volume = volume_of(atoms)
     if volume == 0.0:
         raise ValueError(f"{where} has a stress but its cell has no volume: set the cell, or give the virial by name")
     return np.asarray(-volume * _voigt(stress, f"{where}: the stress"))
+
+
+def volume_of(atoms: Any) -> float:
+    """Return the volume of the cell, in Å³; 0 without a cell."""
+    return float(abs(np.linalg.det(np.array(atoms.cell))))
+
+
+def _named(name: str, entries: Mapping[str, Any], attached: Attached) -> Any:
+    """Return the entry of this name, or the calculator's result: readers move some names there."""
+    value = entries.get(name)
+    return attached.get(name) if value is None else value
 
 
 _READERS = {"energy": _energy, "forces": _forces, "virial": _virial}
@@ -161,16 +247,27 @@ def _voigt(value: Any, what: str) -> NDArray[np.float64]:
     return np.array([0.5 * (tensor[i, j] + tensor[j, i]) for i, j in VOIGT])
 
 
-def _held(atoms: Any) -> Mapping[str, Any]:
-    """Return the results that the calculator has for this structure; nothing is computed."""
-    calculator = atoms.calc
-    if isinstance(atoms.calc, Calculator):  # compares the structures once: this takes most of the time
-        return {} if calculator.check_state(atoms) else calculator.results
-    held = {}
-    for name in () if calculator is None else ("energy", "forces", "stress"):
-        with suppress(NotImplementedError):  # the calculator lacks the property
-            held[name] = calculator.get_property(name, atoms, allow_calculation=False)
-    return held
+class Attached:
+    """Results that the calculator of a structure has for it; nothing is computed."""
+
+    def __init__(self, atoms: Any) -> None:
+        self._atoms = atoms
+
+    @cached_property
+    def results(self) -> Mapping[str, Any]:
+        """The results by name."""
+        calculator: Any = self._atoms.calc
+        if isinstance(self._atoms.calc, Calculator):  # compares the structures once: this takes most of the time
+            return {} if calculator.check_state(self._atoms) else calculator.results
+        held = {}
+        for name in () if calculator is None else ("energy", "free_energy", "forces", "stress"):
+            with suppress(NotImplementedError):  # the calculator lacks the property
+                held[name] = calculator.get_property(name, self._atoms, allow_calculation=False)
+        return held
+
+    def get(self, name: str) -> Any:
+        """Return the result of this name, or None."""
+        return self.results.get(name)
 
 
 def _shaped(value: Any, shape: tuple[int, ...], what: str) -> NDArray[np.float64]:
@@ -187,19 +284,18 @@ def _shaped(value: Any, shape: tuple[int, ...], what: str) -> NDArray[np.float64
 # weights ------------------------------------------------------------------------------------------
 
 
-def _weigh(weights: NDArray[np.float64], atoms: Any, name: str, term: Term, index: int) -> None:
-    """Multiply `weights` by the weight of the structure and by those of its atoms."""
+def _weigh(weights: NDArray[np.float64], atoms: Any, name: str, term: Term, index: int) -> bool:
+    """Multiply `weights` by those of the structure and of its atoms; return whether it has any."""
     if term.weights is None:
-        return
-    what = f"structure {index}: the {name} weight {term.weights!r}"
+        return False
+    what = f"structure {index}: the {SINGULAR[name]} weight {term.weights!r}"
     of_atoms = name == "forces" and term.weights in atoms.arrays
-    if term.weights not in atoms.info and not of_atoms:
-        place = "info or arrays" if name == "forces" else "info"
-        raise ValueError(f"{what} is not in its {place}: give every structure one, or leave weights out of the term")
-    if term.weights in atoms.info:
+    of_structure = term.weights in atoms.info
+    if of_structure:
         weights *= _shaped(atoms.info[term.weights], (), what)
     if of_atoms:
         weights *= np.repeat(_shaped(atoms.arrays[term.weights], (len(atoms),), what), 3)
     if not (np.isfinite(weights).all() and weights.min() >= 0):
         bad = weights[~(np.isfinite(weights) & (weights >= 0))][0]
         raise ValueError(f"{what} is {bad}: expected finite numbers from 0")
+    return of_structure or of_atoms

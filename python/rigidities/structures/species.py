@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ase.data import atomic_numbers, chemical_symbols
 
@@ -27,6 +27,17 @@ def atomic_number(species: int | str) -> int:
     if species not in atomic_numbers:
         raise ValueError(f"{species!r} is no chemical symbol: expected e.g. 'Si', or an atomic number")
     return int(atomic_numbers[species])
+
+
+def by_atomic_number(energies: Iterable[tuple[int | str, Any]]) -> dict[int, Any]:
+    """Return values of species by atomic number; raise if a species is given twice."""
+    found: dict[int, Any] = {}
+    for species, energy in energies:
+        number = atomic_number(species)
+        if number in found:
+            raise ValueError(f"{symbols([number])} is given twice: expected each species once")
+        found[number] = energy
+    return found
 
 
 def symbols(numbers: Iterable[int]) -> str:

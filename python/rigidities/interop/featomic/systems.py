@@ -15,6 +15,7 @@ import numpy as np
 from featomic.systems import wrap_system
 from tqdm import tqdm
 
+from rigidities.interop.featomic.coincident import require_apart
 from rigidities.interop.featomic.neighbours import Lists
 from rigidities.structures.batches import require_batch_size
 from rigidities.structures.species import check_species
@@ -81,9 +82,9 @@ def stream(
 
 
 def system_of(structure: Any, index: int, lists: Lists) -> Any:
-    """Return the structure as a system of featomic, with finite positions and a valid cell.
+    """Return the structure as a system of featomic, with a valid cell and finite positions.
 
-    Its neighbours are counted in `lists`.
+    No two atoms are at one place. Its neighbours are counted in `lists`.
     """
     if isinstance(structure, ase.Atoms):
         _check_positions(structure.positions, index)
@@ -92,6 +93,7 @@ def system_of(structure: Any, index: int, lists: Lists) -> Any:
         system = _wrapped(structure, index)
         _check_positions(np.asarray(system.positions()), index)
     lists.add(system, index)
+    require_apart(np.asarray(system.positions()), np.asarray(system.cell()), index)
     return system
 
 
