@@ -20,7 +20,6 @@ from ase.constraints import FixAtoms, FixBondLength, FixCartesian
 import rigidities as rg
 from rigidities.structures.extxyz import write_annotated
 
-OURS = ("pr", "virial_std", "lpr", "std")
 TEXTS = st.text("ab T1.e ='\"\\{}[](),:;#_\n\r\t\0\x85\u2028\u00a0λÅ", max_size=7) | st.sampled_from(
     ["", " ", "T", "nan", "1 2", "[1, 2", "{", "}]", "_JSON [1", "_JSON 1", "a=b", ":lpr:S:1", "Properties=x:R:1", '"']
 )

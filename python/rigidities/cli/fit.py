@@ -12,6 +12,7 @@ from rigidities.cli.messages import in_lines
 from rigidities.cli.options import (
     BodyOrders,
     Cutoff,
+    Force,
     Hyperparameters,
     Progress,
     Threads,
@@ -70,6 +71,7 @@ def fit(
     body_orders: BodyOrders = "3",
     hyperparameters: Hyperparameters = None,
     plot: Annotated[bool, typer.Option("--plot/--no-plot", help="Draw the criteria for λ beside the model.")] = True,
+    force: Force = False,
     threads: Threads = None,
     progress: Progress = None,
 ) -> None:
@@ -82,7 +84,7 @@ def fit(
     meV/atom and 142 meV/Å, where 100 gives 27.5 and 138. Virials are −volume · stress.
 
     Writes the model with its Hessian (no pickle) and, if matplotlib is installed, the criteria for
-    λ as .png beside it. A model that exists is replaced; an input or a file of another kind is not.
+    λ as .png beside it. They replace those of an earlier fit, and other files only with --force.
     Prints the errors of the training set, the errors when each structure is left out, and the
     errors of TEST.
     """
@@ -100,7 +102,7 @@ def fit(
         settings = descriptor(cutoff, body_orders, hyperparameters)
         plot = plot and find_spec("matplotlib") is not None
         outputs = outputs_of_fit(output, plot)
-        check_places(outputs, train, test, hyperparameters)
+        check_places(outputs, train, test, hyperparameters, force=force)
         known = read_training(train, settings, progress_shown(progress))
         asked = None if test is None else read_test(test, known)
 

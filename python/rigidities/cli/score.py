@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rigidities.cli.kinds import check_labels
 from rigidities.cli.messages import in_lines
-from rigidities.cli.options import Progress, Threads, progress_shown, require, set_threads, writing
+from rigidities.cli.options import Force, Progress, Threads, progress_shown, require, set_threads, writing
 from rigidities.cli.places import check_places, outputs_of_score
 from rigidities.exceptions import InputError, blame
 from rigidities.structures.read import read_structures
@@ -30,6 +31,7 @@ def score(
             "--virials/--no-virials", help="Predict virials; by default if the loss has them.", show_default=False
         ),
     ] = None,
+    force: Force = False,
     threads: Threads = None,
     progress: Progress = None,
 ) -> None:
@@ -42,12 +44,12 @@ def score(
     (eV, Voigt order), arrays predicted_forces, forces_std (eV/Å) and lpr. σ is the standard
     deviation that comes from the fitted parameters, without the noise of labels. It is scaled so
     that its mean square is the mean squared error of training structures that are left out one at a
-    time. An extended XYZ file that exists is replaced, unless it is the input.
+    time. The file replaces that of an earlier run, and another one only with --force.
     """
     with in_lines():
         require("ase", "featomic")
         set_threads(threads)
-        check_places(outputs_of_score(output), model, structures)
+        check_places(outputs_of_score(output), model, structures, force=force)
 
         from rigidities.model.prediction import write_xyz
         from rigidities.report.model import prediction_table
@@ -55,6 +57,7 @@ def score(
         with blame(str(model)):
             loaded = _load(model)
         frames = read_structures(structures)
+        check_labels(output, frames, force=force)
         virials = "virial" in loaded.loss.terms if virials is None else virials
         with blame(structures):
             prediction = loaded.predict(frames, forces=forces, virials=virials, progress=progress_shown(progress))

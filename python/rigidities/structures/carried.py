@@ -100,7 +100,7 @@ def _carried(frame: Any, info: set[str], arrays: Mapping[str, int], lost: Counte
 
 
 def _merged(own: Mapping[Any, Any], results: Mapping[str, Any], added: set[str]) -> tuple[dict[Any, Any], set[str]]:
-    """Return entries and results but the added ones, and entries that a result of their name hides."""
+    """Return all entries but the added ones, and the names of those that a result hides."""
     merged = {name: _as_matrix(name, value) for name, value in {**own, **results}.items() if name not in added}
     hidden = {name for name in (own.keys() & results) - added if not _agree(merged[name], _as_matrix(name, own[name]))}
     return merged, hidden
