@@ -105,7 +105,7 @@ PREDICTED = {"predicted_energy", "energy_std", "predicted_virial", "virial_std",
 
 
 def _names_in(path: Path) -> Iterator[tuple[set[str], set[str]]]:
-    """Yield names of the entries and the columns of each structure; none at what is no structure."""
+    """Yield the names of entries and columns of each structure; none at what is no structure."""
     with path.open("rb") as file:
         while count := file.readline(LOOKED_AT):
             if not re.fullmatch(rb"\s*\d{1,12}\s*", count):
