@@ -240,7 +240,7 @@ def other_files():
     ("fit train.xyz -o model.pkl", ".safetensors, or no suffix, e.g. model.safetensors"),
     ("score m.safetensors train.xyz -o out.safetensors", ".xyz or .extxyz, or no suffix, e.g. out.xyz"),
     ("score m.safetensors train.xyz -o out.json", ".xyz or .extxyz, or no suffix, e.g. out.xyz"),
-    ("score m.safetensors train.xyz -o out.xyz.gz", ".xyz or .extxyz, or no suffix, e.g. out.xyz.xyz"),
+    ("score m.safetensors train.xyz -o out.xyz.gz", ".xyz or .extxyz, or no suffix, e.g. out.xyz"),
     ("score m.safetensors train.xyz -o out.cif --force", ".xyz or .extxyz, or no suffix, e.g. out.xyz"),
     ("report train.xyz test.xyz -o rep.json", "into a directory: expected a name without .json, e.g. rep"),
     ("report train.npz test.npz -o rep.npz", "into a directory: expected a name without .npz, e.g. rep"),

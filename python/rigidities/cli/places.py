@@ -126,14 +126,15 @@ def _require_place(output: Path) -> None:
 
 def _require_suffix(output: Path, kind: Kind) -> None:
     """Raise if the name says that there is something else in the file."""
-    suffix = output.suffix.lower()
+    suffix, bare = output.suffix.lower(), output
     if suffix == ".gz":
-        suffix = output.with_suffix("").suffix.lower() + suffix
+        bare = output.with_suffix("")
+        suffix = bare.suffix.lower() + suffix
     if suffix not in kind.suffixes:
         accepted = " or ".join(filter(None, kind.suffixes)) + ", or no suffix" * ("" in kind.suffixes)
         raise InputError(
             f"--output {output}: {kind.name} would be written, and {suffix} is the suffix of something else: expected "
-            f"{accepted}, e.g. {output.with_suffix(kind.suffixes[0])}"
+            f"{accepted}, e.g. {bare.with_suffix(kind.suffixes[0])}"
         )
 
 

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from rigidities.exceptions import NotWrittenWarning, warn
-from rigidities.structures.species import VOIGT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -181,8 +180,10 @@ def _movable(frame: Any) -> tuple[NDArray[np.bool_] | None, set[str]]:
 
 def _as_matrix(name: Any, value: Any) -> Any:
     """Return a stress of six numbers as a matrix, as ASE writes it."""
-    if name != "stress" or not isinstance(value, np.ndarray) or value.shape != (len(VOIGT),):
+    if name != "stress" or not isinstance(value, np.ndarray) or value.shape != (6,):
         return value
+    from rigidities.structures.species import VOIGT  # it loads ASE
+
     matrix = np.empty((3, 3), dtype=value.dtype)
     for (i, j), component in zip(VOIGT, value, strict=True):
         matrix[i, j] = matrix[j, i] = component
