@@ -224,9 +224,11 @@ def test_a_stress_comes_back_in_its_order(tmp_path):
 
 
 def test_what_is_replaced_is_named(tmp_path):
-    frame = structure()
-    frame.info["pr"], frame.arrays["lpr"] = 1e5, np.ones(N)
-    _, warned = written([frame, structure()], tmp_path / "a.xyz")
+    """Pressures, and a column of somebody else; but not those of an earlier output."""
+    one, other, earlier = structure(), structure(), structure()
+    one.info["pr"], other.arrays["lpr"] = 1e5, np.ones(N)
+    earlier.info["pr"], earlier.arrays["lpr"] = 1e5, np.ones(N)
+    _, warned = written([one, other, earlier], tmp_path / "a.xyz")
     assert warned == ["the file holds new numbers in place of array lpr of 1 structure, info pr of 1 structure"]
 
 

@@ -62,14 +62,17 @@ def holdable(frames: Sequence[Any], info: Iterable[str] = (), arrays: Mapping[st
     Warns
     -----
     NotWrittenWarning
-        If something was left out or replaced.
+        If something was left out, or replaced that does not look like an earlier output.
     """
     lost: Counter[str] = Counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # ASE warns of each entry that it cannot write
         kept = [_carried(frame, set(info), arrays or {}, lost) for frame in frames]
-    replaced = Counter(f"info {name}" for frame in frames for name in frame.info.keys() & set(info))
-    replaced.update(f"array {name}" for frame in frames for name in frame.arrays.keys() & set(arrays or {}))
+    replaced: Counter[str] = Counter()
+    for frame in frames:
+        names = frame.info.keys() & set(info), frame.arrays.keys() & set(arrays or {})
+        if not all(names):  # with both, it comes from an earlier output
+            replaced.update([f"info {name}" for name in names[0]] + [f"array {name}" for name in names[1]])
     texts = [f"extended XYZ cannot hold {_listed(lost)}: left out of the file"] if lost else []
     texts += [f"the file holds new numbers in place of {_listed(replaced)}"] if replaced else []
     if texts:
