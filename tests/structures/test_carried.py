@@ -39,7 +39,7 @@ LOST_INFO = {
     "formfeed": "a\fb",
     "separator": "a\u2028b",
     "virial": 3.0,
-    "stress": "none",
+    "stress": np.arange(9.0).reshape(3, 3),  # not symmetric
     "uid": 7,
     "dipole": "x",
     "beyond": 10**30 + 1,
