@@ -1,5 +1,6 @@
 """Files of a command: no output replaces an input, another output or a file of another kind."""
 
+import gzip
 import os
 from pathlib import Path
 
@@ -17,8 +18,9 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("chemiscope")
 
 import ase.io
+from matplotlib.figure import Figure
 
-from rigidities import demo
+from rigidities import Covariance, demo
 from rigidities.datasets import load_silicon
 from rigidities.interop.featomic import Soap
 
@@ -137,8 +139,6 @@ def test_a_file_system_that_takes_one_case_for_another_is_asked(monkeypatch):
 def test_the_figure_does_not_replace_the_model(name, no_work):
     Path("linked.png").symlink_to("linked.safetensors")
     refused(f"fit train.xyz -o {name}", "the figure of λ", "would replace the model; give the model another name")
-    with pytest.raises(AssertionError, match="work before"):
-        raise run("fit", "train.xyz", "-o", "mod.png", "--no-plot").exception
 
 
 def test_outputs_are_those_that_are_written(model):
@@ -174,21 +174,32 @@ def written(*arguments):
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
-    ("fit train.xyz -o test.xyz --no-plot", "exists and is not a model"),
-    ("fit train.xyz -o train.npz --no-plot", "exists and is not a model"),
-    ("fit train.xyz -o text", "text.png: this file exists and is not a PNG image"),
-    ("score m.safetensors train.xyz -o h.json", "exists and is not extended XYZ"),
+    ("fit train.xyz -o test.xyz --no-plot", ".xyz is the suffix of something else"),
+    ("fit train.xyz -o labelled --no-plot", "labelled: this file exists and is not a model"),
+    ("fit train.xyz -o sums.safetensors --no-plot", "sums.safetensors: this file exists and is not a model"),
+    ("fit train.xyz -o text", "text.png: this file exists and is not a figure"),
+    ("fit train.xyz -o plot.safetensors", "plot.png: this file exists and is not a figure"),
+    ("score m.safetensors train.xyz -o text.extxyz", "text.extxyz: this file exists and is not structures with"),
+    ("score m.safetensors train.xyz -o sums.xyz", "sums.xyz: this file exists and is not structures with"),
+    ("score m.safetensors train.xyz -o test.xyz", "test.xyz: this file exists and is not structures with rigidities"),
+    ("score m.safetensors train.xyz -o labelled", "labelled: this file exists and is not structures with rigidities"),
+    ("score m.safetensors train.xyz -o half.xyz", "half.xyz: this file exists and is not structures with rigidities"),
+    ("report train.xyz test.xyz -o labels", "rigidities.xyz: this file exists and is not structures with rigidities"),
+    ("report train.xyz test.xyz -o viewers", "viewer.json.gz: this file exists and is not a viewer"),
+    ("report train.xyz test.xyz -o others", "summary.json: this file exists and is not a summary"),
+    ("report train.npz test.npz -o rows", "rigidities.npz: this file exists and is not rigidities as .npz"),
+    ("demo -o demos", "summary.json: this file exists and is not a summary"),
     ("score m.safetensors train.xyz -o pipe", "is not a regular file"),
     ("score m.safetensors train.xyz -o linked", "has 2 hard links"),
     ("report train.xyz test.xyz -o text.png", "text.png: cannot make this directory"),
-    ("report train.xyz test.xyz -o rep", "summary.json: this file exists and is not a JSON file"),
+    ("report train.xyz test.xyz -o rep", "summary.json: this file exists and is not a summary"),
     ("fit train.xyz -o .", ".: is a directory, expected the name of a file"),
     ("fit train.xyz -o h.json/deep/m", "cannot make this directory (Not a directory)"),
     ("fit train.xyz -o " + 300 * "m", "cannot be written (File name too long)"),
     ("fit train.xyz -o loop --no-plot", "cannot be written ("),
 ])  # fmt: skip
 def test_other_files_stay(arguments, said, no_work):
-    Path("text.png").write_text("no picture")
+    other_files()
     Path("rep").mkdir()
     Path("rep/summary.json").write_text("notes")
     Path("loop").symlink_to("loop")
@@ -198,10 +209,121 @@ def test_other_files_stay(arguments, said, no_work):
     refused(arguments, said)
 
 
+def other_files():
+    """Files of other people, under names of ours."""
+    for folder in ("labels", "viewers", "others", "rows", "demos/with_defects"):
+        Path(folder).mkdir(parents=True)
+    labelled = Path("train.xyz").read_bytes()
+    for name in ("labelled", "labels/rigidities.xyz"):
+        Path(name).write_bytes(labelled)
+    for name in ("text.png", "text.extxyz"):
+        Path(name).write_text("no picture, and no structures")
+    for name in ("others/summary.json", "demos/with_defects/summary.json"):
+        Path(name).write_text('{"versions": {"other": "1"}, "results": [1, 2]}')
+    Path("viewers/viewer.json.gz").write_bytes(gzip.compress(b'{"meta": {"name": "my map"}}'))
+    Path("rows/rigidities.npz").write_bytes(Path("train.npz").read_bytes())
+    sums = Covariance(2)
+    sums.save("sums.safetensors")
+    Path("sums.xyz").write_bytes(Path("sums.safetensors").read_bytes())
+    one = SMALL[0].copy()
+    one.info["pr"] = 1.0
+    one.arrays["lpr"] = np.ones(len(one))
+    ase.io.write("half.xyz", [one, SMALL[1]])
+    figure = Figure()
+    figure.savefig("plot.png")
+
+
+@pytest.mark.parametrize(("arguments", "expected"), [
+    ("fit train.xyz -o model.xyz", ".safetensors, or no suffix, e.g. model.safetensors"),
+    ("fit train.xyz -o model.npz --force", ".safetensors, or no suffix, e.g. model.safetensors"),
+    ("fit train.xyz -o model.PNG --no-plot", ".safetensors, or no suffix, e.g. model.safetensors"),
+    ("fit train.xyz -o model.pkl", ".safetensors, or no suffix, e.g. model.safetensors"),
+    ("score m.safetensors train.xyz -o out.safetensors", ".xyz or .extxyz, or no suffix, e.g. out.xyz"),
+    ("score m.safetensors train.xyz -o out.json", ".xyz or .extxyz, or no suffix, e.g. out.xyz"),
+    ("score m.safetensors train.xyz -o out.xyz.gz", ".xyz or .extxyz, or no suffix, e.g. out.xyz"),
+    ("score m.safetensors train.xyz -o out.cif --force", ".xyz or .extxyz, or no suffix, e.g. out.xyz"),
+    ("report train.xyz test.xyz -o rep.json", "into a directory: expected a name without .json, e.g. rep"),
+    ("report train.npz test.npz -o rep.npz", "into a directory: expected a name without .npz, e.g. rep"),
+    ("demo -o demo.png", "into a directory: expected a name without .png, e.g. demo"),
+])  # fmt: skip
+def test_suffix_and_content_agree(arguments, expected, no_work):
+    refused(arguments, "would be written", f"expected {expected.removeprefix('into a directory: expected ')}")
+
+
+# ---- the same outputs again, and others where it is meant
+
+
+def test_files_of_an_earlier_run_are_replaced_and_others_with_force(model):
+    other_files()
+    runs = [
+        ["fit", "train.xyz", "-o", "plot.safetensors", "--regularizer", "1e-3", *CHEAP],
+        ["score", model, "train.xyz", "-o", "half.xyz", "--no-forces"],
+        ["report", "train.xyz", "test.xyz", "-o", "labels", *CHEAP],
+        ["report", "train.npz", "test.npz", "-o", "rows"],
+    ]
+    for arguments in runs:
+        assert run(*arguments).exit_code == 2
+        assert run(*arguments, "--force").exit_code == 0
+        done = run(*arguments)
+        assert done.exit_code == 0, done.output
+    assert run("score", model, "train.xyz", "-o", "train.xyz", "--force").exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["REF_energy", "dft_forces", "stress", "energy"])
+def test_labels_that_were_added_to_an_earlier_output_stay(model, name):
+    """Labels of the input are no reason to ask: the new file has them as well."""
+    fresh = [frame.copy() for frame in SMALL[3:7:2]]
+    ase.io.write("new.xyz", fresh)
+    for arguments, output in ((["score", model, "new.xyz", "-o", "s.xyz"], "s.xyz"),
+                              (["report", "train.xyz", "new.xyz", "-o", "r", *CHEAP], "r/rigidities.xyz")):  # fmt: skip
+        assert run(*arguments).exit_code == 0
+        frames = ase.io.read(output, ":")
+        for frame in frames:
+            value = np.ones((len(frame), 3)) if "forces" in name else np.eye(3) if name == "stress" else 1.0
+            (frame.arrays if "forces" in name else frame.info)[name] = value
+        ase.io.write(output, frames)
+        refused(" ".join(map(str, arguments)), f"this file has labels, {name}, that the structures to be written lack")
+        assert run(*arguments, "--force").exit_code == 0
+    assert run("score", model, "test.xyz", "-o", "t.xyz").exit_code == 0  # with labels
+    assert run("score", model, "test.xyz", "-o", "t.xyz").exit_code == 0
+
+
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc")
 @pytest.mark.parametrize("arguments", ["fit train.xyz -o /proc/x/m", "report train.xyz test.xyz -o /proc/x"])
 def test_a_place_that_cannot_be_written_is_found_before_the_work(arguments, no_work):
     refused(arguments, "cannot be written (")
+
+
+@pytest.mark.parametrize("fault", [OSError(28, "No space left on device"), KeyboardInterrupt(), ValueError("a bug")])
+@pytest.mark.parametrize("command", ["fit", "score", "report", "demo"])
+def test_a_write_that_fails_leaves_no_directory(command, fault, model, monkeypatch):
+    arguments = {
+        "fit": ["train.xyz", "-o", "new/a/b/m", "--no-plot", "--regularizer", "1e-3", *CHEAP],
+        "score": [model, "test.xyz", "-o", "new/a/b/s.xyz"],
+        "report": ["train.xyz", "test.xyz", "-o", "new/a/b", *CHEAP],
+        "demo": ["-o", "new/a/b"],
+    }[command]
+
+    def fails(*given, **options):
+        raise fault
+
+    for name in ("model.linear.files.save", "structures.extxyz.write_text", "report.files.write_summary",
+                 "demo.write_figure"):  # fmt: skip
+        monkeypatch.setattr(f"rigidities.{name}", fails)
+    if command == "demo":
+        monkeypatch.setattr("rigidities.datasets.load_silicon", lambda groups: load_silicon(groups=groups)[::6])
+        monkeypatch.setattr(demo, "DEMO_CUTOFF", 3.0)
+    before = content()
+    assert run(command, *arguments).exit_code != 0
+    assert not Path("new").exists()
+    assert content() == before
+
+
+def test_a_write_that_fails_keeps_directories_that_were_there(monkeypatch, model):
+    Path("old/a").mkdir(parents=True)
+    monkeypatch.setattr("rigidities.structures.extxyz.write_text", lambda *given: 1 / 0)
+    run("score", model, "test.xyz", "-o", "old/a/b/c/s.xyz")
+    assert list(Path("old").rglob("*")) == [Path("old/a")]
 
 
 def test_a_refusal_leaves_no_directory():

@@ -104,7 +104,7 @@ def test_help_says_what_an_npz_holds():
 
 def test_report_writes_its_files(inputs):
     Path("out/deep").mkdir(parents=True)
-    Path("out/deep/summary.json").write_text('{"old": 1}')
+    Path("out/deep/summary.json").write_text('{"versions": {"rigidities": "0.0"}}')
     result = run("report", "train.xyz", "test.xyz", "-o", "out/deep", "--regularizer", "1e-4", "--cutoff", "4")
     assert result.exit_code == 0, result.output
     assert result.stderr == ""

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rigidities.cli.messages import in_lines
-from rigidities.cli.options import Threads, require, set_threads, writing
+from rigidities.cli.options import Force, Threads, require, set_threads, writing
 from rigidities.cli.places import check_places, outputs_of_demo
 from rigidities.demo import choose_regularizer, compare, comparison, load_parts, premise, write_demo
 from rigidities.report.atom_map import map_of
@@ -16,6 +16,7 @@ from rigidities.report.atom_map import map_of
 
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write into.")] = Path("rigidities-demo"),
+    force: Force = False,
     threads: Threads = None,
 ) -> None:
     """Show rigidities of silicon atoms before and after a model is trained on defects.
@@ -27,7 +28,7 @@ def demo(
         require("ase", "featomic", "matplotlib", "chemiscope")
         set_threads(threads)
         outputs = outputs_of_demo(output)
-        check_places(outputs)
+        check_places(outputs, force=force)
         before, after, test = load_parts()
         regularizer, error = choose_regularizer(before)
         typer.echo(premise(before, after, regularizer, error))

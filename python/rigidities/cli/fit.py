@@ -12,6 +12,7 @@ from rigidities.cli.messages import in_lines
 from rigidities.cli.options import (
     BodyOrders,
     Cutoff,
+    Force,
     Hyperparameters,
     Progress,
     Threads,
@@ -81,6 +82,7 @@ def fit(
     body_orders: BodyOrders = "3",
     hyperparameters: Hyperparameters = None,
     plot: Annotated[bool | None, typer.Option("--plot/--no-plot", help=PLOT, show_default=False)] = None,
+    force: Force = False,
     threads: Threads = None,
     progress: Progress = None,
 ) -> None:
@@ -97,8 +99,8 @@ def fit(
 
     Writes the model with its Hessian (no pickle) and, if matplotlib is installed, the criteria for
     λ as .png beside it. Where λ is a number, and with auto where there are many features, this
-    figure needs work that the fit does not, and is drawn only with --plot. A model that exists is
-    replaced; an input or a file of another kind is not.
+    figure needs work that the fit does not, and is drawn only with --plot. Both replace those of an
+    earlier fit, and other files only with --force.
     Prints the errors of the training set, the errors when each structure is left out, and the
     errors of TEST in the terms that it has labels of. The model is written before TEST is judged.
     """
@@ -115,7 +117,7 @@ def fit(
         ground = _baseline(baseline, loss)
         settings = descriptor(cutoff, body_orders, hyperparameters)
         plot = _may_plot(plot, rule)
-        check_places(outputs_of_fit(output, plot is not False), train, test, hyperparameters)
+        check_places(outputs_of_fit(output, plot is not False), train, test, hyperparameters, force=force)
         known = read_training(train, settings, progress_shown(progress))
         plot = known.n_features <= FEATURES_DRAWN if plot is None else plot
         outputs = outputs_of_fit(output, plot)

@@ -7,7 +7,7 @@ import math
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,6 +30,8 @@ BodyOrders = Annotated[str, typer.Option(help="2, 3 or 2,3: radial spectrum, pow
 Hyperparameters = Annotated[
     Path | None, typer.Option(help="JSON file of featomic's hyper-parameters, in place of --cutoff.")
 ]
+
+Force = Annotated[bool, typer.Option("--force", help="Replace existing files of any kind; inputs are never replaced.")]
 
 
 def require(*modules: str) -> None:
@@ -84,13 +86,23 @@ def descriptor(cutoff: float | None, body_orders: str, hyperparameters: Path | N
 
 @contextmanager
 def writing(*outputs: Path) -> Iterator[None]:
-    """Make the directories of files that the block writes; Ctrl-C leaves no part of a file."""
+    """Make the directories of files that the block writes; Ctrl-C leaves no part of a file.
+
+    A block that fails leaves none of these directories empty.
+    """
     with files_whole():
-        for output in outputs:
-            make_directory(output.parent)
+        folders = list(dict.fromkeys(folder for output in outputs for folder in output.parents))
+        made = [folder for folder in folders if not folder.exists()]
         try:
+            for output in outputs:
+                make_directory(output.parent)
             yield
-        except OSError as error:
+        except BaseException as error:
+            for folder in sorted(made, key=lambda folder: -len(folder.parts)):
+                with suppress(OSError):  # it was not made, or holds a file that was written
+                    folder.rmdir()
+            if not isinstance(error, OSError):
+                raise
             output = error.filename or outputs[0]
             raise InputError(f"--output {output}: cannot be written ({error.strerror or error})") from error
 

@@ -1,8 +1,9 @@
 """The files that each command reads and writes, compared before the work.
 
-A command replaces files of its own kind without asking. It refuses to replace one of its inputs
-(under any name: a link, other case), a file of another kind, or one of its own outputs, and finds
-out before the work whether it may write there.
+A command replaces files that an earlier run wrote, without asking. It refuses to replace one of its
+inputs (under any name: a link, other case), one of its own outputs, or, without --force, any other
+file, and finds out before the work whether it may write there. The suffix must be one of what is
+written.
 """
 
 from __future__ import annotations
@@ -10,34 +11,21 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
+from rigidities.cli.kinds import ARRAYS, FIGURE, MODEL, STRUCTURES, SUFFIXES, SUMMARY, VIEWER, Kind
 from rigidities.exceptions import InputError
+from rigidities.report.files import files_of
 from rigidities.runtime.writing import replaceable
 from rigidities.structures.read import file_of
 
-
-class Kind(NamedTuple):
-    """A kind of file: its name, and a test of the first bytes of a file."""
-
-    name: str
-    begins: Callable[[bytes], bool]
-
-
-LOOKED_AT = 65536
-"""Bytes of a file that show its kind."""
-
-MODEL = Kind("a model", lambda head: head[8:9] == b"{" and b"rigidities" in head)
-FIGURE = Kind("a PNG image", lambda head: head.startswith(b"\x89PNG"))
-STRUCTURES = Kind("extended XYZ", lambda head: head.split(b"\n", 1)[0].strip().isdigit())
-ARRAYS = Kind("an .npz file", lambda head: head.startswith(b"PK"))
-SUMMARY = Kind("a JSON file", lambda head: head.lstrip().startswith(b"{"))
-VIEWER = Kind("a .gz file", lambda head: head.startswith(b"\x1f\x8b"))
-
 Outputs = Mapping[Path, Kind]
 """The files that a command writes."""
+
+_OF_REPORT = {".xyz": STRUCTURES, ".npz": ARRAYS, ".json": SUMMARY, ".png": FIGURE, ".gz": VIEWER}
+"""Kinds of the files of a report, by suffix."""
 
 
 def figure_of(model: Path) -> Path:
@@ -68,39 +56,52 @@ def outputs_of_score(output: Path, plot: bool) -> Outputs:
 
 def outputs_of_report(directory: Path, from_features: bool) -> Outputs:
     """Return the files of a report of structures, or of features."""
-    found = {directory / "summary.json": SUMMARY, directory / "lpr_map.png": FIGURE}
-    if from_features:
-        return found | {directory / "rigidities.npz": ARRAYS}
-    return found | {directory / "rigidities.xyz": STRUCTURES, directory / "viewer.json.gz": VIEWER}
+    _require_directory_name(directory)
+    names = files_of(with_structures=not from_features)
+    return {directory / name: _OF_REPORT[Path(name).suffix] for name in names}
 
 
 def outputs_of_demo(directory: Path) -> Outputs:
     """Return the maps and both reports of the demo."""
+    _require_directory_name(directory)
     found: dict[Path, Kind] = {directory / "lpr_maps.png": FIGURE}
     for name in ("pristine", "with_defects"):
         found |= {directory / f"lpr_map_{name}.png": FIGURE, **outputs_of_report(directory / name, from_features=False)}
     return found
 
 
-def check_places(outputs: Outputs, *inputs: str | Path | None) -> None:
-    """Raise if an output cannot be written, would replace an input, or a file of another kind.
+def check_places(outputs: Outputs, *inputs: str | Path | None, force: bool = False) -> None:
+    """Raise if an output cannot be written, or would replace a file that is no earlier output.
 
     Parameters
     ----------
     outputs : mapping of Path to Kind
     *inputs : str, Path or None
         Names of files, or ``file@slice``. None: an input that was not given.
+    force : bool, default False
+        Files of any kind may be replaced, but no inputs.
     """
     files = [Path(file_of(str(name))) for name in inputs if name is not None]
-    for output, kind in outputs.items():
-        try:
+    for output in outputs:
+        with _named(output):
             _require_place(output)
             for file in files:
                 if _is_same(output, file):
                     raise InputError(f"--output {output}: is the input {file}, which would be lost; give another name")
-            _require_kind(output, kind)
-        except OSError as error:
-            raise InputError(f"--output {output}: cannot be written ({error.strerror or error})") from error
+    for output, kind in outputs.items():
+        with _named(output):
+            _require_suffix(output, kind)
+            _require_replaceable(output)
+            if not force:
+                _require_ours(output, kind)
+
+
+@contextmanager
+def _named(output: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"--output {output}: cannot be written ({error.strerror or error})") from error
 
 
 def _is_same(output: Path, file: Path) -> bool:
@@ -128,8 +129,31 @@ def _require_place(output: Path) -> None:
         pass
 
 
-def _require_kind(output: Path, kind: Kind) -> None:
-    """Raise if there is something else than a file of this kind, or an empty one."""
+def _require_suffix(output: Path, kind: Kind) -> None:
+    """Raise if the name says that there is something else in the file."""
+    suffix, bare = output.suffix.lower(), output
+    if suffix == ".gz":
+        bare = output.with_suffix("")
+        suffix = bare.suffix.lower() + suffix
+    if suffix not in kind.suffixes:
+        accepted = " or ".join(filter(None, kind.suffixes)) + ", or no suffix" * ("" in kind.suffixes)
+        raise InputError(
+            f"--output {output}: {kind.name} would be written, and {suffix} is the suffix of something else: expected "
+            f"{accepted}, e.g. {bare.with_suffix(kind.suffixes[0])}"
+        )
+
+
+def _require_directory_name(directory: Path) -> None:
+    """Raise if the name of a new directory is that of a file."""
+    if directory.suffix.lower() in SUFFIXES and not directory.exists():
+        raise InputError(
+            f"--output {directory}: several files would be written, into a directory: expected a name without "
+            f"{directory.suffix}, e.g. {directory.with_suffix('')}"
+        )
+
+
+def _require_replaceable(output: Path) -> None:
+    """Raise if there is something that is not replaced: a pipe, a file with other names."""
     try:
         mode = output.stat().st_mode
     except FileNotFoundError:
@@ -140,10 +164,12 @@ def _require_kind(output: Path, kind: Kind) -> None:
         replaceable(output)
     except OSError as error:
         raise InputError(f"--output {output}: {error.strerror}") from None
-    with output.open("rb") as file:
-        head = file.read(LOOKED_AT)
-    if head and not kind.begins(head):
+
+
+def _require_ours(output: Path, kind: Kind) -> None:
+    """Raise if there is a file, not empty, that no command wrote."""
+    if output.exists() and output.stat().st_size > 0 and not kind.is_ours(output):
         raise InputError(
-            f"--output {output}: this file exists and is not {kind.name}: it would be lost; give another name, or "
-            "remove it first"
+            f"--output {output}: this file exists and is not {kind.name} that rigidities wrote: it would be lost; give "
+            "another name, or pass --force"
         )

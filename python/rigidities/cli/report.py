@@ -7,10 +7,12 @@ from typing import Annotated, Literal
 
 import typer
 
+from rigidities.cli.kinds import check_labels
 from rigidities.cli.messages import in_lines
 from rigidities.cli.options import (
     BodyOrders,
     Cutoff,
+    Force,
     Hyperparameters,
     Progress,
     Threads,
@@ -24,7 +26,7 @@ from rigidities.cli.options import regularizer as as_regularizer
 from rigidities.cli.places import check_places, outputs_of_report
 from rigidities.report.atom_map import map_of
 from rigidities.report.content import make_report
-from rigidities.report.files import write
+from rigidities.report.files import STRUCTURES, write
 from rigidities.report.text import table
 from rigidities.sources.read import read_sources
 
@@ -45,6 +47,7 @@ def report(
     group_key: Annotated[
         str | None, typer.Option(help="Entry in info that names a structure's kind; by default group, or config_type.")
     ] = None,
+    force: Force = False,
     threads: Threads = None,
     progress: Progress = None,
 ) -> None:
@@ -60,8 +63,9 @@ def report(
 
     Writes rigidities.xyz (array lpr, info pr), summary.json, lpr_map.png and viewer.json.gz (for
     https://chemiscope.org). From features, it writes rigidities.npz (arrays lpr, pr, labels) in
-    place of rigidities.xyz, and no viewer. Reports that exist are replaced, inputs are not. The map
-    shows the principal components of training and test atoms together, at most 3000 of each.
+    place of rigidities.xyz, and no viewer. They replace those of an earlier report, and other files
+    only with --force. The map shows the principal components of training and test atoms together,
+    at most 3000 of each.
     """
     with in_lines():
         from_features = train.endswith(".npz") and test.endswith(".npz")
@@ -70,8 +74,10 @@ def report(
         value = as_regularizer(regularizer, "auto")
         settings = descriptor(cutoff, body_orders, hyperparameters)
         outputs = outputs_of_report(output, from_features)
-        check_places(outputs, train, test, hyperparameters)
+        check_places(outputs, train, test, hyperparameters, force=force)
         sources = read_sources(train, test, settings, progress_shown(progress))
+        if not from_features:
+            check_labels(output / STRUCTURES, sources[1].frames or [], force=force)
         atom_map = map_of(*sources)
         made = make_report(*sources, regularizer=value, reduction=reduction, group_key=group_key, atom_map=atom_map)
         for warning in made.warnings:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rigidities.cli.kinds import check_labels
 from rigidities.cli.messages import in_lines
-from rigidities.cli.options import Progress, Threads, progress_shown, require, set_threads, writing
+from rigidities.cli.options import Force, Progress, Threads, progress_shown, require, set_threads, writing
 from rigidities.cli.places import check_places, figures_of_score, outputs_of_score
 from rigidities.exceptions import InputError, blame
 from rigidities.structures.read import read_structures
@@ -37,6 +38,7 @@ def score(
     plot: Annotated[
         bool, typer.Option("--plot/--no-plot", help="Draw errors beside the output, if there are labels.")
     ] = True,
+    force: Force = False,
     threads: Threads = None,
     progress: Progress = None,
 ) -> None:
@@ -49,7 +51,7 @@ def score(
     (eV, Voigt order), arrays predicted_forces, forces_std (eV/Å) and lpr. σ is the standard
     deviation that comes from the fitted parameters, without the noise of labels. It is scaled so
     that its mean square is the mean squared error of training structures that are left out one at a
-    time. An extended XYZ file that exists is replaced, unless it is the input.
+    time. The file replaces that of an earlier run, and another one only with --force.
 
     If STRUCTURES have labels and matplotlib is installed, draws for -o out.xyz the predicted values
     against the labels in out_parity.png, and |error| against σ in out_errors.png.
@@ -58,7 +60,7 @@ def score(
         require("ase", "featomic")
         set_threads(threads)
         plot = plot and find_spec("matplotlib") is not None
-        check_places(outputs_of_score(output, plot), model, structures)
+        check_places(outputs_of_score(output, plot), model, structures, force=force)
 
         from rigidities.model.prediction import write_xyz
         from rigidities.report.comparison import compare
@@ -67,6 +69,7 @@ def score(
         with blame(str(model)):
             loaded = _load(model)
         frames = read_structures(structures)
+        check_labels(output, frames, force=force)
         virials = "virial" in loaded.loss.terms if virials is None else virials
         with blame(structures):
             prediction = loaded.predict(frames, forces=forces, virials=virials, progress=progress_shown(progress))

@@ -29,6 +29,17 @@ if TYPE_CHECKING:
     from rigidities.sources.source import Source
 
 
+STRUCTURES, ARRAYS, SUMMARY, MAP, VIEWER = (
+    "rigidities.xyz", "rigidities.npz", "summary.json", "lpr_map.png", "viewer.json.gz",
+)  # fmt: skip
+"""Names of the files of a report."""
+
+
+def files_of(*, with_structures: bool) -> list[str]:
+    """Return the names of the files of a report of structures, or of rows alone."""
+    return [STRUCTURES, SUMMARY, MAP, VIEWER] if with_structures else [ARRAYS, SUMMARY, MAP]
+
+
 def summary(report: Report) -> dict[str, Any]:
     """Return everything but the arrays as values of JSON; null stands for an infinite rigidity."""
     rigidities, hessian = report.rigidities, report.hessian
@@ -84,7 +95,7 @@ def write_npz(report: Report, path: Path) -> None:
 def write_figure(figure: Figure, path: Path) -> None:
     """Write a figure as PNG."""
     with replacing(path) as file:
-        figure.savefig(file, format="png")
+        figure.savefig(file, format="png", metadata={"Software": f"rigidities {version('rigidities')}"})
 
 
 def write_xyz(report: Report, path: Path) -> None:
@@ -142,12 +153,11 @@ def write(report: Report, atom_map: AtomMap, directory: Path) -> list[str]:
     They are the summary and the map, and with structures extended XYZ and a viewer. If only rows
     are known, an .npz file holds the rigidities.
     """
-    figure = map_figure(report, atom_map)
-    write_summary(report, directory / "summary.json")
-    write_figure(figure, directory / "lpr_map.png")
+    write_summary(report, directory / SUMMARY)
+    write_figure(map_figure(report, atom_map), directory / MAP)
     if report.test.frames is None:
-        write_npz(report, directory / "rigidities.npz")
-        return ["rigidities.npz", "summary.json", "lpr_map.png"]
-    write_xyz(report, directory / "rigidities.xyz")
-    write_viewer(report, directory / "viewer.json.gz")
-    return ["rigidities.xyz", "summary.json", "lpr_map.png", "viewer.json.gz"]
+        write_npz(report, directory / ARRAYS)
+    else:
+        write_xyz(report, directory / STRUCTURES)
+        write_viewer(report, directory / VIEWER)
+    return files_of(with_structures=report.test.frames is not None)
