@@ -331,3 +331,18 @@ def test_a_refusal_leaves_no_directory():
     for arguments in (["report", "train.xyz", "carbon.xyz", "-o", "new/r"], ["fit", "carbon.xyz", "-o", "new/m"]):
         assert run(*arguments, *CHEAP).exit_code == 2
         assert not Path("new").exists()
+
+
+@pytest.mark.parametrize(
+    "links", [{"rep/lpr_map.png": "summary.json"}, {"rep/summary.json": "rigidities.xyz"}, {"rep/lpr_map.png": "other"}]
+)
+def test_outputs_are_compared_with_one_another(links):
+    Path("rep").mkdir()
+    for name, target in links.items():
+        Path(name).symlink_to(target)
+    outputs = places.outputs_of_report(Path("rep"), from_features=False)
+    if "other" in links.values():
+        places.check_places(outputs)
+        return
+    with pytest.raises(InputError, match="through a link; one would replace the other"):
+        places.check_places(outputs)

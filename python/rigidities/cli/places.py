@@ -13,6 +13,7 @@ import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import combinations
 from pathlib import Path
 
 from rigidities.cli.kinds import ARRAYS, FIGURE, MODEL, STRUCTURES, SUFFIXES, SUMMARY, VIEWER, Kind
@@ -88,6 +89,9 @@ def check_places(outputs: Outputs, *inputs: str | Path | None, force: bool = Fal
             for file in files:
                 if _is_same(output, file):
                     raise InputError(f"--output {output}: is the input {file}, which would be lost; give another name")
+    for one, other in combinations(outputs, 2):
+        if _is_same(one, other):
+            raise InputError(f"--output {one}: is {other} as well, through a link; one would replace the other")
     for output, kind in outputs.items():
         with _named(output):
             _require_suffix(output, kind)
