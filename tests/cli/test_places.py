@@ -256,7 +256,7 @@ def test_suffix_and_content_agree(arguments, expected, no_work):
 def test_files_of_an_earlier_run_are_replaced_and_others_with_force(model):
     other_files()
     runs = [
-        ["fit", "train.xyz", "-o", "plot.safetensors", "--regularizer", "1e-3", *CHEAP],
+        ["fit", "train.xyz", "-o", "plot.safetensors", "--plot", "--regularizer", "1e-3", *CHEAP],
         ["score", model, "train.xyz", "-o", "half.xyz", "--no-forces"],
         ["report", "train.xyz", "test.xyz", "-o", "labels", *CHEAP],
         ["report", "train.npz", "test.npz", "-o", "rows"],

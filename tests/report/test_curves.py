@@ -35,6 +35,7 @@ def drawn(axes):
     return {name: line.get_xydata() for name, line in lines.items()}, marks
 
 
+@pytest.mark.filterwarnings("ignore:rmse is best at the smallest")
 def test_all_criteria_are_drawn_with_their_best():
     rng = np.random.default_rng(6)
     F, G = rng.normal(size=(2, 30, 4))
