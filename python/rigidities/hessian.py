@@ -18,7 +18,7 @@ from rigidities.factor import Factor, reciprocal
 from rigidities.reason import Reason
 from rigidities.rows import CheckedRows, Rows, reduce_rows
 from rigidities.runtime import memory
-from rigidities.state import VERSION, check_regularizer, hessian_state, penalty_kind
+from rigidities.state import IN_COLUMN, VERSION, check_regularizer, hessian_state, penalty_kind
 from rigidities.validation import Precision, Reduction, as_columns, check_precision
 
 if TYPE_CHECKING:
@@ -59,10 +59,10 @@ class Hessian(Factor, files.Stored):
         raise TypeError("a Hessian is made by Covariance.factorize")
 
     @classmethod
-    def _without_core(cls, feature_space: str | None) -> Hessian:
+    def _without_core(cls, feature_space: str | None, in_column: bool) -> Hessian:
         """Return an object to which `Covariance.factorize` gives the factor."""
         hessian = cls.__new__(cls)
-        hessian.feature_space = feature_space
+        hessian.feature_space, hessian._in_column = feature_space, in_column
         return hessian
 
     def __repr__(self) -> str:
@@ -84,6 +84,7 @@ class Hessian(Factor, files.Stored):
             "feature_space": self.feature_space,
             "penalty": penalty_kind(snapshot),
             **snapshot,
+            **({IN_COLUMN: True} if self._in_column else {}),
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -91,7 +92,7 @@ class Hessian(Factor, files.Stored):
         core = CoreHessian.from_snapshot(state)
         check_regularizer(state)
         self._core = core
-        self.feature_space = state["feature_space"]
+        self.feature_space, self._in_column = state["feature_space"], state[IN_COLUMN]
 
     @property
     def n_features(self) -> int:
@@ -144,7 +145,7 @@ class Hessian(Factor, files.Stored):
 
     @cached_property
     def coef(self) -> NDArray[np.float64]:
-        """The fit θ = H⁻¹b: (n_features,), or (n_features, n_outputs) with several outputs.
+        """The fit θ = H⁻¹b: (n_features,), or (n_features, n_outputs) if targets had columns.
 
         Raises
         ------
@@ -152,7 +153,7 @@ class Hessian(Factor, files.Stored):
             If no targets were accumulated.
         """
         coef = self._core.coef()
-        coef = coef[:, 0].copy() if self._core.n_outputs == 1 else np.ascontiguousarray(coef)
+        coef = coef[:, 0].copy() if self._core.n_outputs == 1 and not self._in_column else np.ascontiguousarray(coef)
         coef.flags.writeable = False
         return coef
 

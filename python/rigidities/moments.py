@@ -38,6 +38,8 @@ class Moments:
         Σ ln w
     unit : float
         Unit roundoff u of the least precise products.
+    in_column : bool
+        Whether targets of one output came as (n, 1); fits are (p, 1) then.
     """
 
     cross: NDArray[np.float64]
@@ -45,6 +47,7 @@ class Moments:
     n_rows: int
     log_weight: float
     unit: float = UNIT_ROUNDOFF
+    in_column: bool = False
 
     @property
     def n_outputs(self) -> int:
@@ -78,8 +81,8 @@ class Moments:
             return np.where(squares > DIGIT * bound, squares, np.nan)
 
     @classmethod
-    def of_state(cls, state: Mapping[str, Any], n_features: int, precision: Precision) -> Moments:
+    def of_state(cls, state: Mapping[str, Any], n_features: int, precision: Precision, in_column: bool) -> Moments:
         """Return the moments in a state of the compiled core."""
         squares = state["squares"]
         cross = state["cross"].reshape(len(squares), n_features).T.copy()
-        return cls(cross, squares, state["n_rows"], state["log_weight"], unit_roundoff(precision))
+        return cls(cross, squares, state["n_rows"], state["log_weight"], unit_roundoff(precision), in_column)

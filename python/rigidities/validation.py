@@ -30,10 +30,21 @@ def as_array(values: ArrayLike, name: str) -> NDArray[Any]:
     """Return an array; refuse a masked one, whose mask would be lost, and a sparse one."""
     if isinstance(values, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array: leave the masked entries out, or fill them")
+    if isinstance(values, list | tuple):
+        _refuse_masked_entries(values, name)
     array = np.asarray(values)
     if array.ndim == 0 and hasattr(values, "toarray"):
         raise TypeError(f"{name} is a sparse {type(values).__name__}: expected an array, as its toarray() returns")
     return array
+
+
+def _refuse_masked_entries(values: list[Any] | tuple[Any, ...], name: str) -> None:
+    """Refuse a list that holds masked numbers: NumPy would take what is behind the mask."""
+    for index, entry in enumerate(values):
+        if isinstance(entry, np.ma.MaskedArray) and np.ma.getmaskarray(entry).any():
+            raise TypeError(f"{name}[{index}] has masked entries: leave them out, or fill them")
+        if isinstance(entry, list | tuple):
+            _refuse_masked_entries(entry, f"{name}[{index}]")
 
 
 def as_floats(values: ArrayLike, name: str, *, ndim: int, double: bool = False) -> NDArray[Any]:
@@ -133,14 +144,15 @@ def block_members(blocks: ArrayLike | None, n_targets: int) -> list[NDArray[np.i
     return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
 
 
-def as_outputs(targets: ArrayLike) -> NDArray[np.float64]:
-    """Targets as (n_targets, n_outputs)."""
+def as_outputs(targets: ArrayLike) -> tuple[NDArray[np.float64], bool]:
+    """Return targets as (n_targets, n_outputs), and whether they had columns."""
     array = as_array(targets, "targets")
+    in_columns = array.ndim == 2
     if array.ndim == 1:
         array = array[:, None]
-    elif array.ndim != 2:
+    elif not in_columns:
         raise ValueError(f"targets has shape {array.shape}: expected (n_targets,) or (n_targets, n_outputs)")
-    return as_floats(array, "targets", ndim=2, double=True)
+    return as_floats(array, "targets", ndim=2, double=True), in_columns
 
 
 def as_columns(B: ArrayLike, n_features: int) -> NDArray[np.float64]:

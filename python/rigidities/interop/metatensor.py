@@ -145,7 +145,8 @@ def _labels_in_numpy(labels: Any) -> Labels:
 
 
 def _array(values: Any) -> NDArray[Any]:
-    return np.asarray(values.detach().cpu().numpy() if hasattr(values, "detach") else values)
+    array = np.asarray(values.detach().cpu().numpy() if hasattr(values, "detach") else values)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)  # metatensor takes no other byte order
 
 
 def _merged(tensor: TensorMap, to_samples: list[str], components: str) -> TensorBlock:
