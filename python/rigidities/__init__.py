@@ -19,6 +19,7 @@ from rigidities.covariance import Covariance
 from rigidities.exceptions import (
     EmptyFitWarning,
     IllConditionedWarning,
+    ImplausibleLabelsWarning,
     NotConvergedWarning,
     NotFittedError,
     NotPositiveDefiniteError,
@@ -55,6 +56,7 @@ __all__ = [
     "EmptyFitWarning",
     "Hessian",
     "IllConditionedWarning",
+    "ImplausibleLabelsWarning",
     "LeaveOneOut",
     "LinearModel",
     "Loss",

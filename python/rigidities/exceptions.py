@@ -30,6 +30,8 @@ class Advice(Enum):
     DROP_TERM = "pass {term}=None"
     CORRECT_OR_DROP = "correct it, or leave the structure out"
     MORE_STRUCTURES = "fit to more structures"
+    TOTAL_ENERGIES = 'divide them by the sizes of the groups, or pass reduction="sum"'
+    FIT_BASELINE = 'subtract their mean, add a column of ones, or pass baseline="fit"'
     # The regularizer
     LEAVE_ONE_OUT = "choose it by leave-one-out, path.best('loo', F, y) of a regularizer_path"
     RAISE_REGULARIZER = "raise the regularizer"
@@ -168,6 +170,10 @@ class NotFittedError(ValueError, AttributeError):
 
 
 # Warnings -----------------------------------------------------------------------------------------
+
+
+class ImplausibleLabelsWarning(Advised, UserWarning):
+    """Labels have a size or sign that the other labels contradict: their unit may be another."""
 
 
 class EmptyFitWarning(Advised, RuntimeWarning):

@@ -56,9 +56,9 @@ def outputs_of_fit(model: Path, plot: bool) -> Outputs:
     return {model: MODEL} | ({figure: FIGURE} if plot else {})
 
 
-def outputs_of_score(output: Path) -> Outputs:
+def outputs_of_score(output: Path, from_features: bool) -> Outputs:
     """Return the file of the predictions."""
-    return {output: STRUCTURES}
+    return {output: ARRAYS if from_features else STRUCTURES}
 
 
 def outputs_of_report(directory: Path, from_features: bool) -> Outputs:

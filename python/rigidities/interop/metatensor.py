@@ -23,12 +23,14 @@ from rigidities.rows import Rows
 from rigidities.runtime.aside import aside
 
 try:
-    from metatensor import Labels, TensorBlock, TensorMap
+    from metatensor import Labels, MetatensorError, TensorBlock, TensorMap, load
 except ImportError as error:
     hint = 'rigidities.interop.metatensor needs metatensor-core: pip install "rigidities[atoms]"'
     raise ImportError(hint) from error
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     from numpy.typing import NDArray
 
 
@@ -118,6 +120,30 @@ def _tensor_rows(
         samples=labels,
         properties=block.properties,
     )
+
+
+def read_rows(path: str | PathLike[str]) -> TensorRows:
+    """Read a tensor map from metatensor's file (.mts), as rows.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    TensorRows
+        As `tensor_rows` makes them; without the dimension "system", each row is a target.
+
+    Raises
+    ------
+    ValueError
+        If the file is no tensor map, or `tensor_rows` refuses it.
+    """
+    try:
+        tensor = aside(load, str(path))
+    except MetatensorError as error:
+        raise ValueError(f"metatensor cannot read it ({' '.join(str(error).split())})") from error
+    return tensor_rows(tensor, samples="system" if "system" in tensor.sample_names else None)
 
 
 def _in_numpy(tensor: Any) -> TensorMap:

@@ -1,0 +1,48 @@
+"""Structures, or features, that a model predicts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from rigidities.exceptions import InputError
+from rigidities.sources.feature_files import are_features, read_features
+from rigidities.sources.labelled import structures_of
+from rigidities.structures.read import read_structures
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from numpy.typing import NDArray
+
+    from rigidities.model.linear import LinearModel
+
+
+class Scored(NamedTuple):
+    """Structures that a model predicts.
+
+    Attributes
+    ----------
+    frames : list of ase.Atoms
+    labels : ndarray of shape (n_structures,)
+        Labels or names of the structures.
+    mean : bool
+        Whether energies of features are per atom.
+    """
+
+    frames: list[Atoms]
+    labels: NDArray[Any]
+    mean: bool
+
+
+def read_scored(path: str, model: LinearModel) -> Scored:
+    """Read structures or features, as the model needs them."""
+    if not are_features(path):
+        frames = read_structures(path)
+        return Scored(frames, np.arange(len(frames)), False)
+    if model.soap.kind != "rows":
+        raise InputError(f"{path}: holds features, but the model computes its own from structures: pass these")
+    features = read_features(path)
+    mean = model.loss.energy is not None and model.loss.energy.per_atom
+    frames, _ = structures_of(features, mean)
+    return Scored(frames, features.labels().labels, mean)
