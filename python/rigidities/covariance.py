@@ -1,7 +1,4 @@
-"""Sums over the training data: C = Σ w f fᵀ, and with targets b = Σ w f yᵀ, Σ w y², n, Σ ln w.
-
-The compiled core sums in float64, whatever the type of the features.
-"""
+"""Sums over the training data: C = Σ w f fᵀ, and with targets b = Σ w f yᵀ, Σ w y², n, Σ ln w."""
 
 from __future__ import annotations
 
@@ -151,6 +148,11 @@ class Covariance(files.Stored):
             If Ctrl-C comes before the batch is added. Raised by this method it means, as every
             error does, that nothing was added. If Ctrl-C comes later, the batch is added, this
             method returns, and Python raises KeyboardInterrupt at the next statement.
+
+        Warns
+        -----
+        ImplausibleLabelsWarning
+            If targets of mean rows grow with the sizes of the groups, as totals do.
         """
         check_reduction(reduction)
         rows = CheckedRows.matching(features, groups, self.n_features, self.feature_space)
@@ -158,6 +160,7 @@ class Covariance(files.Stored):
             weights = np.ascontiguousarray(as_floats(weights, "weights", ndim=1, double=True))
         if targets is not None:
             targets, in_column = as_outputs(targets)
+            rows.warn_of_totals(targets, reduction)
         # += and not a call, and no call behind it: after a call Python looks for signals, and an
         # interrupted caller, who does not know that the batch is in, would add it again
         self._core += rows.values, rows.groups, reduction, weights, targets
@@ -385,10 +388,7 @@ def _require_square(n: int, what: str, advice: Advice, arrays: int = 1) -> None:
 
 
 def _warn_if_unresolved(hessian: Hessian) -> None:
-    """Warn if cond(H) exceeds 1/(p·eps), so that no digit is left.
-
-    The pivots bound the condition from below at no cost: cond(H) ≥ (max L_jj / min L_jj)².
-    """
+    """Warn if the pivots' bound on it, cond(H) ≥ (max L_jj / min L_jj)², leaves no digit."""
     diagonal = hessian._core.diagonal()
     ratio = (diagonal.min() / diagonal.max()) ** 2
     if hessian.reason is Reason.GIVEN and ratio < len(diagonal) * np.finfo(np.float64).eps / 4:

@@ -145,14 +145,14 @@ def block_members(blocks: ArrayLike | None, n_targets: int) -> list[NDArray[np.i
 
 
 def as_outputs(targets: ArrayLike) -> tuple[NDArray[np.float64], bool]:
-    """Return targets as (n_targets, n_outputs), and whether they had columns."""
+    """Return targets as (n_targets, n_outputs), and whether they were a column."""
     array = as_array(targets, "targets")
-    in_columns = array.ndim == 2
+    in_column = array.ndim == 2 and array.shape[1] == 1
     if array.ndim == 1:
         array = array[:, None]
-    elif not in_columns:
+    elif array.ndim != 2:
         raise ValueError(f"targets has shape {array.shape}: expected (n_targets,) or (n_targets, n_outputs)")
-    return as_floats(array, "targets", ndim=2, double=True), in_columns
+    return as_floats(array, "targets", ndim=2, double=True), in_column
 
 
 def as_columns(B: ArrayLike, n_features: int) -> NDArray[np.float64]:

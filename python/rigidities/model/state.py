@@ -100,7 +100,14 @@ _STATES: dict[str, dict[str, Check]] = {
     _ROWS: {"n_features": count(1), "species": listed(count()), "space": text},
 }
 
-_BASELINE = entries({"species": listed(count()), "energies": listed(number())})
+
+def _species(value: Any, name: str) -> None:
+    """Raise unless the value is an atomic number, or the 0 of rows whose species is unknown."""
+    if value is not False and value != 0:
+        count(1)(value, name)
+
+
+_BASELINE = entries({"species": listed(_species), "energies": listed(number())})
 
 
 def _descriptor(value: Any, name: str) -> None:
