@@ -1,5 +1,6 @@
 """Arguments of another type or out of range: TypeError or ValueError with what was expected and what came."""
 
+import pickle
 import threading
 import time
 
@@ -233,6 +234,10 @@ def test_targets_in_a_column_give_a_fit_in_a_column(tmp_path):
     for fit in fits:
         assert fit.coef.shape == (4, 1)
     np.testing.assert_array_equal(fits[-1].coef[:, 0], flat)
+    spanned = rg.Hessian.from_rows(X[:3], 0.1, targets=Y[:3, None])  # fewer rows than features
+    assert spanned.coef.shape == pickle.loads(pickle.dumps(spanned)).coef.shape == (4, 1)
+    assert rg.Hessian.from_rows(X, 0.1, targets=Y[:, None]).coef.shape == (4, 1)
+    assert rg.Hessian.from_rows(X, 0.1, targets=Y).coef.shape == (4,)
     assert rg.regularizer_path(summed).coef.shape == (200, 4, 1)
     assert PATH.coef.shape == (200, 4)
     assert rg.leave_one_out(hessian, X, Y[:, None]).residuals.shape == (12, 1)

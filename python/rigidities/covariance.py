@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from rigidities import _core, files
-from rigidities.exceptions import Advice, IllConditionedWarning, warn
+from rigidities.choice import choose, largest_evidence, moments_of
+from rigidities.exceptions import Advice
+from rigidities.forms import factorize, warn_if_unresolved
 from rigidities.hessian import Hessian
 from rigidities.moments import Moments
 from rigidities.penalty import Penalty
-from rigidities.reason import Reason
 from rigidities.rows import CheckedRows, Rows
 from rigidities.runtime import memory
-from rigidities.spectrum.maximum import Choice, arrays_needed, largest_evidence
+from rigidities.spectrum.maximum import Choice
 from rigidities.state import IN_COLUMN, VERSION, covariance_state
 from rigidities.validation import (
     NO_NUMBERS,
@@ -25,10 +27,10 @@ from rigidities.validation import (
     as_float,
     as_floats,
     as_outputs,
-    as_regularizer,
     check_feature_space,
     check_precision,
     check_reduction,
+    is_column,
 )
 
 if TYPE_CHECKING:
@@ -159,7 +161,7 @@ class Covariance(files.Stored):
         if weights is not None:
             weights = np.ascontiguousarray(as_floats(weights, "weights", ndim=1, double=True))
         if targets is not None:
-            targets, in_column = as_outputs(targets)
+            targets, in_column = as_outputs(targets), is_column(targets)
             rows.warn_of_totals(targets, reduction)
         # += and not a call, and no call behind it: after a call Python looks for signals, and an
         # interrupted caller, who does not know that the batch is in, would add it again
@@ -256,7 +258,7 @@ class Covariance(files.Stored):
         Moments
             Without outputs where no targets were given.
         """
-        return Moments.of_state(self._core.moments(), self.n_features, self.precision, self._in_column)
+        return replace(moments_of(self._core), in_column=self._in_column)
 
     def matrix(self) -> NDArray[np.float64]:
         """Return C, of shape (n_features, n_features), exactly symmetric."""
@@ -319,11 +321,10 @@ class Covariance(files.Stored):
         # a penalty's matrix is kept; the guaranteed λ needs a factor of it as well
         arrays = (not consume) + (checked.matrix is not None) * (2 if choice.regularizer is None else 1)
         _require_square(self.n_features, "the factor", Advice.CONSUME, arrays)
-        settled = choice.regularizer, choice.reason.value, choice.jitter
         hessian = Hessian._without_core(self.feature_space, self._in_column)
-        hessian._core = self._core.factorize(settled, checked.values, checked.eps, consume)
+        hessian._core = factorize(self._core, choice, checked, consume=consume)
         try:
-            _warn_if_unresolved(hessian)
+            warn_if_unresolved(hessian._core)
             if consume:  # C is whole until here; after an assignment, unlike a call, Python looks for no signal
                 self._core.consumed = True
         except BaseException:
@@ -346,15 +347,7 @@ class Covariance(files.Stored):
         Choice
             Its λ is None if `factorize` takes the guaranteed one.
         """
-        if (value := as_regularizer(regularizer)) is not None:
-            return Choice(value, 0.0, Reason.GIVEN)
-        penalty = Penalty.of(penalty, self.n_features)
-        penalty.require_effect()
-        if self._core.n_outputs == 0 or self.trace == 0:
-            return Choice(None, 0.0, Reason.GUARANTEED)
-        choice = self.largest_evidence(penalty)
-        choice.warn()
-        return choice
+        return choose(self._core, regularizer, Penalty.of(penalty, self.n_features))
 
     def largest_evidence(self, penalty: ArrayLike | Penalty | None = None) -> Choice:
         """Return the λ at the maximum of the marginal likelihood, without a warning.
@@ -376,25 +369,8 @@ class Covariance(files.Stored):
         MemoryError
             If the decomposition does not fit in memory.
         """
-        p, penalty = self.n_features, Penalty.of(penalty, self.n_features)
-        memory.require(8 * p * p * arrays_needed(penalty), f"the evidence of {p} features", Advice.GIVE_REGULARIZER)
-        moments = self.moments()
-        moments.require_scale()
-        return largest_evidence(self.matrix(), moments, penalty, lambda choice: self.factorize(choice, penalty=penalty))
+        return largest_evidence(self._core, Penalty.of(penalty, self.n_features))
 
 
 def _require_square(n: int, what: str, advice: Advice, arrays: int = 1) -> None:
     memory.require(8 * n * n * arrays, f"{what} of {n} features", advice)
-
-
-def _warn_if_unresolved(hessian: Hessian) -> None:
-    """Warn if the pivots' bound on it, cond(H) ≥ (max L_jj / min L_jj)², leaves no digit."""
-    diagonal = hessian._core.diagonal()
-    ratio = (diagonal.min() / diagonal.max()) ** 2
-    if hessian.reason is Reason.GIVEN and ratio < len(diagonal) * np.finfo(np.float64).eps / 4:
-        warn(
-            IllConditionedWarning,
-            f"the pivots of H span a factor of {1 / ratio:.0e} at regularizer {hessian.regularizer:g}: rounding leaves "
-            "no digit of the variances along its weakest directions",
-            Advice.RAISE_OR_AUTO,
-        )

@@ -120,8 +120,8 @@ class Moments:
             return np.where(squares > DIGIT * bound, squares, np.nan)
 
     @classmethod
-    def of_state(cls, state: Mapping[str, Any], n_features: int, precision: Precision, in_column: bool) -> Moments:
+    def of_state(cls, state: Mapping[str, Any], n_features: int, precision: Precision) -> Moments:
         """Return the moments in a state of the compiled core."""
         squares = state["squares"]
         cross = state["cross"].reshape(len(squares), n_features).T.copy()
-        return cls(cross, squares, state["n_rows"], state["log_weight"], unit_roundoff(precision), in_column)
+        return cls(cross, squares, state["n_rows"], state["log_weight"], unit_roundoff(precision))

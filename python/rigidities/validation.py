@@ -144,15 +144,20 @@ def block_members(blocks: ArrayLike | None, n_targets: int) -> list[NDArray[np.i
     return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
 
 
-def as_outputs(targets: ArrayLike) -> tuple[NDArray[np.float64], bool]:
-    """Return targets as (n_targets, n_outputs), and whether they were a column."""
+def is_column(targets: Any) -> bool:
+    """Whether targets are of one output in a column, (n_targets, 1)."""
+    shape: tuple[int, ...] = () if targets is None else np.shape(targets)
+    return len(shape) == 2 and shape[1] == 1
+
+
+def as_outputs(targets: ArrayLike) -> NDArray[np.float64]:
+    """Targets as (n_targets, n_outputs)."""
     array = as_array(targets, "targets")
-    in_column = array.ndim == 2 and array.shape[1] == 1
     if array.ndim == 1:
         array = array[:, None]
     elif array.ndim != 2:
         raise ValueError(f"targets has shape {array.shape}: expected (n_targets,) or (n_targets, n_outputs)")
-    return as_floats(array, "targets", ndim=2, double=True), in_column
+    return as_floats(array, "targets", ndim=2, double=True)
 
 
 def as_columns(B: ArrayLike, n_features: int) -> NDArray[np.float64]:

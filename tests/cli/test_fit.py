@@ -71,7 +71,7 @@ def cells(text, name):
 
 
 def test_fit_writes_a_model_and_a_plot(inputs):
-    result = fit("train.xyz", "test.xyz", "-o", "deep/model.safetensors", "--regularizer", "1e-3")
+    result = fit("train.xyz", "test.xyz", "-o", "deep/model.safetensors", "--regularizer", "1e-3", "--plot")
     assert result.exit_code == 0, result.output
     assert result.stderr == ""
     assert {path.name for path in Path("deep").iterdir()} == {"model.safetensors", "model.png"}
@@ -223,6 +223,46 @@ def test_the_plot_goes_without_energies(inputs):
     assert "leave-one-out of the energies" in result.stdout
 
 
+@pytest.mark.parametrize(("options", "drawn"), [
+    (["--regularizer", "1e-3"], False),  # its path would be decomposed for the figure alone
+    (["--regularizer", "1e-3", "--plot"], True),
+    (["--regularizer", "loo"], True),
+    (["--regularizer", "loo", "--no-plot"], False),
+    ([], True),
+])  # fmt: skip
+def test_the_figure_that_needs_work_of_its_own_is_drawn_only_if_asked_for(inputs, options, drawn):
+    result = fit("train.xyz", "-o", "model", *options)
+    assert result.exit_code == 0, result.output
+    assert Path("model.png").exists() == drawn
+    assert result.stdout.splitlines()[-1] == ("Written: model, model.png" if drawn else "Written: model")
+
+
+def test_of_many_features_the_figure_is_left_out(inputs, monkeypatch):
+    monkeypatch.setattr("rigidities.cli.fit.FEATURES_DRAWN", 26)
+    fit("train.xyz", "-o", "model")
+    assert not Path("model.png").exists()
+    fit("train.xyz", "-o", "model", "--plot")
+    assert Path("model.png").exists()
+
+
+def test_score_draws_its_errors(inputs):
+    assert fit("train.xyz", "-o", "model", "--regularizer", "1e-3").exit_code == 0
+    result = run("score", "model", "test.xyz", "-o", "out/scored.xyz")
+    names = ["scored.xyz", "scored_parity.png", "scored_errors.png"]
+    assert result.stdout.splitlines()[-1] == "Written: " + ", ".join(f"out/{name}" for name in names)
+    assert {path.name for path in Path("out").iterdir()} == set(names)
+    assert Path("out/scored_errors.png").read_bytes().startswith(b"\x89PNG")
+    run("score", "model", "test.xyz", "-o", "none/scored.xyz", "--no-plot")
+    assert {path.name for path in Path("none").iterdir()} == {"scored.xyz"}
+
+
+def test_score_draws_nothing_without_labels(inputs):
+    assert fit("train.xyz", "-o", "model", "--regularizer", "1e-3").exit_code == 0
+    result = run("score", "model", "bare.xyz", "-o", "out/scored.xyz")
+    assert result.stdout.splitlines()[-1] == "Written: out/scored.xyz"
+    assert {path.name for path in Path("out").iterdir()} == {"scored.xyz"}
+
+
 def test_without_matplotlib_there_is_no_plot(inputs, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     result = fit("train.xyz", "-o", "model")
@@ -337,7 +377,7 @@ def test_the_model_is_written_before_anything_is_printed(inputs, monkeypatch):
         raise BrokenPipeError
 
     monkeypatch.setattr("rigidities.cli.fit.typer.echo", closed)
-    fit("train.xyz", "-o", "model", "--regularizer", "1e-3")
+    fit("train.xyz", "-o", "model", "--regularizer", "1e-3", "--plot")
     assert {"model", "model.png"} <= {path.name for path in Path.cwd().iterdir()}
 
 

@@ -56,9 +56,15 @@ def outputs_of_fit(model: Path, plot: bool) -> Outputs:
     return {model: MODEL} | ({figure: FIGURE} if plot else {})
 
 
-def outputs_of_score(output: Path, from_features: bool) -> Outputs:
-    """Return the file of the predictions."""
-    return {output: ARRAYS if from_features else STRUCTURES}
+def figures_of_score(output: Path) -> dict[str, Path]:
+    """Return the places of the two figures of `score`, beside the predictions."""
+    return {name: output.with_name(f"{output.stem}_{name}.png") for name in ("parity", "errors") if output.name}
+
+
+def outputs_of_score(output: Path, plot: bool, from_features: bool = False) -> Outputs:
+    """Return the file of the predictions, and the figures that are drawn if there are labels."""
+    figures = dict.fromkeys(figures_of_score(output).values(), FIGURE) if plot else {}
+    return {output: ARRAYS if from_features else STRUCTURES} | figures
 
 
 def outputs_of_report(directory: Path, from_features: bool) -> Outputs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,13 +10,17 @@ import typer
 
 from rigidities.cli.messages import in_lines
 from rigidities.cli.options import Progress, Threads, progress_shown, require, set_threads, writing
-from rigidities.cli.places import check_places, outputs_of_score
+from rigidities.cli.places import check_places, figures_of_score, outputs_of_score
 from rigidities.exceptions import InputError, blame
 from rigidities.sources.feature_files import are_features
 from rigidities.sources.scored import read_scored
+from rigidities.structures.read import read_structures
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rigidities.model.linear import LinearModel
+    from rigidities.report.comparison import Compared
 
 
 def score(
@@ -31,6 +36,9 @@ def score(
             "--virials/--no-virials", help="Predict virials; by default if the loss has them.", show_default=False
         ),
     ] = None,
+    plot: Annotated[
+        bool, typer.Option("--plot/--no-plot", help="Draw errors beside the output, if there are labels.")
+    ] = True,
     threads: Threads = None,
     progress: Progress = None,
 ) -> None:
@@ -48,34 +56,56 @@ def score(
     deviation that comes from the fitted parameters, without the noise of labels. It is scaled so
     that its mean square is the mean squared error of training structures that are left out one at a
     time. An extended XYZ file that exists is replaced, unless it is the input.
+
+    If STRUCTURES have labels and matplotlib is installed, draws for -o out.xyz the predicted values
+    against the labels in out_parity.png, and |error| against σ in out_errors.png.
     """
     with in_lines():
         from_features = are_features(structures)
         require(*["ase"] if from_features else ["ase", "featomic"])
         set_threads(threads)
-        check_places(outputs_of_score(output, from_features), model, structures)
+        plot = plot and find_spec("matplotlib") is not None
+        check_places(outputs_of_score(output, plot, from_features), model, structures)
 
         from rigidities.model.prediction import write_npz, write_xyz
+        from rigidities.report.comparison import compare
         from rigidities.report.model import prediction_table
 
         with blame(str(model)):
             loaded = _load(model)
-        asked = read_scored(structures, loaded)
+        scored = read_scored(structures, loaded) if from_features else None
+        frames = read_structures(structures) if scored is None else scored.frames
         virials = "virial" in loaded.loss.terms if virials is None else virials
         with blame(structures):
             prediction = loaded.predict(
-                asked.frames, forces=forces and not from_features, virials=virials, progress=progress_shown(progress)
+                frames, forces=forces and not from_features, virials=virials, progress=progress_shown(progress)
             )
         with writing(output):
-            if from_features:
-                write_npz(prediction, asked.labels, asked.mean, output)
+            if scored is None:
+                write_xyz(prediction, frames, output)
             else:
-                write_xyz(prediction, asked.frames, output)
+                write_npz(prediction, scored.labels, scored.mean, output)
         with blame(structures):
-            typer.echo(
-                prediction_table(loaded, structures, asked.frames, prediction, asked.labels if from_features else None)
-            )
-        typer.echo(f"\nWritten: {output}")
+            compared = compare(loaded, frames, prediction)
+        drawn = _draw(compared, figures_of_score(output)) if plot else []
+        names = None if scored is None else scored.labels
+        typer.echo(prediction_table(loaded, structures, prediction, compared, names))
+        typer.echo(f"\nWritten: {', '.join(map(str, [output, *drawn]))}")
+
+
+def _draw(compared: Mapping[str, Compared], places: Mapping[str, Path]) -> list[Path]:
+    """Write the figures for which there are labels; return their places."""
+    from rigidities.report.comparison import error_figure, parity_figure
+    from rigidities.report.files import write_figure
+
+    if not compared:
+        return []
+    figures = {places["parity"]: parity_figure(compared), places["errors"]: error_figure(compared)}
+    drawn = {place: figure for place, figure in figures.items() if figure is not None}
+    with writing(*drawn):
+        for place, figure in drawn.items():
+            write_figure(figure, place)
+    return list(drawn)
 
 
 def _load(path: Path) -> LinearModel:

@@ -13,7 +13,7 @@ import numpy as np
 
 from rigidities.exceptions import InputError
 from rigidities.report.content import PR_IS, Report
-from rigidities.report.maps import lpr_map
+from rigidities.report.map_figure import map_figure
 from rigidities.report.statistics import by_class, describe
 from rigidities.report.viewer import write_viewer
 from rigidities.runtime.writing import replacing, write_text
@@ -142,8 +142,7 @@ def write(report: Report, atom_map: AtomMap, directory: Path) -> list[str]:
     They are the summary and the map, and with structures extended XYZ and a viewer. If only rows
     are known, an .npz file holds the rigidities.
     """
-    places, lpr = report.rigidities.coordinates, report.rigidities.lpr
-    figure = lpr_map(places, lpr, explained=atom_map.explained, background=atom_map.background)
+    figure = map_figure(report, atom_map)
     write_summary(report, directory / "summary.json")
     write_figure(figure, directory / "lpr_map.png")
     if report.test.frames is None:

@@ -6,12 +6,10 @@ Energies and virials are in meV per atom, forces in meV/Å.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rigidities.loss.terms import Loss, Term
 from rigidities.report.statistics import describe, root_mean_square
 from rigidities.report.text import fact_lines, quantile_head, quantile_row, size_text
 
@@ -20,10 +18,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rigidities.loss.rows import TermRows
+    from rigidities.loss.terms import Term
     from rigidities.model.errors import Errors
     from rigidities.model.linear import LinearModel
     from rigidities.model.prediction import Prediction
     from rigidities.model.training import ModelFit
+    from rigidities.report.comparison import Compared
     from rigidities.sources.source import Source
 
 UNITS = {"energy": "meV/atom", "forces": "meV/Å", "virial": "meV/atom"}
@@ -90,19 +90,37 @@ def _cell(errors: Errors | None, what: str) -> str:
     return f"{errors.n:,}" if what == "n" else f"{1000 * getattr(errors, what):.4g}"
 
 
-def regularizer_figure(fit: ModelFit, validation: TermRows | None = None) -> Figure:
-    """Draw the criteria for λ over the path that it was chosen from.
+def regularizer_figure(fit: ModelFit, test: TermRows | None = None) -> Figure:
+    """Draw the criteria for λ over a path, with the λ in use.
 
-    Leave-one-out errors (if the energies of the training set were kept) and validation errors are
-    errors of the energies, in the unit of the loss.
+    Leave-one-out errors (if the energies of the training set were kept) and test errors are errors
+    of the energies, in meV, or in meV/atom if the loss takes them per atom.
+
+    Parameters
+    ----------
+    fit : ModelFit
+        If it has no path, one is decomposed now, which may cost more than the fit.
+    test : TermRows, optional
+        Rows and targets of test energies.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
     """
     from rigidities.report.curves import regularizer_curves
 
-    energies = fit.minimum.energies
+    energies, used = fit.minimum.energies, fit.minimum.hessian.regularizer
     if energies is None:
-        return regularizer_curves(fit.path)
-    test = None if validation is None else _pair(validation)
-    return regularizer_curves(fit.path, train=_pair(energies), weights=energies.weights_in_loss, test=test)
+        return regularizer_curves(fit.path, regularizer=used)
+    return regularizer_curves(
+        fit.path,
+        train=_pair(energies),
+        weights=energies.weights_in_loss,
+        test=None if test is None else _pair(test),
+        regularizer=used,
+        unit="meV/atom" if energies.term.per_atom else "meV",
+        factor=1000.0,
+    )
 
 
 def _pair(rows: TermRows) -> tuple[NDArray[Any], NDArray[np.float64]]:
@@ -115,7 +133,11 @@ def _pair(rows: TermRows) -> tuple[NDArray[Any], NDArray[np.float64]]:
 
 
 def prediction_table(
-    model: LinearModel, name: str, frames: Any, prediction: Prediction, names: NDArray[Any] | None = None
+    model: LinearModel,
+    name: str,
+    prediction: Prediction,
+    compared: Mapping[str, Compared],
+    names: NDArray[Any] | None = None,
 ) -> str:
     """Return σ, rigidities and known errors of a prediction, and the structures of largest σ.
 
@@ -133,37 +155,14 @@ def prediction_table(
         lines.append(quantile_row("σ of virials, meV/atom", describe(virial_std.ravel())))
     lines.append(quantile_row("PR of the energy per atom", describe(prediction.pr)))
     lines.append(quantile_row("LPR", describe(prediction.lpr)))
-    compared = _compared(model, frames, prediction)
     if compared:
         lines += ["", f"{'against the labels':26}{'number':>7}{'RMSE':>12}{'RMS of σ':>12}{'within σ':>12}"]
-    for term, (residuals, std) in compared.items():
+    for term, values in compared.items():
+        residuals, std = values.residuals, values.std
         within = "-" if np.isnan(std).any() else f"{100 * np.mean(np.abs(residuals) <= std):.0f} %"
-        cells = [f"{1000 * root_mean_square(values):.4g}" for values in (residuals, std)] + [within]
+        cells = [f"{1000 * root_mean_square(part):.4g}" for part in (residuals, std)] + [within]
         lines.append(f"{f'{term}, {UNITS[term]}':26}{len(residuals):>7}" + "".join(f"{cell:>12}" for cell in cells))
     return "\n".join([*lines, "", *_least_known(prediction, energy_std, names)])
-
-
-def _compared(
-    model: LinearModel, frames: Any, prediction: Prediction
-) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Return residuals and σ of known reference values, energies and virials per atom."""
-    from rigidities.structures.reference import read_known_reference
-
-    predicted: dict[str, tuple[NDArray[Any], ...]] = {}
-    predicted["energy"] = prediction.energies, prediction.energy_std, prediction.sizes
-    if prediction.forces is not None and prediction.forces_std is not None:
-        predicted["forces"] = prediction.forces.ravel(), prediction.forces_std.ravel(), np.ones(1)
-    if prediction.virials is not None and prediction.virial_std is not None:
-        predicted["virial"] = prediction.virials.ravel(), prediction.virial_std.ravel(), np.repeat(prediction.sizes, 6)
-    terms = {name: model.loss.terms.get(name, Term()) for name in predicted}
-    loss = Loss(**{name: replace(term, missing="skip", weights=None) for name, term in terms.items()})
-    compared = {}
-    for name, reference in read_known_reference(frames, loss).items():
-        values, std, divisors = predicted[name]
-        residuals = (np.concatenate(reference.values) - values) / divisors
-        known = np.isfinite(residuals)
-        compared[name] = residuals[known], np.broadcast_to(std / divisors, known.shape)[known]
-    return compared
 
 
 def _least_known(prediction: Prediction, energy_std: NDArray[np.float64], names: NDArray[Any] | None) -> list[str]:

@@ -10,8 +10,8 @@ import numpy as np
 from rigidities.exceptions import Advice, InputError, blame
 from rigidities.loss.terms import Loss
 from rigidities.moments import warn_of_totals
+from rigidities.sources import read
 from rigidities.sources.feature_files import are_features, read_features
-from rigidities.sources.read import read_test, read_training, require_columns
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -56,23 +56,23 @@ class Labelled(NamedTuple):
         return self.soap.species != (0,)
 
 
-def read_labelled(path: str, loss: Loss, descriptor: dict[str, Any], progress: bool) -> Labelled:
+def read_training(path: str, loss: Loss, descriptor: dict[str, Any], progress: bool) -> Labelled:
     """Read a training set: structures with labels, or features with energies."""
     if are_features(path):
         return _of_features(read_features(path), loss, progress)
-    return _of_structures(read_training(path, descriptor, progress))
+    return _of_structures(read.read_training(path, descriptor, progress))
 
 
-def read_labelled_test(path: str, known: Labelled, loss: Loss) -> Labelled:
+def read_test(path: str, known: Labelled, loss: Loss) -> Labelled:
     """Read a test set for a training set."""
     from rigidities.sources.atoms import Structures
 
     if isinstance(known.source, Structures) == are_features(path):
         raise InputError(f"{known.name}, {path}: one holds features, the other structures; give two of the same kind")
     if isinstance(known.source, Structures):
-        return _of_structures(read_test(path, known.source))
+        return _of_structures(read.read_test(path, known.source))
     features = read_features(path)
-    require_columns(known.source, features)
+    read.require_columns(known.source, features)
     asked = _of_features(features, loss, known.progress)
     if asked.has_species != known.has_species:
         raise InputError(f"{path}: species must be given in both files or in none, see {known.name}")

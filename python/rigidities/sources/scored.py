@@ -1,15 +1,12 @@
-"""Structures, or features, that a model predicts."""
+"""Features that a model predicts."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from rigidities.exceptions import InputError
-from rigidities.sources.feature_files import are_features, read_features
+from rigidities.sources.feature_files import read_features
 from rigidities.sources.labelled import structures_of
-from rigidities.structures.read import read_structures
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -19,15 +16,16 @@ if TYPE_CHECKING:
 
 
 class Scored(NamedTuple):
-    """Structures that a model predicts.
+    """Rows that a model predicts.
 
     Attributes
     ----------
     frames : list of ase.Atoms
+        Structures that carry the rows.
     labels : ndarray of shape (n_structures,)
         Labels or names of the structures.
     mean : bool
-        Whether energies of features are per atom.
+        Whether their energies are per atom.
     """
 
     frames: list[Atoms]
@@ -36,10 +34,7 @@ class Scored(NamedTuple):
 
 
 def read_scored(path: str, model: LinearModel) -> Scored:
-    """Read structures or features, as the model needs them."""
-    if not are_features(path):
-        frames = read_structures(path)
-        return Scored(frames, np.arange(len(frames)), False)
+    """Read features, for a model of such."""
     if model.soap.kind != "rows":
         raise InputError(f"{path}: holds features, but the model computes its own from structures: pass these")
     features = read_features(path)

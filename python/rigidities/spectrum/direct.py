@@ -96,7 +96,8 @@ class DirectEvidence:
         S = moments.squares - np.einsum("pk,pk->k", coef, moments.cross)
         if n <= 0 or not (S > 0).all():
             return np.nan
-        size = np.sqrt(moments.squares) + np.sqrt(self.diagonal @ coef**2)
+        root = np.sqrt(self.diagonal)[:, None]  # products of both stay in range, squares of one may not
+        size = np.sqrt(moments.squares) + np.linalg.norm(root * coef, axis=0)
         noise = n / 2 * float((self.rounding * size**2 / S).sum())
         per_trace = moments.n_outputs / 2 * self.rounding
         if not noise + per_trace * self._trace(factor, regularizer, (RESOLVED - noise) / per_trace) < RESOLVED:

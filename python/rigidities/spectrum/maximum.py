@@ -35,6 +35,10 @@ factor of ten or more in λ."""
 FACTORS_PER_DECADE = 2
 """Points of the grid in a decade of λ where each takes a factor."""
 
+RISE = 1.0
+"""Nats in a decade by which the evidence rises towards the smallest λ, to be worth a warning. With
+fewer targets than features it becomes constant there."""
+
 ALL_DETERMINED = 0.95
 """Part of its steepest fall at which the evidence has no maximum at smaller λ: the data determine
 nearly all directions, and S no longer falls."""
@@ -120,7 +124,8 @@ def largest_evidence(
         return Choice(None, 0.0, Reason.EVIDENCE_UNRESOLVED)
     below, found = _descend(direct, float(grid[hidden]), float(evidence[hidden]))
     grid, evidence = np.r_[below, grid[hidden:]], np.r_[found, evidence[hidden:]]
-    rises_at = float(grid[0]) if len(grid) > 1 and evidence[0] > evidence[1] else None
+    rises = len(below) > 1 and FACTORS_PER_DECADE * (found[0] - found[1]) > RISE
+    rises_at = float(grid[0]) if rises else None
     best = int(np.nanargmax(evidence))
     chosen, reason, height = float(grid[best]), Reason.EVIDENCE_TOP, float(evidence[best])
     if best == 0:
