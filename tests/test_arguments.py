@@ -1,5 +1,6 @@
 """Arguments of another type or out of range: TypeError or ValueError with what was expected and what came."""
 
+import pickle
 import threading
 import time
 
@@ -131,7 +132,6 @@ def test_sparse_arrays_are_named(kind):
     sparse = kind(np.eye(4))
     for call in (
         lambda: covariance().update(sparse),
-        lambda: covariance().factorize(1.0, penalty=sparse),
         lambda: HESSIAN.variance(sparse),
         lambda: HESSIAN.solve(sparse),
     ):
@@ -179,3 +179,65 @@ def test_arrays_that_another_thread_writes_to_leave_no_nan_in_sums(which, p):
         ends.append(1)
         worker.join()
     assert all(finite)
+
+
+# what is near to an array -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_masked_rows_in_a_list_are_named(kind):
+    rows = np.ma.masked_array(np.eye(4), mask=np.zeros((4, 4), bool))
+    rg.Covariance(4).update(kind(rows))  # nothing is masked
+    rows[2, 1] = np.ma.masked
+    with pytest.raises(TypeError, match=r"features\[2\] has masked entries: leave them out, or fill them"):
+        rg.Covariance(4).update(kind(rows))
+
+
+@pytest.mark.parametrize("name", ["weights", "targets", "groups"])
+def test_masked_numbers_in_a_list_are_named(name):
+    with pytest.raises(TypeError, match=rf"{name}\[3\] has masked entries"):
+        covariance().update(np.eye(4), **{name: [1, 2, 3, np.ma.masked]})
+
+
+@pytest.mark.parametrize("kind", [scipy.sparse.csr_matrix, scipy.sparse.coo_array, scipy.sparse.lil_matrix])
+@pytest.mark.parametrize("dense", [np.diag([1.0, 2.0, 0.0, 3.0]), np.eye(4) + 0.5, np.diag([1, 2, 3, 4])])
+def test_sparse_penalties_are_taken(kind, dense):
+    expected = covariance().factorize(0.1, penalty=dense).coef
+    coef = covariance().factorize(0.1, penalty=kind(dense)).coef
+    np.testing.assert_allclose(coef, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (1, 4), (4, 1)])
+def test_sparse_penalties_of_another_shape_are_refused(shape):
+    with pytest.raises(ValueError, match=r"penalty has shape .* but there are 4 features"):
+        covariance().factorize(1.0, penalty=scipy.sparse.csr_array(np.ones(shape)))
+
+
+def test_a_sparse_diagonal_is_stored_as_one():
+    hessian = covariance().factorize(0.1, penalty=scipy.sparse.diags_array([1.0, 2.0, 3.0, 4.0]))
+    assert hessian.__getstate__()["penalty"] == "diagonal"
+
+
+# targets in a column ------------------------------------------------------------------------------
+
+
+def test_targets_in_a_column_give_a_fit_in_a_column(tmp_path):
+    summed = rg.Covariance(4)
+    summed.update(X, targets=Y[:, None])
+    hessian = summed.factorize(0.1)
+    flat = covariance().factorize(0.1).coef
+    assert flat.shape == (4,)
+    summed.save(tmp_path / "sums")
+    hessian.save(tmp_path / "hessian")
+    duplicates = summed.copy(), summed + summed, sum([summed]), rg.Covariance.load(tmp_path / "sums")
+    fits = [*(one.factorize(0.1) for one in duplicates), hessian, rg.Hessian.load(tmp_path / "hessian")]
+    for fit in fits:
+        assert fit.coef.shape == (4, 1)
+    np.testing.assert_array_equal(fits[-1].coef[:, 0], flat)
+    spanned = rg.Hessian.from_rows(X[:3], 0.1, targets=Y[:3, None])  # fewer rows than features
+    assert spanned.coef.shape == pickle.loads(pickle.dumps(spanned)).coef.shape == (4, 1)
+    assert rg.Hessian.from_rows(X, 0.1, targets=Y[:, None]).coef.shape == (4, 1)
+    assert rg.Hessian.from_rows(X, 0.1, targets=Y).coef.shape == (4,)
+    assert rg.regularizer_path(summed).coef.shape == (200, 4, 1)
+    assert PATH.coef.shape == (200, 4)
+    assert rg.leave_one_out(hessian, X, Y[:, None]).residuals.shape == (12, 1)

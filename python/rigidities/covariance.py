@@ -1,11 +1,8 @@
-"""Sums over the training data: C = Σ w f fᵀ, and with targets b = Σ w f yᵀ, Σ w y², n, Σ ln w.
-
-The compiled core sums in float64, whatever the type of the features. With ``precision="float32"``
-it forms the products of some rows at a time in float32.
-"""
+"""Sums over the training data: C = Σ w f fᵀ, and with targets b = Σ w f yᵀ, Σ w y², n, Σ ln w."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -20,7 +17,7 @@ from rigidities.penalty import Penalty
 from rigidities.rows import CheckedRows, Rows
 from rigidities.runtime import memory
 from rigidities.spectrum.maximum import Choice
-from rigidities.state import VERSION, covariance_state
+from rigidities.state import IN_COLUMN, VERSION, covariance_state
 from rigidities.validation import (
     NO_NUMBERS,
     Precision,
@@ -33,6 +30,7 @@ from rigidities.validation import (
     check_feature_space,
     check_precision,
     check_reduction,
+    is_column,
 )
 
 if TYPE_CHECKING:
@@ -88,6 +86,7 @@ class Covariance(files.Stored):
         _require_square(p, "a covariance", Advice.FEWER_FEATURES)
         self._core = _core.Covariance(p, precision)
         self.feature_space = feature_space
+        self._in_column = False
 
     @property
     def n_features(self) -> int:
@@ -151,18 +150,26 @@ class Covariance(files.Stored):
             If Ctrl-C comes before the batch is added. Raised by this method it means, as every
             error does, that nothing was added. If Ctrl-C comes later, the batch is added, this
             method returns, and Python raises KeyboardInterrupt at the next statement.
+
+        Warns
+        -----
+        ImplausibleLabelsWarning
+            If targets of mean rows grow with the sizes of the groups, as totals do.
         """
         check_reduction(reduction)
         rows = CheckedRows.matching(features, groups, self.n_features, self.feature_space)
         if weights is not None:
             weights = np.ascontiguousarray(as_floats(weights, "weights", ndim=1, double=True))
         if targets is not None:
-            targets = as_outputs(targets)
+            targets, in_column = as_outputs(targets), is_column(targets)
+            rows.warn_of_totals(targets, reduction)
         # += and not a call, and no call behind it: after a call Python looks for signals, and an
         # interrupted caller, who does not know that the batch is in, would add it again
         self._core += rows.values, rows.groups, reduction, weights, targets
         if self.feature_space is None:
             self.feature_space = rows.feature_space
+        if targets is not None:
+            self._in_column = in_column
 
     def merge(self, other: Covariance) -> None:
         """Add the sums of another part of the data to this one, in place.
@@ -191,6 +198,7 @@ class Covariance(files.Stored):
         space = next(iter(spaces), None)
         self._core += other._core  # no call, and none behind it: see `update`
         self.feature_space = space
+        self._in_column |= other._in_column
 
     def __iadd__(self, other: Covariance) -> Covariance:
         if not isinstance(other, Covariance):
@@ -210,7 +218,10 @@ class Covariance(files.Stored):
         if isinstance(weight, NO_NUMBERS) or not isinstance(weight, (int, float, np.integer, np.floating)):
             return NotImplemented
         _require_square(self.n_features, "another covariance", Advice.MERGE_IN_PLACE)
-        return self._wrap(self._core.scaled(as_float(weight, "the weight of the term")), self.feature_space)
+        scaled = type(self).__new__(type(self))
+        scaled._core = self._core.scaled(as_float(weight, "the weight of the term"))
+        scaled.feature_space, scaled._in_column = self.feature_space, self._in_column
+        return scaled
 
     __rmul__ = __mul__
 
@@ -228,22 +239,16 @@ class Covariance(files.Stored):
     def __deepcopy__(self, memo: dict[int, Any]) -> Covariance:
         return self.copy()
 
-    @classmethod
-    def _wrap(cls, core: _core.Covariance, feature_space: str | None) -> Covariance:
-        wrapped = cls.__new__(cls)
-        wrapped._core = core
-        wrapped.feature_space = feature_space
-        return wrapped
-
     def __getstate__(self) -> dict[str, Any]:
         p = self.n_features
         memory.require(4 * p * p, f"the state of a covariance of {p} features", Advice.FREE_MEMORY)
-        return {"version": VERSION, "feature_space": self.feature_space, **self._core.snapshot()}
+        column = {IN_COLUMN: True} if self._in_column else {}
+        return {"version": VERSION, "feature_space": self.feature_space, **column, **self._core.snapshot()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = covariance_state(state)
         self._core = _core.Covariance.from_snapshot(state)
-        self.feature_space = state["feature_space"]
+        self.feature_space, self._in_column = state["feature_space"], state[IN_COLUMN]
 
     def moments(self) -> Moments:
         """Return the sums that a fit needs beside C: b = Σ w f yᵀ, Σ w y², n and Σ ln w.
@@ -253,7 +258,7 @@ class Covariance(files.Stored):
         Moments
             Without outputs where no targets were given.
         """
-        return moments_of(self._core)
+        return replace(moments_of(self._core), in_column=self._in_column)
 
     def matrix(self) -> NDArray[np.float64]:
         """Return C, of shape (n_features, n_features), exactly symmetric."""
@@ -281,7 +286,7 @@ class Covariance(files.Stored):
             criterion has chosen, with its reason.
         penalty : array_like of shape (n_features,) or (n_features, n_features), optional
             Λ: a diagonal (zeros leave features such as an intercept unpenalised) or a symmetric
-            positive semi-definite matrix (K_MM of a sparse kernel model). The identity by default.
+            positive semi-definite matrix (K_MM), also one of scipy.sparse. The identity by default.
         consume : bool
             Factorise in the memory of C instead of a copy. This object can then no longer be used.
             If an error is raised, Ctrl-C and a warning turned into an error included, it is
@@ -316,7 +321,7 @@ class Covariance(files.Stored):
         # a penalty's matrix is kept; the guaranteed λ needs a factor of it as well
         arrays = (not consume) + (checked.matrix is not None) * (2 if choice.regularizer is None else 1)
         _require_square(self.n_features, "the factor", Advice.CONSUME, arrays)
-        hessian = Hessian._without_core(self.feature_space)
+        hessian = Hessian._without_core(self.feature_space, self._in_column)
         hessian._core = factorize(self._core, choice, checked, consume=consume)
         try:
             warn_if_unresolved(hessian._core)

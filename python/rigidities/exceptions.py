@@ -35,6 +35,8 @@ class Advice(Enum):
         "stresses in eV/Å³, positive under tension"
     )
     MORE_STRUCTURES = "fit to more structures"
+    TOTAL_ENERGIES = 'divide them by the sizes of the groups, or pass reduction="sum"'
+    FIT_BASELINE = 'subtract their mean, add a column of ones, or pass baseline="fit"'
     # The regularizer
     LEAVE_ONE_OUT = "choose it by leave-one-out, path.best('loo', F, y) of a regularizer_path"
     RAISE_REGULARIZER = "raise the regularizer"
@@ -182,12 +184,12 @@ class NotFittedError(ValueError, AttributeError):
 # Warnings -----------------------------------------------------------------------------------------
 
 
-class EmptyFitWarning(Advised, RuntimeWarning):
-    """The fit explains next to nothing of its targets: it predicts about zero, or the baseline."""
-
-
 class ImplausibleLabelsWarning(Advised, UserWarning):
     """Labels have a size or sign that the other labels contradict: their unit may be another."""
+
+
+class EmptyFitWarning(Advised, RuntimeWarning):
+    """The fit explains next to nothing of its targets: it predicts about zero, or the baseline."""
 
 
 class IllConditionedWarning(Advised, RuntimeWarning):

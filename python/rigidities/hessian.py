@@ -17,8 +17,8 @@ from rigidities.factor import Factor, reciprocal
 from rigidities.reason import Reason
 from rigidities.rows import CheckedRows, Rows
 from rigidities.runtime import memory
-from rigidities.state import VERSION, check_regularizer, hessian_state, penalty_kind
-from rigidities.validation import Precision, Reduction, as_columns, check_precision
+from rigidities.state import IN_COLUMN, VERSION, check_regularizer, hessian_state, penalty_kind
+from rigidities.validation import Precision, Reduction, as_columns, check_precision, is_column
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,15 +96,15 @@ class Hessian(Factor, files.Stored):
         array([1.5, 1.5, 0.5])
         """
         rows = CheckedRows.of(F, None)
-        hessian = cls._without_core(rows.feature_space)
+        hessian = cls._without_core(rows.feature_space, is_column(targets))
         hessian._core = forms.form_of_rows(rows, regularizer, weights, targets, penalty)
         return hessian
 
     @classmethod
-    def _without_core(cls, feature_space: str | None) -> Hessian:
+    def _without_core(cls, feature_space: str | None, in_column: bool) -> Hessian:
         """Return an object to which `Covariance.factorize` gives the factor."""
         hessian = cls.__new__(cls)
-        hessian.feature_space = feature_space
+        hessian.feature_space, hessian._in_column = feature_space, in_column
         return hessian
 
     def __repr__(self) -> str:
@@ -119,19 +119,15 @@ class Hessian(Factor, files.Stored):
     def __getstate__(self) -> dict[str, Any]:
         forms.require_state(self._core)
         snapshot = self._core.snapshot()
-        return {
-            "version": VERSION,
-            "feature_space": self.feature_space,
-            "penalty": penalty_kind(snapshot),
-            **snapshot,
-        }
+        state = {"version": VERSION, "feature_space": self.feature_space, "penalty": penalty_kind(snapshot)}
+        return state | snapshot | ({IN_COLUMN: True} if self._in_column else {})
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = hessian_state(state)
         core = forms.form_of_state(state)
         check_regularizer(state)
         self._core = core
-        self.feature_space = state["feature_space"]
+        self.feature_space, self._in_column = state["feature_space"], state[IN_COLUMN]
 
     @property
     def n_features(self) -> int:
@@ -184,7 +180,7 @@ class Hessian(Factor, files.Stored):
 
     @cached_property
     def coef(self) -> NDArray[np.float64]:
-        """The fit θ = H⁻¹b: (n_features,), or (n_features, n_outputs) with several outputs.
+        """The fit θ = H⁻¹b: (n_features,), or (n_features, n_outputs) if targets had columns.
 
         Raises
         ------
@@ -192,7 +188,7 @@ class Hessian(Factor, files.Stored):
             If no targets were accumulated.
         """
         coef = self._core.coef()
-        coef = coef[:, 0].copy() if self._core.n_outputs == 1 else np.ascontiguousarray(coef)
+        coef = coef[:, 0].copy() if self._core.n_outputs == 1 and not self._in_column else np.ascontiguousarray(coef)
         coef.flags.writeable = False
         return coef
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rigidities.exceptions import NotFittedError
+from rigidities.exceptions import Advice, ImplausibleLabelsWarning, NotFittedError, warn
 from rigidities.rounding import UNIT_ROUNDOFF, check_scale, unit_roundoff
 
 if TYPE_CHECKING:
@@ -20,6 +20,45 @@ if TYPE_CHECKING:
 DIGIT = 10.0
 """A sum of squares is resolved if it exceeds the bound on its rounding this many times. It is then
 known to 10 %, its root to 5 %."""
+
+
+FEWEST = 10
+"""Fewest targets that show whether they scale with the sizes of their groups."""
+
+
+def warn_of_totals(targets: NDArray[np.float64], sizes: NDArray[np.int64], advice: Advice) -> None:
+    """Warn if targets of mean rows look like totals.
+
+    They do if y ≈ c·n explains four fifths of their variance, with groups of at least three sizes,
+    and y/n varies half as much as y or less, both relative to their means.
+
+    Parameters
+    ----------
+    targets : ndarray of shape (n_targets,)
+    sizes : ndarray of shape (n_targets,)
+        Number of rows n of each.
+    advice : Advice
+    """
+    known = np.isfinite(targets)
+    y, n = targets[known], sizes[known].astype(np.float64)
+    if len(y) < FEWEST or n.max() < 1.5 * n.min() or len(np.unique(n)) < 3:
+        return
+    unit = np.abs(y).max()
+    if unit == 0:
+        return
+    y = y / unit
+    left = y - n * (n @ y) / (n @ n)
+    if left @ left < 0.2 * np.sum((y - y.mean()) ** 2) and _variation(y / n) < 0.5 * _variation(y):
+        warn(
+            ImplausibleLabelsWarning,
+            f"the targets grow with the sizes of the groups (by {unit * (n @ y) / (n @ n):.4g} per row, from "
+            f"{n.min():g} to {n.max():g} rows): they look like totals, but those of mean rows are expected",
+            advice,
+        )
+
+
+def _variation(values: NDArray[np.float64]) -> float:
+    return float(values.std() / abs(values.mean())) if values.mean() else np.inf
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +77,8 @@ class Moments:
         Σ ln w
     unit : float
         Unit roundoff u of the least precise products.
+    in_column : bool
+        Whether targets of one output came as (n, 1); fits are (p, 1) then.
     """
 
     cross: NDArray[np.float64]
@@ -45,6 +86,7 @@ class Moments:
     n_rows: int
     log_weight: float
     unit: float = UNIT_ROUNDOFF
+    in_column: bool = False
 
     @property
     def n_outputs(self) -> int:

@@ -56,6 +56,7 @@ class Penalty:
         Parameters
         ----------
         penalty : array_like of shape (n_features,) or (n_features, n_features), Penalty, or None
+            A sparse matrix of SciPy, too.
         n_features : int
 
         Returns
@@ -77,7 +78,7 @@ class Penalty:
         if isinstance(penalty, Penalty):
             _check_shape((penalty.n_features,), n_features)
             return penalty
-        array = as_array(penalty, "penalty")
+        array = as_array(_dense(penalty, n_features), "penalty")
         _check_shape(array.shape, n_features)
         eps = _eps(array.dtype)
         array = as_floats(array, "penalty", ndim=array.ndim, double=True)
@@ -118,6 +119,18 @@ class Penalty:
         penalised = everywhere or (values.any(axis=0) if values.ndim == 2 else values != 0)
         product = values @ coef if values.ndim == 2 else values * coef
         return float(coef @ product + jitter * np.sum(coef**2, where=penalised))
+
+
+def _dense(penalty: Any, n_features: int) -> Any:
+    """Return a sparse matrix of SciPy as an array: its diagonal, if it has no other entries."""
+    if not (hasattr(penalty, "toarray") and hasattr(penalty, "tocoo")):
+        return penalty
+    _check_shape(penalty.shape, n_features)
+    entries = penalty.tocoo()
+    if entries.ndim == 2 and np.array_equal(entries.row, entries.col):
+        return np.asarray(penalty.diagonal())
+    memory.require(8 * n_features**2, f"a sparse penalty of {n_features} features as an array", Advice.FREE_MEMORY)
+    return np.asarray(penalty.toarray())
 
 
 def with_jitter(matrix: NDArray[np.float64], jitter: float) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from rigidities import _core
 from rigidities.exceptions import Advice
+from rigidities.moments import warn_of_totals
 from rigidities.runtime import memory
 from rigidities.validation import Reduction, as_floats, as_groups, check_columns, check_feature_space
 
@@ -83,6 +84,14 @@ class CheckedRows:
             )
         check_columns(rows.values.shape[1], n_features)
         return rows
+
+    def warn_of_totals(self, targets: NDArray[np.float64], reduction: Reduction) -> None:
+        """Warn if targets of mean rows grow with the sizes of the groups, as totals do."""
+        if reduction == "sum" or self.groups is None or targets.shape[1] != 1:
+            return
+        sizes = np.unique(self.groups, return_counts=True)[1]
+        if len(sizes) == len(targets):
+            warn_of_totals(targets[:, 0], sizes, Advice.TOTAL_ENERGIES)
 
     @property
     def n_targets(self) -> int:

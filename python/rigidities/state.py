@@ -165,7 +165,11 @@ def squares(value: Any, name: str) -> None:
 
 # The states ---------------------------------------------------------------------------------------
 
+IN_COLUMN = "targets_in_column"
+"""Entry of a state: whether targets of one output came as (n, 1). Written only if they did."""
+
 _MOMENTS: dict[str, Check] = {
+    IN_COLUMN: flag,
     "version": known_version,
     "feature_space": optional(text),
     "n_features": count(1),
@@ -205,6 +209,7 @@ INNER = "inner."
 """How the entries of the factor in a span of rows begin."""
 
 _SPAN: dict[str, Check] = {
+    IN_COLUMN: flag,
     "version": known_version,
     "feature_space": optional(text),
     "n_features": count(1),
@@ -217,14 +222,14 @@ _SPAN: dict[str, Check] = {
 
 def covariance_state(state: Mapping[str, Any]) -> dict[str, Any]:
     """Return the state of a `Covariance` in the present version; raise if it is not one."""
-    state = {"version": 1} | dict(state)
+    state = {"version": 1, IN_COLUMN: False} | dict(state)
     entries(_COVARIANCE)(state, "")
     return state
 
 
 def hessian_state(state: Mapping[str, Any]) -> dict[str, Any]:
     """Return the state of a `Hessian` in the present version; raise if it is not one."""
-    state = {"version": 1} | dict(state)
+    state = {"version": 1, IN_COLUMN: False} | dict(state)
     if "span" in state:
         _check_span(state)
         return state

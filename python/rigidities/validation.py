@@ -30,10 +30,21 @@ def as_array(values: ArrayLike, name: str) -> NDArray[Any]:
     """Return an array; refuse a masked one, whose mask would be lost, and a sparse one."""
     if isinstance(values, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array: leave the masked entries out, or fill them")
+    if isinstance(values, list | tuple):
+        _refuse_masked_entries(values, name)
     array = np.asarray(values)
     if array.ndim == 0 and hasattr(values, "toarray"):
         raise TypeError(f"{name} is a sparse {type(values).__name__}: expected an array, as its toarray() returns")
     return array
+
+
+def _refuse_masked_entries(values: list[Any] | tuple[Any, ...], name: str) -> None:
+    """Refuse a list that holds masked numbers: NumPy would take what is behind the mask."""
+    for index, entry in enumerate(values):
+        if isinstance(entry, np.ma.MaskedArray) and np.ma.getmaskarray(entry).any():
+            raise TypeError(f"{name}[{index}] has masked entries: leave them out, or fill them")
+        if isinstance(entry, list | tuple):
+            _refuse_masked_entries(entry, f"{name}[{index}]")
 
 
 def as_floats(values: ArrayLike, name: str, *, ndim: int, double: bool = False) -> NDArray[Any]:
@@ -131,6 +142,12 @@ def block_members(blocks: ArrayLike | None, n_targets: int) -> list[NDArray[np.i
     labels = as_labels(blocks, "blocks", n_targets, "target")
     order = np.argsort(labels, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
+
+
+def is_column(targets: Any) -> bool:
+    """Whether targets are of one output in a column, (n_targets, 1)."""
+    shape: tuple[int, ...] = () if targets is None else np.shape(targets)
+    return len(shape) == 2 and shape[1] == 1
 
 
 def as_outputs(targets: ArrayLike) -> NDArray[np.float64]:

@@ -291,3 +291,12 @@ except ImportError as error:
 """
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert 'pip install "rigidities[atoms]"' in done.stdout
+
+
+@pytest.mark.parametrize("dtype", [">f8", ">f4", "<f8"])
+def test_values_in_either_byte_order(dtype):
+    values = np.arange(6.0).reshape(2, 3)
+    block = TensorBlock(values.astype(dtype), Labels(["system"], np.array([[0], [1]])), [], Labels.range("feature", 3))
+    rows = tensor_rows(TensorMap(Labels.single(), [block]))
+    assert rows.values.dtype == np.dtype(dtype).newbyteorder("=")
+    np.testing.assert_array_equal(rows.values, values)

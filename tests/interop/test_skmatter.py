@@ -107,7 +107,7 @@ def test_bad_input_of_the_drop_in():
             ours.local_prediction_rigidity(train, test, 1e-3)
     with pytest.raises(TypeError, match=r"X_train\[0\] is a masked array"):
         ours.local_prediction_rigidity([np.ma.masked_equal(np.eye(3), 0)], X, 1e-3)
-    with pytest.raises(ValueError, match="regularizer is -"):
+    with pytest.raises(ValueError, match="alpha is -"):
         ours.local_prediction_rigidity(X, X, -1.0)
     with pytest.raises(ValueError, match="component sizes sum to 2, but there are 3 features"):
         ours.componentwise_prediction_rigidity(X, X, 1e-3, [1, 1])
@@ -184,3 +184,12 @@ def test_structures_of_another_width_are_named(place, monkeypatch):
 def test_component_sizes_that_are_none():
     with pytest.raises(TypeError, match=r"components is array\(3\): expected index arrays, slices"):
         ours.componentwise_prediction_rigidity([np.ones((2, 3))], [np.ones((2, 3))], 1.0, 3)
+
+
+@pytest.mark.parametrize(("alpha", "error"), [(-1.0, ValueError), (np.nan, ValueError), ("1", TypeError)])
+def test_alpha_is_named_as_it_was_given(alpha, error):
+    X = [np.eye(3)]
+    with pytest.raises(error, match=f"alpha is {alpha!r}: expected a number from 0".replace("-1.0", "-1")):
+        ours.local_prediction_rigidity(X, X, alpha)
+    with pytest.raises(error, match="alpha is"):
+        ours.componentwise_prediction_rigidity(X, X, alpha, [1, 2])

@@ -1,4 +1,4 @@
-"""`rigidities fit`: a linear model of structures, its errors, and a figure of λ."""
+"""`rigidities fit`: a linear model of structures or features, its errors, and a figure of λ."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from rigidities.cli.options import regularizer as as_regularizer
 from rigidities.cli.places import check_places, figure_of, outputs_of_fit
 from rigidities.exceptions import InputError, blame
 from rigidities.loss.terms import Loss, Term
-from rigidities.sources.read import read_test, read_training
+from rigidities.sources.feature_files import are_features
+from rigidities.sources.labelled import Labelled, loss_of_rows, read_test, read_training
 
 if TYPE_CHECKING:
     from rigidities.model.errors import Evaluation
     from rigidities.model.linear import LinearModel
-    from rigidities.sources.atoms import Structures
 
 
 FEATURES_DRAWN = 1000
@@ -42,8 +42,15 @@ PER_ATOM = "Fit energies and virials per atom (default), or of the whole structu
 
 
 def fit(
-    train: Annotated[str, typer.Argument(help="Structures with energies, forces or stresses.", metavar="TRAIN")],
-    test: Annotated[str | None, typer.Argument(help="Structures to evaluate errors on.", metavar="[TEST]")] = None,
+    train: Annotated[
+        str,
+        typer.Argument(
+            help="Structures with energies, forces or stresses; or features with energies.", metavar="TRAIN"
+        ),
+    ],
+    test: Annotated[
+        str | None, typer.Argument(help="Structures, or features, to evaluate errors on.", metavar="[TEST]")
+    ] = None,
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="File of the model, e.g. model.safetensors.")],
     energy_weight: Annotated[float, typer.Option(min=0, help="Weight of energies; 0 leaves them out.")] = 1000.0,
@@ -86,7 +93,7 @@ def fit(
     threads: Threads = None,
     progress: Progress = None,
 ) -> None:
-    """Fit a linear model of SOAP features to energies, forces and virials.
+    """Fit a linear model of SOAP features, or of your own, to energies, forces and virials.
 
     TRAIN and TEST are files that ASE reads ("file.xyz@:100" takes a part). The loss is the sum over
     all targets of weight · error²/2, errors in eV or eV/atom, and eV/Å. With the weights 1000 and
@@ -97,6 +104,13 @@ def fit(
     Labels are the calculator's energy, forces and stress, or the entries that the options --…-key
     name; a name may also be that of another result of the calculator, e.g. free_energy.
 
+    TRAIN and TEST can also be .npz files with features of any model: "features" (n_rows,
+    n_features), "groups" (n_rows,), the integer or string label of each row's structure (without
+    it, each row is one), "energies" (n_structures,) and, if you like, "weights" and "labels"
+    (n_structures,) and "species" (n_rows,). Energies are in the order of labels, or of the sorted
+    groups: per atom, those of the mean row (default), or of the whole structure, those of the sum
+    of rows (--total). A baseline is fitted by default if there are species.
+
     Writes the model with its Hessian (no pickle) and, if matplotlib is installed, the criteria for
     λ as .png beside it. Where λ is a number, and with auto where there are many features, this
     figure needs work that the fit does not, and is drawn only with --plot. Both replace those of an
@@ -105,7 +119,8 @@ def fit(
     errors of TEST in the terms that it has labels of. The model is written before TEST is judged.
     """
     with in_lines():
-        require("ase", "featomic")
+        from_features = are_features(train)
+        require(*["ase"] if from_features else ["ase", "featomic"])
         set_threads(threads)
         terms = {
             "energy": _term(energy_weight, per_atom, energy_huber, target=energy_key),
@@ -113,16 +128,18 @@ def fit(
             "virial": _term(virial_weight, per_atom, virial_huber, target=virial_key, stress=stress_key),
         }
         loss = _loss(terms, missing=missing, weights=weights_key)
+        loss = loss_of_rows(loss) if from_features else loss
         rule = as_regularizer(regularizer, "auto", "evidence", "gcv", "loo")
-        ground = _baseline(baseline, loss)
         settings = descriptor(cutoff, body_orders, hyperparameters)
         plot = _may_plot(plot, rule)
         check_places(outputs_of_fit(output, plot is not False), train, test, hyperparameters, force=force)
-        known = read_training(train, settings, progress_shown(progress))
-        plot = known.n_features <= FEATURES_DRAWN if plot is None else plot
+        known = read_training(train, loss, settings, progress_shown(progress))
+        plot = known.soap.n_features <= FEATURES_DRAWN if plot is None else plot
         outputs = outputs_of_fit(output, plot)
-        asked = None if test is None else read_test(test, known)
+        asked = None if test is None else read_test(test, known, loss)
+        ground = _baseline("none" if baseline is None and not known.has_species else baseline, loss)
 
+        from rigidities.model.intercept import warn_of_missing_intercept
         from rigidities.model.linear import LinearModel
         from rigidities.model.training import fit_model
         from rigidities.report.files import write_figure
@@ -135,9 +152,11 @@ def fit(
                 loss,
                 baseline=ground,
                 regularizer=rule,
-                keep_energies=plot,
+                keep_energies=plot or from_features,
                 progress=known.progress,
             )
+        if from_features:
+            warn_of_missing_intercept(fitted, known.labelled_sizes)
         model = LinearModel.of_fit(fitted)
         with writing(output):  # before anything that may fail: a fit must not be lost
             model.save(output)
@@ -147,7 +166,7 @@ def fit(
             figure = regularizer_figure(fitted, None if evaluation is None else evaluation.energies)
             with writing(figure_of(output)):
                 write_figure(figure, figure_of(output))
-        typer.echo(fit_table(model, fitted.n_missing, known, asked, errors))
+        typer.echo(fit_table(model, fitted.n_missing, known.source, None if asked is None else asked.source, errors))
         typer.echo(f"\nWritten: {', '.join(map(str, outputs))}")
         if fault is not None:
             raise fault
@@ -166,7 +185,7 @@ def _may_plot(plot: bool | None, rule: float | str) -> bool | None:
 
 
 def _evaluate(
-    model: LinearModel, asked: Structures, keep_energies: bool
+    model: LinearModel, asked: Labelled, keep_energies: bool
 ) -> tuple[Evaluation, None] | tuple[None, InputError]:
     """Compare the model with the test set, in one pass over its rows; return a fault of the set."""
     try:

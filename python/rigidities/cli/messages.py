@@ -28,6 +28,8 @@ WORDS = {
         "under tension"
     ),
     Advice.MORE_STRUCTURES: "fit to more structures",
+    Advice.TOTAL_ENERGIES: "pass --total, or divide them by the sizes of the groups",
+    Advice.FIT_BASELINE: "pass --baseline fit, or add a column of ones to the features",
     Advice.LEAVE_ONE_OUT: "choose it by leave-one-out, --regularizer loo",
     Advice.RAISE_REGULARIZER: "raise --regularizer",
     Advice.RAISE_OR_AUTO: "raise --regularizer; auto takes the smallest that is resolved",

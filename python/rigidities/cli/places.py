@@ -50,9 +50,10 @@ def figures_of_score(output: Path) -> dict[str, Path]:
     return {name: output.with_name(f"{output.stem}_{name}.png") for name in ("parity", "errors") if output.name}
 
 
-def outputs_of_score(output: Path, plot: bool) -> Outputs:
+def outputs_of_score(output: Path, plot: bool, from_features: bool = False) -> Outputs:
     """Return the file of the predictions, and the figures that are drawn if there are labels."""
-    return {output: STRUCTURES} | (dict.fromkeys(figures_of_score(output).values(), FIGURE) if plot else {})
+    figures = dict.fromkeys(figures_of_score(output).values(), FIGURE) if plot else {}
+    return {output: ARRAYS if from_features else STRUCTURES} | figures
 
 
 def outputs_of_report(directory: Path, from_features: bool) -> Outputs:

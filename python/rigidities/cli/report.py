@@ -28,12 +28,13 @@ from rigidities.report.atom_map import map_of
 from rigidities.report.content import make_report
 from rigidities.report.files import STRUCTURES, write
 from rigidities.report.text import table
+from rigidities.sources.feature_files import are_features
 from rigidities.sources.read import read_sources
 
 
 def report(
-    train: Annotated[str, typer.Argument(help="Training structures, or features as .npz.", metavar="TRAIN")],
-    test: Annotated[str, typer.Argument(help="Test structures, or features as .npz.", metavar="TEST")],
+    train: Annotated[str, typer.Argument(help="Training structures, or features (.npz, .npy, .mts).", metavar="TRAIN")],
+    test: Annotated[str, typer.Argument(help="Test structures, or features (.npz, .npy, .mts).", metavar="TEST")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write into; made if it does not exist.")],
     regularizer: Annotated[
         str, typer.Option(help="λ ≥ 0 in H = C + λ, or auto: the smallest λ that rounding allows.")
@@ -58,8 +59,10 @@ def report(
 
     TRAIN and TEST are files that ASE reads ("file.xyz@:100" takes a part); SOAP features are
     computed from them. Or both are .npz files with features of any model: the array "features"
-    (n_rows, n_features), and two optional arrays, "groups" (n_rows,) with the integer label of each
-    row's structure (without it, each row is a structure) and "species" (n_rows,).
+    (n_rows, n_features), and optional arrays, "groups" (n_rows,) with the integer or string label
+    of each row's structure (without it, each row is a structure), "labels" (n_structures,) with
+    their names, and "species" (n_rows,). Or .npy files with the features alone, or metatensor's
+    (.mts).
 
     Writes rigidities.xyz (array lpr, info pr), summary.json, lpr_map.png and viewer.json.gz (for
     https://chemiscope.org). From features, it writes rigidities.npz (arrays lpr, pr, labels) in
@@ -68,7 +71,7 @@ def report(
     at most 3000 of each.
     """
     with in_lines():
-        from_features = train.endswith(".npz") and test.endswith(".npz")
+        from_features = are_features(train) and are_features(test)
         require(*[] if from_features else ["ase", "featomic", "chemiscope"], "matplotlib")
         set_threads(threads)
         value = as_regularizer(regularizer, "auto")

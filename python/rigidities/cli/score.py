@@ -13,6 +13,8 @@ from rigidities.cli.messages import in_lines
 from rigidities.cli.options import Force, Progress, Threads, progress_shown, require, set_threads, writing
 from rigidities.cli.places import check_places, figures_of_score, outputs_of_score
 from rigidities.exceptions import InputError, blame
+from rigidities.sources.feature_files import are_features
+from rigidities.sources.scored import read_scored
 from rigidities.structures.read import read_structures
 
 if TYPE_CHECKING:
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
 
 def score(
     model: Annotated[Path, typer.Argument(help="File that `rigidities fit` wrote.", metavar="MODEL")],
-    structures: Annotated[str, typer.Argument(help="Structures to predict.", metavar="STRUCTURES")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="File of the predictions, extended XYZ.")],
+    structures: Annotated[str, typer.Argument(help="Structures to predict, or features.", metavar="STRUCTURES")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File of the predictions: extended XYZ, or .npz.")],
     forces: Annotated[
         bool, typer.Option("--forces/--no-forces", help="Predict forces; they take most of the time.")
     ] = True,
@@ -47,6 +49,10 @@ def score(
     STRUCTURES is a file that ASE reads ("file.xyz@:100" takes a part), with species that the model
     was fitted to.
 
+    Features of your own, for a model of such: an .npz, .npy or .mts file. Predictions are written
+    as .npz then: labels, energies (as in the file that was fitted: per atom, or with --total of the
+    whole structure), energy_std and pr of structures, and lpr of rows, sorted by structure.
+
     Writes them with info predicted_energy, energy_std (eV), pr, predicted_virial and virial_std
     (eV, Voigt order), arrays predicted_forces, forces_std (eV/Å) and lpr. σ is the standard
     deviation that comes from the fitted parameters, without the noise of labels. It is scaled so
@@ -57,28 +63,37 @@ def score(
     against the labels in out_parity.png, and |error| against σ in out_errors.png.
     """
     with in_lines():
-        require("ase", "featomic")
+        from_features = are_features(structures)
+        require(*["ase"] if from_features else ["ase", "featomic"])
         set_threads(threads)
         plot = plot and find_spec("matplotlib") is not None
-        check_places(outputs_of_score(output, plot), model, structures, force=force)
+        check_places(outputs_of_score(output, plot, from_features), model, structures, force=force)
 
-        from rigidities.model.prediction import write_xyz
+        from rigidities.model.prediction import write_npz, write_xyz
         from rigidities.report.comparison import compare
         from rigidities.report.model import prediction_table
 
         with blame(str(model)):
             loaded = _load(model)
-        frames = read_structures(structures)
-        check_labels(output, frames, force=force)
+        scored = read_scored(structures, loaded) if from_features else None
+        frames = read_structures(structures) if scored is None else scored.frames
+        if scored is None:
+            check_labels(output, frames, force=force)
         virials = "virial" in loaded.loss.terms if virials is None else virials
         with blame(structures):
-            prediction = loaded.predict(frames, forces=forces, virials=virials, progress=progress_shown(progress))
+            prediction = loaded.predict(
+                frames, forces=forces and not from_features, virials=virials, progress=progress_shown(progress)
+            )
         with writing(output):
-            write_xyz(prediction, frames, output)
+            if scored is None:
+                write_xyz(prediction, frames, output)
+            else:
+                write_npz(prediction, scored.labels, scored.mean, output)
         with blame(structures):
             compared = compare(loaded, frames, prediction)
         drawn = _draw(compared, figures_of_score(output)) if plot else []
-        typer.echo(prediction_table(loaded, structures, prediction, compared))
+        names = None if scored is None else scored.labels
+        typer.echo(prediction_table(loaded, structures, prediction, compared, names))
         typer.echo(f"\nWritten: {', '.join(map(str, [output, *drawn]))}")
 
 

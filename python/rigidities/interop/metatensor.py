@@ -23,12 +23,14 @@ from rigidities.rows import Rows
 from rigidities.runtime.aside import aside
 
 try:
-    from metatensor import Labels, TensorBlock, TensorMap
+    from metatensor import Labels, MetatensorError, TensorBlock, TensorMap, load
 except ImportError as error:
     hint = 'rigidities.interop.metatensor needs metatensor-core: pip install "rigidities[atoms]"'
     raise ImportError(hint) from error
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     from numpy.typing import NDArray
 
 
@@ -120,6 +122,30 @@ def _tensor_rows(
     )
 
 
+def read_rows(path: str | PathLike[str]) -> TensorRows:
+    """Read a tensor map from metatensor's file (.mts), as rows.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    TensorRows
+        As `tensor_rows` makes them; without the dimension "system", each row is a target.
+
+    Raises
+    ------
+    ValueError
+        If the file is no tensor map, or `tensor_rows` refuses it.
+    """
+    try:
+        tensor = aside(load, str(path))
+    except MetatensorError as error:
+        raise ValueError(f"metatensor cannot read it ({' '.join(str(error).split())})") from error
+    return tensor_rows(tensor, samples="system" if "system" in tensor.sample_names else None)
+
+
 def _in_numpy(tensor: Any) -> TensorMap:
     """Return the tensor map in NumPy, without gradients."""
     # metatensor-torch has another class with the same methods; a test for these needs no import of
@@ -145,7 +171,8 @@ def _labels_in_numpy(labels: Any) -> Labels:
 
 
 def _array(values: Any) -> NDArray[Any]:
-    return np.asarray(values.detach().cpu().numpy() if hasattr(values, "detach") else values)
+    array = np.asarray(values.detach().cpu().numpy() if hasattr(values, "detach") else values)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)  # metatensor takes no other byte order
 
 
 def _merged(tensor: TensorMap, to_samples: list[str], components: str) -> TensorBlock:

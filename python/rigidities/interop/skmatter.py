@@ -18,7 +18,7 @@ from rigidities.components import component_indices
 from rigidities.covariance import Covariance
 from rigidities.exceptions import Advice, IllConditionedWarning, NotPositiveDefiniteError, held, warn
 from rigidities.factor import Factor
-from rigidities.validation import as_array, as_columns
+from rigidities.validation import as_array, as_columns, as_number
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -153,6 +153,9 @@ def _split(values: NDArray[np.float64], structures: _Arrays) -> list[NDArray[np.
 
 def _hessian(X_train: _Arrays, alpha: float) -> tuple[Factor, int]:
     """Return H of the mean rows at λ = alpha·s², and p less its rank."""
+    alpha = as_number(alpha, "alpha", "a number from 0")
+    if alpha < 0:
+        raise ValueError(f"alpha is {alpha:g}: expected a number from 0")
     batches = _batches(X_train, "X_train")
     first = next(batches)
     covariance, total, n_atoms = Covariance(first[0].shape[1]), 0.0, 0
@@ -160,7 +163,7 @@ def _hessian(X_train: _Arrays, alpha: float) -> tuple[Factor, int]:
         covariance.update(rows, groups=groups)
         total += float(np.einsum("ij,ij->", rows, rows, dtype=np.float64))
         n_atoms += len(rows)
-    regularizer = float(alpha) * total / n_atoms
+    regularizer = alpha * total / n_atoms
     floor = _rank_tolerance(covariance) * (covariance.trace + regularizer)
     if regularizer > floor:  # λ_min(H) ≥ λ, λ_max(H) ≤ trace(C) + λ: of full rank, whatever C is
         return covariance.factorize(regularizer), 0

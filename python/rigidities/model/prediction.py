@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from rigidities.runtime.writing import replacing
 from rigidities.structures.extxyz import write_annotated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from os import PathLike
 
-    import numpy as np
     from ase import Atoms
     from numpy.typing import NDArray
 
@@ -47,6 +49,28 @@ class Prediction:
     forces_std: NDArray[np.float64] | None = None
     virials: NDArray[np.float64] | None = None
     virial_std: NDArray[np.float64] | None = None
+
+
+def write_npz(prediction: Prediction, labels: NDArray[Any], mean: bool, path: str | PathLike[str]) -> None:
+    """Write the predictions for rows as given to an .npz file.
+
+    Arrays ``labels``, ``energies``, ``energy_std`` and ``pr`` of shape (n_structures,), and ``lpr``
+    of the rows, sorted by structure.
+
+    Parameters
+    ----------
+    prediction : Prediction
+    labels : ndarray of shape (n_structures,)
+        Labels or names of the structures.
+    mean : bool
+        Write energies per atom, else of the whole structure.
+    path : path-like
+        Replaced if it exists.
+    """
+    sizes = prediction.sizes if mean else np.ones_like(prediction.sizes)
+    energies, std = prediction.energies / sizes, prediction.energy_std / sizes
+    with replacing(path) as file:
+        np.savez(file, labels=labels, energies=energies, energy_std=std, pr=prediction.pr, lpr=prediction.lpr)
 
 
 def write_xyz(prediction: Prediction, frames: Sequence[Atoms], path: str | PathLike[str]) -> None:

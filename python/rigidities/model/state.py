@@ -45,8 +45,10 @@ if TYPE_CHECKING:
 _HESSIAN = "hessian."
 
 _SOAP = "soap"
-"""Kind of descriptor that can be made from a file. Files of version 1 may name no kind and hold
-this one."""
+"""Kind of descriptor of a `Soap`. Files of version 1 may name no kind and hold this one."""
+
+_ROWS = "rows"
+"""Kind of descriptor of `GivenRows`, the other that can be made from a file."""
 
 
 def state_of(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,7 +105,19 @@ _ERRORS = entries({"n": count(), "rmse": optional(number(0.0)), "mae": optional(
 
 _SOAP_STATE = {"species": listed(count(1)), "body_orders": listed(count(1)), "hyperparameters": mapping}
 
-_BASELINE = entries({"species": listed(count(1)), "energies": listed(number())})
+_STATES: dict[str, dict[str, Check]] = {
+    _SOAP: _SOAP_STATE,
+    _ROWS: {"n_features": count(1), "species": listed(count()), "space": text},
+}
+
+
+def _species(value: Any, name: str) -> None:
+    """Raise unless the value is an atomic number, or the 0 of rows whose species is unknown."""
+    if value is not False and value != 0:
+        count(1)(value, name)
+
+
+_BASELINE = entries({"species": listed(_species), "energies": listed(number())})
 
 
 def _descriptor(value: Any, name: str) -> None:
@@ -111,7 +125,7 @@ def _descriptor(value: Any, name: str) -> None:
     mapping(value, name)
     free: dict[str, Check] = {key: lambda value, name: None for key in value}
     named: dict[str, Check] = {"kind": text, "feature_space": text}
-    entries((_SOAP_STATE if value.get("kind") == _SOAP else free) | named)(value, name)
+    entries(_STATES.get(str(value.get("kind")), free) | named)(value, name)
 
 
 _MODEL: dict[str, Check] = {
@@ -175,7 +189,7 @@ def check_descriptor(path: str | PathLike[str], state: Mapping[str, Any], given:
     if not (given is None or isinstance(given, Descriptor)):
         raise TypeError(f"descriptor is a {type(given).__name__}: expected a Descriptor, or None for a Soap")
     held = state["soap"]
-    if given is None and held["kind"] != _SOAP:
+    if given is None and held["kind"] not in _STATES:
         raise ValueError(
             f"{path} holds a model of a descriptor of kind {held['kind']!r}, which cannot be made from a file: "
             "pass it, LinearModel.load(path, descriptor=...)"
@@ -192,7 +206,7 @@ def fields_of(state: Mapping[str, Any], descriptor: Descriptor | None) -> dict[s
     parts = {name.removeprefix(_HESSIAN): value for name, value in state.items() if name.startswith(_HESSIAN)}
     hessian = Hessian.__new__(Hessian)
     hessian.__setstate__({"version": state["version"]} | parts)
-    soap = _soap_of(state["soap"]) if descriptor is None else descriptor
+    soap = _made_of(state["soap"]) if descriptor is None else descriptor
     return {
         "soap": soap,
         "loss": Loss(**{name: Term(**term) for name, term in state["loss"].items()}),
@@ -228,10 +242,16 @@ def _baseline_of(state: Mapping[str, Any] | None) -> Baseline | None:
     return baseline
 
 
-def _soap_of(state: Mapping[str, Any]) -> Descriptor:
-    from rigidities.interop.featomic import Soap
+def _made_of(state: Mapping[str, Any]) -> Descriptor:
+    soap: Descriptor
+    if state["kind"] == _ROWS:
+        from rigidities.structures.given import GivenRows
 
-    soap = Soap.of_state(state)
+        soap = GivenRows.of_state(state)
+    else:
+        from rigidities.interop.featomic import Soap
+
+        soap = Soap.of_state(state)
     if soap.feature_space != state["feature_space"]:
         raise ValueError(f"its columns are {state['feature_space']!r}, but its settings give {soap.feature_space!r}")
     return soap

@@ -177,7 +177,9 @@ class RegularizerPath:
         n, p = len(self.regularizers), len(self._basis)
         memory.require(16 * n * p * self._moments.n_outputs, f"{n} fits of {p} features", Advice.FEWER_REGULARIZERS)
         coef = np.einsum("ij,ljk->lik", self._basis, self._projection.coef(self.regularizers), optimize=True)
-        coef = np.ascontiguousarray(coef[:, :, 0] if self._moments.n_outputs == 1 else coef)
+        coef = np.ascontiguousarray(
+            coef[:, :, 0] if self._moments.n_outputs == 1 and not self._moments.in_column else coef
+        )
         coef.flags.writeable = False
         return coef
 

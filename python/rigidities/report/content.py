@@ -91,9 +91,9 @@ class Report:
     hessian: Hessian
     reduction: Reduction
     rigidities: Rigidities
-    structures: NDArray[np.int64]
+    structures: NDArray[Any]
     atoms: NDArray[np.int64]
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]
     kinds: NDArray[np.str_] | None
     classes: dict[str, NDArray[Any]]
     body_orders: list[str]

@@ -131,7 +131,7 @@ def _least_rigid(report: Report) -> list[dict[str, Any]]:
     positions = report.positions(chosen)
     atoms = []
     for i, index in enumerate(chosen.tolist()):
-        place: dict[str, Any] = {"structure": int(report.structures[index]), "atom": int(report.atoms[index])}
+        place: dict[str, Any] = {"structure": report.structures[index].item(), "atom": int(report.atoms[index])}
         place["lpr"] = float(report.rigidities.lpr[index])
         place |= {name: classes[index].item() for name, classes in report.classes.items()}
         atoms.append(place if positions is None else place | {"position": positions[i].tolist()})

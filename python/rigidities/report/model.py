@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rigidities.model.prediction import Prediction
     from rigidities.model.training import ModelFit
     from rigidities.report.comparison import Compared
-    from rigidities.sources.atoms import Structures
+    from rigidities.sources.source import Source
 
 UNITS = {"energy": "meV/atom", "forces": "meV/Å", "virial": "meV/atom"}
 
@@ -38,8 +38,8 @@ LEAST_KNOWN = 10
 def fit_table(
     model: LinearModel,
     n_missing: Mapping[str, int],
-    train: Structures,
-    test: Structures | None = None,
+    train: Source,
+    test: Source | None = None,
     test_errors: Mapping[str, Errors] | None = None,
 ) -> str:
     """Return the facts of a fit, and the errors of the training and the test set."""
@@ -135,8 +135,17 @@ def _pair(rows: TermRows) -> tuple[NDArray[Any], NDArray[np.float64]]:
 # Predictions --------------------------------------------------------------------------------------
 
 
-def prediction_table(model: LinearModel, name: str, prediction: Prediction, compared: Mapping[str, Compared]) -> str:
-    """Return σ, rigidities and known errors of a prediction, and the structures of largest σ."""
+def prediction_table(
+    model: LinearModel,
+    name: str,
+    prediction: Prediction,
+    compared: Mapping[str, Compared],
+    names: NDArray[Any] | None = None,
+) -> str:
+    """Return σ, rigidities and known errors of a prediction, and the structures of largest σ.
+
+    Structures have these names, or are counted from 0.
+    """
     sizes = prediction.sizes
     energy_std = 1000 * prediction.energy_std / sizes
     facts = {"structures": f"{name}: {len(sizes):,} structures, {sizes.sum():,} atoms"} | _facts(model)
@@ -156,21 +165,24 @@ def prediction_table(model: LinearModel, name: str, prediction: Prediction, comp
         within = "-" if np.isnan(std).any() else f"{100 * np.mean(np.abs(residuals) <= std):.0f} %"
         cells = [f"{1000 * root_mean_square(part):.4g}" for part in (residuals, std)] + [within]
         lines.append(f"{f'{term}, {UNITS[term]}':26}{len(residuals):>7}" + "".join(f"{cell:>12}" for cell in cells))
-    return "\n".join([*lines, "", *_least_known(prediction, energy_std)])
+    return "\n".join([*lines, "", *_least_known(prediction, energy_std, names)])
 
 
-def _least_known(prediction: Prediction, energy_std: NDArray[np.float64]) -> list[str]:
+def _least_known(prediction: Prediction, energy_std: NDArray[np.float64], names: NDArray[Any] | None) -> list[str]:
     """Return the structures of largest σ per atom, each with its least rigid atom."""
     starts = np.cumsum(prediction.sizes) - prediction.sizes
+    width = 9 if names is None else max(9, *(len(str(name)) for name in names))
     lines = [
         "least known structures, counted from 0",
-        f"{'structure':>9}{'atoms':>8}{'energy in eV':>16}{'σ, meV/atom':>14}{'least LPR':>12}{'of atom':>9}",
+        f"{'structure':>{width}}{'atoms':>8}{'energy in eV':>16}{'σ, meV/atom':>14}{'least LPR':>12}{'of atom':>9}",
     ]
     for index in np.argsort(-energy_std, kind="stable")[:LEAST_KNOWN].tolist():
         n = int(prediction.sizes[index])
         lpr = prediction.lpr[starts[index] : starts[index] + n]
         atom = int(lpr.argmin())
+        name = index if names is None else str(names[index])
         lines.append(
-            f"{index:>9}{n:>8}{prediction.energies[index]:>16.4f}{energy_std[index]:>14.3g}{lpr[atom]:>12.2g}{atom:>9}"
+            f"{name:>{width}}{n:>8}{prediction.energies[index]:>16.4f}{energy_std[index]:>14.3g}{lpr[atom]:>12.2g}"
+            f"{atom:>9}"
         )
     return lines

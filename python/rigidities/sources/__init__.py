@@ -6,8 +6,9 @@ other file.
 """
 
 from rigidities.sources.atoms import Structures
+from rigidities.sources.feature_files import read_features
 from rigidities.sources.features import Features
-from rigidities.sources.read import read_features, read_sources, read_test, read_training
+from rigidities.sources.read import read_sources, read_test, read_training
 from rigidities.sources.source import AtomLabels, Components, Description, Source
 
 __all__ = [

@@ -28,11 +28,18 @@ class Features(Source):
         Groups are the labels of the structures. Without groups, each row is a structure.
     species : ndarray of str of shape (n_rows,), optional
         Species of each atom.
+    names : ndarray of str of shape (n_structures,), optional
+        Names of the structures, in the order of the sorted labels, as all that follows.
+    energies, weights : ndarray of shape (n_structures,), optional
+        Reference energies and loss weights of the structures.
     """
 
     name: str
     rows: Rows
     species: NDArray[np.str_] | None = None
+    names: NDArray[np.str_] | None = None
+    energies: NDArray[np.float64] | None = None
+    weights: NDArray[np.float64] | None = None
 
     frames = None
 
@@ -70,6 +77,8 @@ class Features(Source):
         labels, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)
         atoms = np.empty(len(groups), dtype=np.int64)
         atoms[np.argsort(inverse, kind="stable")] = np.concatenate([np.arange(count) for count in counts])
+        if self.names is not None:
+            return AtomLabels(self.names[inverse], atoms, self.names)
         return AtomLabels(groups, atoms, labels)
 
     def classes(self, kinds: NDArray[np.str_] | None = None) -> dict[str, NDArray[Any]]:

@@ -1,43 +1,32 @@
-"""Read sources from files: structures, or the features of any model as ``.npz``.
+"""Read sources from files: structures, or the features of any model.
 
 All faults of these files raise an `InputError` that names the file.
 """
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from rigidities.exceptions import Advice, InputError, blame
-from rigidities.rows import Rows
-from rigidities.runtime import memory
+from rigidities.exceptions import InputError, blame
 from rigidities.sources.atoms import Structures
-from rigidities.sources.features import Features
+from rigidities.sources.feature_files import are_features, read_features
 from rigidities.sources.source import Source
-from rigidities.structures.read import read_structures, require_file
-from rigidities.validation import as_floats, as_labels
+from rigidities.structures.read import read_structures
 
 if TYPE_CHECKING:
     from ase import Atoms
-    from numpy.typing import NDArray
 
     from rigidities.interop.featomic import Soap
 
 
-LARGEST = 1e100
-"""Largest feature, so that squares, and sums of them, are finite."""
-
-
 def read_sources(train: str, test: str, descriptor: dict[str, Any], progress: bool = False) -> tuple[Source, Source]:
-    """Read a training and a test set: both structures, or both features (``.npz``)."""
-    if train.endswith(".npz") != test.endswith(".npz"):
+    """Read a training and a test set: both structures, or both features."""
+    if are_features(train) != are_features(test):
         raise InputError(f"{train}, {test}: one holds features, the other structures; give two files of the same kind")
-    if train.endswith(".npz"):
+    if are_features(train):
         features = read_features(train), read_features(test)
-        _require_columns(*features)
+        require_columns(*features)
         return features
     known = read_training(train, descriptor, progress)
     return known, read_test(test, known)
@@ -66,68 +55,8 @@ def _soap(species: Sequence[int], descriptor: dict[str, Any]) -> Soap:
         return Soap(species, **descriptor)
 
 
-def read_features(path: str) -> Features:
-    """Read features of any model.
-
-    Parameters
-    ----------
-    path : str
-        An .npz file with the array ``features`` (n_rows, n_features). The arrays ``groups`` and
-        ``species``, both (n_rows,), are optional.
-
-    Returns
-    -------
-    Features
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read, or an array is missing or has a wrong shape, type or value.
-    """
-    arrays = _read_arrays(path)
-    if "features" not in arrays:
-        raise InputError(f"{path}: has no array named features; it has {', '.join(arrays) or 'no arrays'}")
-    with blame(path):
-        features = as_floats(arrays["features"], "features", ndim=2)
-    if features.size == 0:
-        raise InputError(f"{path}: features have shape {features.shape}, expected at least one row and one column")
-    _require_range(path, features)
-    groups, species = arrays.get("groups"), arrays.get("species")
-    if groups is not None:
-        with blame(path):
-            as_labels(groups, "groups", len(features), "row")
-    if species is not None and species.shape != (len(features),):
-        raise InputError(f"{path}: species have shape {species.shape}, expected {(len(features),)}")
-    with blame(f"{path}: species"):
-        return Features(path, Rows(features, groups), None if species is None else species.astype(str))
-
-
-def _read_arrays(path: str) -> dict[str, NDArray[Any]]:
-    require_file(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(entry.file_size for entry in archive.infolist())
-        with blame(path):
-            memory.require(unpacked, "its content", Advice.FREE_MEMORY)
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except InputError:
-        raise
-    except Exception as error:  # NumPy raises five unrelated types
-        raise InputError(f"{path}: NumPy cannot read it as .npz ({' '.join(str(error).split())})") from error
-
-
-def _require_range(path: str, features: NDArray[Any]) -> None:
-    """Refuse NaN, infinity, and numbers so large that sums of their squares overflow."""
-    limit = min(LARGEST, float(np.finfo(features.dtype).max))
-    good = (features >= -limit) & (features <= limit)
-    if not good.all():
-        row, column = np.argwhere(~good)[0]
-        held = f"{features[row, column]} in row {row}, column {column}"
-        raise InputError(f"{path}: features hold {held}: expected finite numbers, at most {LARGEST:g}")
-
-
-def _require_columns(train: Features, test: Features) -> None:
+def require_columns(train: Source, test: Source) -> None:
+    """Raise unless both sets have as many columns."""
     if train.n_features != test.n_features:
         raise InputError(
             f"{test.name}: features have {test.n_features} columns, but {train.n_features} in {train.name}: "

@@ -34,16 +34,16 @@ class AtomLabels(NamedTuple):
     Attributes
     ----------
     structures : ndarray of shape (n_atoms,)
-        Label of each atom's structure.
+        Label of each atom's structure: an integer, or its name.
     atoms : ndarray of shape (n_atoms,)
         Index of each atom in its structure.
     labels : ndarray of shape (n_structures,)
         Label of each structure, sorted.
     """
 
-    structures: NDArray[np.int64]
+    structures: NDArray[Any]
     atoms: NDArray[np.int64]
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]
 
 
 class Components(NamedTuple):
