@@ -18,7 +18,7 @@ from ase.build import bulk
 
 from rigidities.interop.featomic import Soap
 
-FILES = {"rigidities.xyz", "summary.json", "lpr_map.png", "viewer.json.gz"}
+FILES = {"rigidities.xyz", "next.xyz", "summary.json", "ranking.csv", "lpr_map.png", "viewer.json.gz"}
 
 
 @pytest.fixture(scope="module")

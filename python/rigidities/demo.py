@@ -16,6 +16,7 @@ import numpy as np
 
 from rigidities.covariance import Covariance
 from rigidities.leave_one_out import leave_one_out
+from rigidities.loss.terms import Term
 from rigidities.regularizer.path import regularizer_path
 from rigidities.report.atom_map import MAP_ATOMS, AtomMap
 from rigidities.report.content import Report, assess
@@ -109,7 +110,8 @@ def compare(parts: Sequence[Part], test: Part, regularizer: float, atom_map: Ato
     """Assess the test structures with a fit to each of the parts."""
     hessians = [part.covariance().factorize(regularizer) for part in parts]
     pairs = zip(hessians, parts, strict=True)
-    return [assess(hessian, part.source, test.source, atom_map=atom_map) for hessian, part in pairs]
+    energy = Term(per_atom=True)
+    return [assess(hessian, part.source, test.source, atom_map=atom_map, energy=energy) for hessian, part in pairs]
 
 
 def premise(before: Part, after: Part, regularizer: float, error: float) -> str:

@@ -177,7 +177,7 @@ def written(*arguments):
     ("fit train.xyz -o test.xyz --no-plot", "exists and is not a model"),
     ("fit train.xyz -o train.npz --no-plot", "exists and is not a model"),
     ("fit train.xyz -o text", "text.png: this file exists and is not a PNG image"),
-    ("score m.safetensors train.xyz -o h.json", "exists and is not extended XYZ"),
+    ("score m.safetensors train.xyz -o h.json", "name the structures h.xyz"),
     ("score m.safetensors train.xyz -o pipe", "is not a regular file"),
     ("score m.safetensors train.xyz -o linked", "has 2 hard links"),
     ("report train.xyz test.xyz -o text.png", "text.png: cannot make this directory"),

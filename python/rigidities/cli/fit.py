@@ -10,6 +10,8 @@ import typer
 
 from rigidities.cli.messages import in_lines
 from rigidities.cli.options import (
+    REGULARIZER,
+    RULES,
     BodyOrders,
     Cutoff,
     Hyperparameters,
@@ -63,9 +65,7 @@ def fit(
     baseline: Annotated[
         str | None, typer.Option(help="Energies of the species: fit (default), none, or values, e.g. Si=-5.4,O=-3.1.")
     ] = None,
-    regularizer: Annotated[
-        str, typer.Option(help="λ ≥ 0, or the criterion that chooses it: auto, evidence, gcv or loo.")
-    ] = "auto",
+    regularizer: Annotated[str, typer.Option(help=REGULARIZER)] = "auto",
     cutoff: Cutoff = None,
     body_orders: BodyOrders = "3",
     hyperparameters: Hyperparameters = None,
@@ -95,7 +95,7 @@ def fit(
             "virial": _term(virial_weight, per_atom, virial_huber, missing, virial_key),
         }
         loss = _loss(terms)
-        rule = as_regularizer(regularizer, "auto", "evidence", "gcv", "loo")
+        rule = as_regularizer(regularizer, *RULES)
         ground = _baseline(baseline, loss)
         settings = descriptor(cutoff, body_orders, hyperparameters)
         plot = plot and find_spec("matplotlib") is not None

@@ -34,6 +34,7 @@ FIGURE = Kind("a PNG image", lambda head: head.startswith(b"\x89PNG"))
 STRUCTURES = Kind("extended XYZ", lambda head: head.split(b"\n", 1)[0].strip().isdigit())
 ARRAYS = Kind("an .npz file", lambda head: head.startswith(b"PK"))
 SUMMARY = Kind("a JSON file", lambda head: head.lstrip().startswith(b"{"))
+TABLE = Kind("a ranking of structures (CSV)", lambda head: head.startswith(b"rank,structure,"))
 VIEWER = Kind("a .gz file", lambda head: head.startswith(b"\x1f\x8b"))
 
 Outputs = Mapping[Path, Kind]
@@ -57,16 +58,34 @@ def outputs_of_fit(model: Path, plot: bool) -> Outputs:
 
 
 def outputs_of_score(output: Path) -> Outputs:
-    """Return the file of the predictions."""
-    return {output: STRUCTURES}
+    """Return the predictions, what to compute next (structures, ranking), and the numbers."""
+    if not output.name:
+        return {output: STRUCTURES}  # "." and "" have no name
+    beside = {
+        output.with_name(f"{output.stem}_next.xyz"): STRUCTURES,
+        output.with_suffix(".csv"): TABLE,
+        output.with_suffix(".json"): SUMMARY,
+    }
+    if output in beside:
+        kind = beside[output].name
+        raise InputError(f"--output {output}: is the place of {kind}; name the structures {output.with_suffix('.xyz')}")
+    return {output: STRUCTURES} | beside
 
 
 def outputs_of_report(directory: Path, from_features: bool) -> Outputs:
     """Return the files of a report of structures, or of features."""
-    found = {directory / "summary.json": SUMMARY, directory / "lpr_map.png": FIGURE}
+    found = {
+        directory / "summary.json": SUMMARY,
+        directory / "ranking.csv": TABLE,
+        directory / "lpr_map.png": FIGURE,
+    }
     if from_features:
         return found | {directory / "rigidities.npz": ARRAYS}
-    return found | {directory / "rigidities.xyz": STRUCTURES, directory / "viewer.json.gz": VIEWER}
+    return found | {
+        directory / "rigidities.xyz": STRUCTURES,
+        directory / "next.xyz": STRUCTURES,
+        directory / "viewer.json.gz": VIEWER,
+    }
 
 
 def outputs_of_demo(directory: Path) -> Outputs:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rigidities.rows import Rows
-from rigidities.structures.batches import batch_lengths, in_batches
 from rigidities.structures.descriptor import batches_of, checked_rows
 
 if TYPE_CHECKING:
@@ -39,6 +38,8 @@ def iter_atom_rows(
     ValueError
         If the descriptor yields rows of another shape than (n_atoms, n_features).
     """
+    from rigidities.structures.batches import batch_lengths, in_batches
+
     lengths = batch_lengths(sizes, BATCH_SIZE)
     found = batches_of(descriptor.atom_rows(in_batches(frames, lengths, "atoms", progress)), len(lengths))
     first = 0

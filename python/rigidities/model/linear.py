@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from rigidities.structures.descriptor import Descriptor
 
+
 @dataclass(frozen=True, eq=False)
 class LinearModel:
     """A linear model of SOAP or other features, with the Hessian of its loss and its scale.

@@ -1,4 +1,4 @@
-"""What is kept of a training set: the rigidities of its own predictions, and which structures it had.
+"""What is kept of a training set: rigidities of its own predictions, and its structures.
 
 A rigidity alone is neither high nor low. The rigidities of the training atoms are the scale for
 those of new atoms. A training structure's own PR is at least its weight in the loss, because H
