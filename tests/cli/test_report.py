@@ -126,6 +126,8 @@ def test_table(inputs):
     lines = run("report", "train.xyz", "test.xyz", "-o", "out").stdout.splitlines()
     assert max(map(len, lines)) <= 100
     assert lines[0].startswith("λ is only the least that rounding allows, without an energy of each training structure")
+    start = next(i for i, line in enumerate(lines) if line.startswith("training set"))
+    lines = lines[start - 2 :]
     assert lines[2] == "training set  train.xyz: 4 structures, 30 atoms"
     assert lines[3] == "test set      test.xyz: 3 structures, 23 atoms"
     assert lines[4] == "features      448 of SOAP: cutoff 5 Å, body orders 3"

@@ -305,9 +305,7 @@ class LinearModel:
         return evaluate(rows, self.coef, keep_energies=keep_energies)
 
     def _baseline_energies(self, numbers: Sequence[NDArray[np.int64]]) -> NDArray[np.float64]:
-        if self.baseline is None:
-            return np.zeros(len(numbers))
-        return np.array([self.baseline.energy(entry) for entry in numbers])
+        return np.array([0.0 if self.baseline is None else self.baseline.energy(entry) for entry in numbers])
 
     def _checked(self, structures: Any) -> tuple[list[Any], list[NDArray[np.int64]]]:
         """Return structures as a list, and their atomic numbers; raise for an unknown species."""
