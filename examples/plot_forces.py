@@ -37,9 +37,10 @@ import rigidities as rg
 from rigidities.datasets import load_silicon
 from rigidities.interop.featomic import Soap
 from rigidities.model import LinearModel
+from rigidities.plot import PALETTE
 
 KINDS = ["crystal", "strained", "rattled", "vacancy", "surface"]
-COLOURS = dict(zip(KINDS, ["#0072b2", "#56b4e9", "#009e73", "#e69f00", "#d55e00"], strict=True))
+COLOURS = dict(zip(KINDS, PALETTE, strict=False))  # people with red-green blindness tell them apart
 
 
 def main(output="forces.png"):
@@ -121,7 +122,7 @@ def draw_rigidities(ax, before, after, kinds, what, size):
 
 def draw_errors(ax, misses, std, name, size):
     shown = (misses > 0) & (std > 1e-3 * np.median(std))  # symmetry holds some forces at 0: no logarithm
-    colour = {"energies": "#0072b2", "energies and forces": "#d55e00"}[name]
+    colour = {"energies": PALETTE[0], "energies and forces": PALETTE[4]}[name]
     ax.scatter(std[shown], misses[shown], s=size, color=colour, label=name, linewidths=0, alpha=0.5)
     ax.set(xscale="log", yscale="log")
 

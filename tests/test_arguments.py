@@ -47,6 +47,7 @@ def test_numbers_of_threads_are_integers(value, threads):
 
 ODD = {
     "string": "2",
+    "array": X,
     "bytes": b"x",
     "complex": 1j,
     "none": [None] * 12,
@@ -65,6 +66,8 @@ ODD = {
     "slice": slice(0, 3),
     "function": len,
     "type": int,
+    "time": np.timedelta64(1, "s"),
+    "huge": 10**400,
 }
 
 CALLS = {
@@ -91,6 +94,7 @@ CALLS = {
     "noise": lambda odd: PATH.score(X, Y, noise=odd),
     "best, noise": lambda odd: PATH.best("nll", X, Y, noise=odd),
     "criterion": lambda odd: PATH.score(X, Y, odd),
+    "best, criterion": lambda odd: PATH.best(odd, X, Y),
     "leave_one_out, hessian": lambda odd: rg.leave_one_out(odd, X, Y),
     "leave_one_out, y": lambda odd: rg.leave_one_out(HESSIAN, X, odd),
     "leave_one_out, weights": lambda odd: rg.leave_one_out(HESSIAN, X, Y, weights=odd),
@@ -103,7 +107,9 @@ CALLS = {
 @pytest.mark.parametrize("odd", list(ODD))
 @pytest.mark.parametrize("call", list(CALLS))
 def test_odd_arguments_are_refused(call, odd):
-    if (call, odd) in {("feature space of Rows", "string"), ("components", "ragged")}:
+    if (call, odd) in {("feature space of Rows", "string"), ("components", "ragged")} or (
+        odd == "array" and call in ("targets", "variance", "joint", "reduce_rows")
+    ):
         pytest.skip("which it may be")
     with pytest.raises((TypeError, ValueError)) as caught:
         CALLS[call](ODD[odd])
@@ -111,6 +117,13 @@ def test_odd_arguments_are_refused(call, odd):
     assert said
     assert "not supported between" not in said
     assert "object has no attribute" not in said
+    assert "ambiguous" not in said
+    assert len(said) < 400
+
+
+def test_sizes_of_components_whose_sum_wraps_around_are_refused():
+    with pytest.raises(ValueError, match="component sizes sum to 18446744073709551620, but there are 4 features"):
+        HESSIAN.component_rigidity(X, [2**63 - 1, 2**63 - 1, 6])
 
 
 @pytest.mark.parametrize("kind", [scipy.sparse.csr_matrix, scipy.sparse.coo_array])

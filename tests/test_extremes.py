@@ -168,3 +168,59 @@ def test_numbers_in_messages_are_short():
             value * summed()
         with pytest.raises(ValueError, match=r"regularizer is -1e-?300"):
             summed().factorize(value)
+
+
+UNITS = [(1e-80, 1e75, 1.0), (1e-139, 1e17, 1.0), (1e-160, 1.0, 1e200), (1e-100, 1.0, 1e-80), (1.0, 1e-160, 1e60)]
+"""Units of features, targets and weights in which the sums are of ordinary size, but squares of θ, of rows, of
+residuals or of H⁻¹f leave the range of float64."""
+
+
+def in_units(features, targets, weight, penalty):
+    """Return all that follows from sums in other units, converted to plain ones."""
+    X, y, w = features * F, targets * Y, np.full(40, weight)
+    squared = features * (features * weight)  # the unit of C and of λ
+    covariance = summed(X, y, weights=w)
+    hessian = covariance.factorize(1e-3 * squared)
+    path = rg.regularizer_path(covariance, squared * np.logspace(-3, 3, 4), penalty=penalty)
+    triples = np.arange(40) // 3
+    found = {
+        "auto": np.array(covariance.factorize(penalty=penalty).regularizer / squared),
+        "gcv": path.gcv / targets / weight / targets,
+        "evidence": path.log_evidence + 40 * np.log(targets),
+        "variances": path.variance(X) * weight,
+        "nll": path.score(X, y, "nll", weights=w) - np.log(targets),
+    }
+    for name, options in {"rmse": {}, "crps": {}, "loo": {}, "loo of blocks": {"blocks": triples}}.items():
+        found[name] = path.score(X, y, name.split()[0], weights=w, **options) / targets
+    for name, blocks in (("left out", None), ("left out in blocks", triples)):
+        left_out = rg.leave_one_out(hessian, X, y, weights=w, blocks=blocks)
+        found[name] = np.r_[left_out.residuals / targets, left_out.variances * weight]
+    return found
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("penalty", [None, np.eye(5) + 0.1])
+@pytest.mark.parametrize("units", UNITS)
+def test_results_do_not_depend_on_units(units, penalty):
+    plain = in_units(1.0, 1.0, 1.0, penalty)
+    for name, values in in_units(*units, penalty).items():
+        np.testing.assert_allclose(values, plain[name], rtol=1e-4 if name == "auto" else 1e-9, err_msg=name)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("features", "targets", "weight"), [(1e-80, 1e75, 1.0), (1e-60, 1.0, 1e-100), (1.0, 1e-150, 1e30)]
+)
+def test_hubers_loss_does_not_depend_on_units(features, targets, weight):
+    def fit(features, targets, weight, threshold):
+        term = rg.Term(weight=weight, huber=threshold * targets)
+        rows = rg.TermRows(features * F, term=term, targets=targets * Y)
+        found = rg.loss.fit_loss([{"energy": rows}], regularizer=1e-3 * features * (features * weight))
+        return found, found.coef * features / targets, found.objective / weight / targets / targets
+
+    plain, other = fit(1.0, 1.0, 1.0, 0.1), fit(features, targets, weight, 0.1)
+    assert other[0].n_iterations == plain[0].n_iterations > 3
+    np.testing.assert_allclose(other[1], plain[1], rtol=1e-9)
+    assert other[2] == pytest.approx(plain[2], rel=1e-9)
+    far, squares = fit(1.0, 1.0, 1.0, 1e300), fit(1.0, 1.0, 1.0, 1e3)
+    np.testing.assert_array_equal(far[1], squares[1])

@@ -53,6 +53,7 @@ def test_an_empty_accumulator_is_stored_too(tmp_path, covariance):
     assert (again.n_rows, again.trace, again.precision) == (4, 4.0, covariance.precision)
 
 
+@pytest.mark.filterwarnings("ignore:the fit explains")  # the targets are noise
 @pytest.mark.parametrize("through", [through_file, through_pickle])
 @pytest.mark.parametrize("penalty", PENALTIES)
 @pytest.mark.parametrize("regularizer", [1e-3, "auto"])

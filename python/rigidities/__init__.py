@@ -17,6 +17,7 @@ from typing import Any as _Any
 from rigidities._core import __version__, get_num_threads
 from rigidities.covariance import Covariance
 from rigidities.exceptions import (
+    EmptyFitWarning,
     IllConditionedWarning,
     NotConvergedWarning,
     NotFittedError,
@@ -51,6 +52,7 @@ if _TYPE_CHECKING:
 __all__ = [
     "Baseline",
     "Covariance",
+    "EmptyFitWarning",
     "Hessian",
     "IllConditionedWarning",
     "LeaveOneOut",

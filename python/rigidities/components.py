@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rigidities.validation import shown
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -16,7 +18,7 @@ def component_indices(components: Any, n_features: int) -> list[NDArray[np.int64
         try:
             components = list(components)
         except TypeError:
-            text = f"components is {components!r}: expected index arrays, slices, masks or sizes of components"
+            text = f"components is {shown(components)}: expected index arrays, slices, masks or sizes of components"
             raise TypeError(text) from None
     array = np.asarray(components) if _are_sizes(components) else None
     if array is not None:
@@ -61,8 +63,9 @@ def _consecutive(sizes: NDArray[Any], n_features: int) -> list[NDArray[np.int64]
     if (sizes < 1).any():
         component = int(np.argmax(sizes < 1))
         raise ValueError(f"component {component} has size {sizes[component]}: each must have at least one feature")
-    if sizes.sum() != n_features:
-        raise ValueError(f"component sizes sum to {sizes.sum()}, but there are {n_features} features")
+    total = sum(sizes.tolist())  # in Python's integers, which do not wrap around
+    if total != n_features:
+        raise ValueError(f"component sizes sum to {total}, but there are {n_features} features")
     return np.split(np.arange(n_features), np.cumsum(sizes)[:-1])
 
 
@@ -72,7 +75,7 @@ def _indices(entry: Any, component: int, n_features: int) -> NDArray[np.int64]:
         return np.arange(n_features)[entry]
     array = np.asarray(entry)
     if array.ndim != 1:
-        raise TypeError(f"component {component} is {entry!r}: expected an index array, a slice or a boolean mask")
+        raise TypeError(f"component {component} is {shown(entry)}: expected an index array, a slice or a boolean mask")
     if array.dtype == bool:
         if len(array) != n_features:
             raise ValueError(f"the mask of component {component} has {len(array)} entries for {n_features} features")

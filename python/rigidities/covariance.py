@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from rigidities import _core, files
-from rigidities.exceptions import Advice, IllConditionedWarning, warn
+from rigidities.choice import choose, largest_evidence, moments_of
+from rigidities.exceptions import Advice
+from rigidities.forms import factorize, warn_if_unresolved
 from rigidities.hessian import Hessian
 from rigidities.moments import Moments
 from rigidities.penalty import Penalty
-from rigidities.reason import Reason
 from rigidities.rows import CheckedRows, Rows
 from rigidities.runtime import memory
-from rigidities.spectrum.maximum import Choice, arrays_needed, largest_evidence
+from rigidities.spectrum.maximum import Choice
 from rigidities.state import VERSION, covariance_state
 from rigidities.validation import (
+    NO_NUMBERS,
     Precision,
     Reduction,
     as_count,
@@ -28,7 +30,6 @@ from rigidities.validation import (
     as_float,
     as_floats,
     as_outputs,
-    as_regularizer,
     check_feature_space,
     check_precision,
     check_reduction,
@@ -206,7 +207,7 @@ class Covariance(files.Stored):
 
     def __mul__(self, weight: float) -> Covariance:
         """Scale a term of the loss: every weight w becomes `weight`·w."""
-        if isinstance(weight, bool) or not isinstance(weight, (int, float, np.integer, np.floating)):
+        if isinstance(weight, NO_NUMBERS) or not isinstance(weight, (int, float, np.integer, np.floating)):
             return NotImplemented
         _require_square(self.n_features, "another covariance", Advice.MERGE_IN_PLACE)
         return self._wrap(self._core.scaled(as_float(weight, "the weight of the term")), self.feature_space)
@@ -252,7 +253,7 @@ class Covariance(files.Stored):
         Moments
             Without outputs where no targets were given.
         """
-        return Moments.of_state(self._core.moments(), self.n_features, self.precision)
+        return moments_of(self._core)
 
     def matrix(self) -> NDArray[np.float64]:
         """Return C, of shape (n_features, n_features), exactly symmetric."""
@@ -298,28 +299,27 @@ class Covariance(files.Stored):
             If λ is negative or not finite, the penalty is not symmetric, not positive semi-definite
             or of the wrong shape, or nothing was summed and "auto" has no scale to go by.
         MemoryError
-            If the factor, or with "auto" and targets the decomposition of C, does not fit in
-            memory.
+            If the factor, or the decomposition that "auto" needs, does not fit in memory.
 
         Warns
         -----
         UnresolvedEvidenceWarning
             If "auto" finds the largest evidence at the smallest λ at which it is resolved, or if it
             is resolved at none. Choose λ by leave-one-out then, with `regularizer_path`.
+        EmptyFitWarning
+            If the fit at this λ explains less than a tenth of the squares of its targets.
         IllConditionedWarning
-            If the pivots span more than float64 resolves, so that no digit of a variance can be
-            trusted.
+            If the pivots span more than float64 resolves: no digit of a variance can be trusted.
         """
         consume, checked = as_flag(consume, "consume"), Penalty.of(penalty, self.n_features)
         choice = regularizer if isinstance(regularizer, Choice) else self.choose(regularizer, checked)
         # a penalty's matrix is kept; the guaranteed λ needs a factor of it as well
         arrays = (not consume) + (checked.matrix is not None) * (2 if choice.regularizer is None else 1)
         _require_square(self.n_features, "the factor", Advice.CONSUME, arrays)
-        settled = choice.regularizer, choice.reason.value, choice.jitter
         hessian = Hessian._without_core(self.feature_space)
-        hessian._core = self._core.factorize(settled, checked.values, checked.eps, consume)
+        hessian._core = factorize(self._core, choice, checked, consume=consume)
         try:
-            _warn_if_unresolved(hessian)
+            warn_if_unresolved(hessian._core)
             if consume:  # C is whole until here; after an assignment, unlike a call, Python looks for no signal
                 self._core.consumed = True
         except BaseException:
@@ -342,16 +342,7 @@ class Covariance(files.Stored):
         Choice
             Its λ is None if `factorize` takes the guaranteed one.
         """
-        value = as_regularizer(regularizer)
-        if value is not None:
-            return Choice(value, 0.0, Reason.GIVEN)
-        penalty = Penalty.of(penalty, self.n_features)
-        penalty.require_effect()
-        if self._core.n_outputs == 0 or self.trace == 0:
-            return Choice(None, 0.0, Reason.GUARANTEED)
-        choice = self.largest_evidence(penalty)
-        choice.warn()
-        return choice
+        return choose(self._core, regularizer, Penalty.of(penalty, self.n_features))
 
     def largest_evidence(self, penalty: ArrayLike | Penalty | None = None) -> Choice:
         """Return the λ at the maximum of the marginal likelihood, without a warning.
@@ -373,28 +364,8 @@ class Covariance(files.Stored):
         MemoryError
             If the decomposition does not fit in memory.
         """
-        p, penalty = self.n_features, Penalty.of(penalty, self.n_features)
-        memory.require(8 * p * p * arrays_needed(penalty), f"the evidence of {p} features", Advice.GIVE_REGULARIZER)
-        moments = self.moments()
-        moments.require_scale()
-        return largest_evidence(self.matrix(), moments, penalty)
+        return largest_evidence(self._core, Penalty.of(penalty, self.n_features))
 
 
 def _require_square(n: int, what: str, advice: Advice, arrays: int = 1) -> None:
     memory.require(8 * n * n * arrays, f"{what} of {n} features", advice)
-
-
-def _warn_if_unresolved(hessian: Hessian) -> None:
-    """Warn if cond(H) exceeds 1/(p·eps), so that no digit is left.
-
-    The pivots bound the condition from below at no cost: cond(H) ≥ (max L_jj / min L_jj)².
-    """
-    diagonal = hessian._core.diagonal()
-    ratio = (diagonal.min() / diagonal.max()) ** 2
-    if hessian.reason is Reason.GIVEN and ratio < len(diagonal) * np.finfo(np.float64).eps / 4:
-        warn(
-            IllConditionedWarning,
-            f"the pivots of H span a factor of {1 / ratio:.0e} at regularizer {hessian.regularizer:g}: rounding leaves "
-            "no digit of the variances along its weakest directions",
-            Advice.RAISE_OR_AUTO,
-        )

@@ -35,8 +35,10 @@ class Advice(Enum):
     RAISE_REGULARIZER = "raise the regularizer"
     RAISE_OR_AUTO = 'raise the regularizer; "auto" takes the smallest that is resolved'
     LARGER_OR_OTHER_CRITERION = "pass larger ones, or another criterion"
+    SMALLER_REGULARIZERS = "pass smaller ones to regularizer_path, if rounding allows them"
     OTHER_CRITERION = "choose another"
     GIVE_REGULARIZER = "pass a regularizer"
+    LOOK_FOR_OUTLIERS = "look for a wrong label among the largest residuals, or choose the regularizer another way"
     ERRORS_ON_OTHERS = "choose the weights by errors on other structures"
     RAISE_PEER_REGULARIZER = "raise alpha"
     # Iterations
@@ -168,6 +170,10 @@ class NotFittedError(ValueError, AttributeError):
 # Warnings -----------------------------------------------------------------------------------------
 
 
+class EmptyFitWarning(Advised, RuntimeWarning):
+    """The fit explains next to nothing of its targets: it predicts about zero, or the baseline."""
+
+
 class IllConditionedWarning(Advised, RuntimeWarning):
     """H was factorised, but rounding may leave no digit of some results."""
 
@@ -185,7 +191,7 @@ class OtherVersionWarning(Advised, UserWarning):
 
 
 class UnresolvedEvidenceWarning(Advised, RuntimeWarning):
-    """Rounding hides the evidence at every λ, or at those below the chosen one."""
+    """A smaller λ than the chosen one may be better: rounding hides it, or it was not looked at."""
 
 
 _held: ContextVar[tuple[type[Warning], list[Warning]] | None] = ContextVar("_held", default=None)

@@ -6,28 +6,24 @@ J. Chem. Theory Comput. 19 (2023) 8020 (LPR); Faraday Discuss. 256 (2025) 322 (P
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from rigidities import files
-from rigidities._core import Hessian as CoreHessian
+from rigidities import files, forms
 from rigidities.components import component_indices
 from rigidities.exceptions import Advice
 from rigidities.factor import Factor, reciprocal
 from rigidities.reason import Reason
-from rigidities.rows import CheckedRows, Rows, reduce_rows
+from rigidities.rows import CheckedRows, Rows
 from rigidities.runtime import memory
 from rigidities.state import VERSION, check_regularizer, hessian_state, penalty_kind
-from rigidities.validation import Precision, Reduction, as_columns
+from rigidities.validation import Precision, Reduction, as_columns, check_precision
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
-
-#: Relative error of a variance beyond which float32 is refused.
-_SINGLE_ERROR = 1e-3
 
 
 class Hessian(Factor, files.Stored):
@@ -51,12 +47,58 @@ class Hessian(Factor, files.Stored):
     #: Whether there is a copy of the factor in float32 already.
     _has_single = False
 
-    _core: CoreHessian
+    _core: forms.Form
     #: Feature space of the training rows, or None.
     feature_space: str | None
 
     def __init__(self) -> None:
-        raise TypeError("a Hessian is made by Covariance.factorize")
+        raise TypeError("a Hessian is made by Covariance.factorize or Hessian.from_rows")
+
+    @classmethod
+    def from_rows(
+        cls,
+        F: ArrayLike | Rows,
+        regularizer: float | Literal["auto"] = "auto",
+        *,
+        weights: ArrayLike | None = None,
+        targets: ArrayLike | None = None,
+        penalty: ArrayLike | None = None,
+    ) -> Hessian:
+        """Factorise the H of training rows; in the dual form if they are fewer than the features.
+
+        The dual form (`rigidities.span`) keeps a basis of the n rows and a factor of n × n: n²p
+        work and n·p numbers instead of p³ and p². If n ≥ p, or a direction is not penalised, C is
+        summed.
+
+        Parameters
+        ----------
+        F : array_like of shape (n, n_features), or Rows
+            One row per target; the groups of `Rows` are reduced by their mean.
+        regularizer, penalty
+            As for `Covariance.factorize`.
+        weights : array_like of shape (n,), optional
+            Loss weights w ≥ 0; 1 by default.
+        targets : array_like of shape (n,) or (n, n_outputs), optional
+
+        Returns
+        -------
+        Hessian
+
+        Raises
+        ------
+        ValueError, TypeError, MemoryError, NotPositiveDefiniteError
+            As `Covariance.update` and `Covariance.factorize`.
+
+        Examples
+        --------
+        >>> hessian = Hessian.from_rows(np.eye(2, 1000), 0.5)
+        >>> hessian.rigidity(np.eye(3, 1000))
+        array([1.5, 1.5, 0.5])
+        """
+        rows = CheckedRows.of(F, None)
+        hessian = cls._without_core(rows.feature_space)
+        hessian._core = forms.form_of_rows(rows, regularizer, weights, targets, penalty)
+        return hessian
 
     @classmethod
     def _without_core(cls, feature_space: str | None) -> Hessian:
@@ -75,9 +117,7 @@ class Hessian(Factor, files.Stored):
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        p = self.n_features
-        # two triangles, if the penalty is a matrix
-        memory.require(8 * p * p, f"the state of a Hessian of {p} features", Advice.FREE_MEMORY)
+        forms.require_state(self._core)
         snapshot = self._core.snapshot()
         return {
             "version": VERSION,
@@ -88,7 +128,7 @@ class Hessian(Factor, files.Stored):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = hessian_state(state)
-        core = CoreHessian.from_snapshot(state)
+        core = forms.form_of_state(state)
         check_regularizer(state)
         self._core = core
         self.feature_space = state["feature_space"]
@@ -185,10 +225,8 @@ class Hessian(Factor, files.Stored):
 
         Parameters
         ----------
-        X : array_like of shape (n_rows, n_features), or Rows
-        groups : array_like of int of shape (n_rows,), optional
-        reduction : {"mean", "sum"}
-            See `Covariance.update`.
+        X, groups, reduction
+            As for `variance`.
 
         Returns
         -------
@@ -242,20 +280,14 @@ class Hessian(Factor, files.Stored):
         ValueError, TypeError
             As `Covariance.update`, or if H is too ill-conditioned for float32.
         """
+        check_precision(precision)
         rows = self._rows(X, groups)
         if precision == "float32":
             self._require_single()
         return self._core.variance(rows.values, rows.groups, reduction, precision)
 
     def _require_single(self) -> None:
-        """Refuse float32 where its error in a variance, about eps32·√cond(H), would exceed 1e-3."""
-        error = float(np.finfo(np.float32).eps / np.sqrt(self.rcond))
-        if not error < _SINGLE_ERROR:
-            raise ValueError(
-                f"float32 would leave a relative error of about {error:.1e} in the variances "
-                f"(rcond is {self.rcond:.1e}), more than {_SINGLE_ERROR:g}: "
-                'pass precision="float64", or raise the regularizer'
-            )
+        forms.require_single(self.rcond)
         if not self._has_single:
             p = self.n_features
             memory.require(4 * p * p, f"the factor of {p} features in float32", Advice.FLOAT64)
@@ -277,12 +309,8 @@ class Hessian(Factor, files.Stored):
 
         Parameters
         ----------
-        X : array_like of shape (n_rows, n_features), or Rows
-        groups : array_like of int of shape (n_rows,), optional
-        reduction : {"mean", "sum"}
-            See `Covariance.update`.
-        precision : {"float64", "float32"}
-            See `variance`.
+        X, groups, reduction, precision
+            As for `variance`.
 
         Returns
         -------
@@ -292,10 +320,6 @@ class Hessian(Factor, files.Stored):
         ------
         ValueError, TypeError
             As `variance`.
-
-        References
-        ----------
-        LPR: J. Chem. Theory Comput. 19 (2023) 8020. PR: Faraday Discuss. 256 (2025) 322.
         """
         return reciprocal(self.variance(X, groups=groups, reduction=reduction, precision=precision))
 
@@ -319,9 +343,8 @@ class Hessian(Factor, files.Stored):
             One entry per component (body order, range, species, …): an array of feature indices, a
             slice or a boolean mask, which may overlap; or the sizes of components that follow one
             another, which sum to n_features.
-        groups : array_like of int of shape (n_rows,), optional
-        reduction : {"mean", "sum"}
-            See `Covariance.update`.
+        groups, reduction
+            As for `variance`.
 
         Returns
         -------
@@ -343,10 +366,7 @@ class Hessian(Factor, files.Stored):
         """
         indices = component_indices(components, self.n_features)
         rows = self._rows(X, groups)
-        sizes = [len(features) for features in indices]
-        # a triangle for each component, and the columns of L⁻¹ that one is made from
-        need = 8 * (sum(size**2 for size in sizes) + self.n_features * max(sizes, default=0))
-        memory.require(need, f"factors of {len(sizes)} components", Advice.FEWER_COMPONENTS)
+        forms.require_components(self._core, [len(features) for features in indices])
         return reciprocal(self._core.component_variance(rows.values, indices, rows.groups, reduction))
 
     def prediction_covariance(self, X: ArrayLike | Rows, Y: ArrayLike | Rows | None = None) -> NDArray[np.float64]:
@@ -373,16 +393,8 @@ class Hessian(Factor, files.Stored):
         rows = self._rows(X, None)
         n = rows.n_targets
         if Y is None:
-            _require_joint(n, n, self.n_features)
+            forms.require_joint(n, n, self.n_features)
             return self._core.prediction_covariance(rows.values, rows.groups, "mean")
         others = self._rows(Y, None)
-        _require_joint(n, others.values.shape[0], self.n_features)
-        return self._core.prediction_cross_covariance(_reduced(rows), _reduced(others))
-
-
-def _reduced(rows: CheckedRows) -> NDArray[Any]:
-    return rows.values if rows.groups is None else reduce_rows(rows.values, rows.groups)[1]
-
-
-def _require_joint(n: int, m: int, p: int) -> None:
-    memory.require(8 * (n * m + n * p), f"the joint covariance of {n} and {m} predictions", Advice.FEWER_AT_A_TIME)
+        forms.require_joint(n, others.values.shape[0], self.n_features)
+        return self._core.prediction_cross_covariance(forms.target_rows(rows), forms.target_rows(others))

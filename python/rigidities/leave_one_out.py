@@ -159,9 +159,14 @@ class _Fit:
     def _rounding(
         self, weighted: NDArray[np.float64] | float, leverage: NDArray[np.float64] | float
     ) -> NDArray[np.float64]:
-        """Bound the rounding of 1 − leverage; `weighted` is w‖H⁻¹f‖²."""
+        """Bound the rounding of 1 − leverage; `weighted` is as `_weighted` returns it."""
         p = self.rows.shape[1]
-        return np.asarray(4 * UNIT_ROUNDOFF * (np.sqrt(p) * self.size * weighted + 1 + leverage))
+        return np.asarray(4 * UNIT_ROUNDOFF * (np.sqrt(p) * weighted + 1 + leverage))
+
+    def _weighted(self, rows: NDArray[np.int64], X: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return trace(H)·w‖H⁻¹f‖² of each row; ‖H⁻¹f‖² alone can leave the range of float64."""
+        root = np.sqrt(self.size) * np.sqrt(self.w[rows])
+        return np.asarray(np.square(root[:, None] * X).sum(axis=1))
 
     def leave_rows(
         self,
@@ -172,7 +177,7 @@ class _Fit:
     ) -> None:
         """Leave out each row alone; X holds H⁻¹f of each."""
         left = 1 - leverage
-        lost = left <= self._rounding(self.w[rows] * np.einsum("ij,ij->i", X, X), leverage)
+        lost = left <= self._rounding(self._weighted(rows, X), leverage)
         left[lost] = np.nan
         variances[rows] = np.where(lost, np.inf, np.einsum("ij,ij->i", self.rows[rows], X) / left)
         self.residuals[rows] /= left[:, None]
@@ -184,7 +189,7 @@ class _Fit:
         root = np.sqrt(w)
         leverage = root[:, None] * V * root
         left, Q = np.linalg.eigh(np.eye(len(w)) - 0.5 * (leverage + leverage.T))
-        if left[0] <= self._rounding(np.sum(w[:, None] * X**2), float(np.trace(leverage))):
+        if left[0] <= self._rounding(self._weighted(block, X).sum(), float(np.trace(leverage))):
             self.residuals[block], variances[block] = np.nan, np.inf
             return
         G = V * root @ Q  # V + G left⁻¹Gᵀ is the covariance without the block: a sum, in which nothing cancels

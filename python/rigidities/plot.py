@@ -6,7 +6,8 @@ Figures do not use pyplot's global state, so that scripts and threads can make t
 from rigidities.report.atom_map import MAP_ATOMS, AtomMap, map_of, principal_axes
 from rigidities.report.curves import regularizer_curves
 from rigidities.report.files import write
-from rigidities.report.maps import COLOUR_MAP, log_limits, log_rigidity, lpr_map, lpr_maps
+from rigidities.report.maps import log_limits, log_rigidity, lpr_map, lpr_maps
+from rigidities.report.palette import COLOUR_MAP, PALETTE
 from rigidities.report.viewer import write_viewer
 
 fit_map = map_of
@@ -15,6 +16,7 @@ fit_map = map_of
 __all__ = [
     "COLOUR_MAP",
     "MAP_ATOMS",
+    "PALETTE",
     "AtomMap",
     "fit_map",
     "log_limits",

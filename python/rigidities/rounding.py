@@ -1,11 +1,16 @@
-"""Unit roundoff u of the precisions in which products are formed."""
+"""Unit roundoff u of the precisions in which products are formed, and units for squares."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rigidities._core import SCALES
 from rigidities.validation import Precision
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 UNIT_ROUNDOFF = float(np.finfo(np.float64).eps) / 2
 """u, of sums in float64."""
@@ -21,3 +26,11 @@ def check_scale(value: float, what: str, advice: str) -> None:
     low, high = SCALES
     if not low <= value <= high:
         raise ValueError(f"{what} is {value:.3g}: expected {low:g} to {high:g}, beyond which digits are lost; {advice}")
+
+
+def unit_of(largest: ArrayLike) -> NDArray[np.float64]:
+    """Return the power of two at or below the largest of some numbers.
+
+    In this unit their squares neither overflow nor vanish, and no bit of them changes.
+    """
+    return np.asarray(np.ldexp(1.0, np.frexp(largest)[1] - 1))

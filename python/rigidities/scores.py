@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rigidities.rounding import unit_of
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -27,9 +29,11 @@ error of 1e-12 changes the score by its square."""
 
 def negative_log_likelihood(residuals: NDArray[np.float64], variances: NDArray[np.float64]) -> NDArray[np.float64]:
     """½ ln(2πe scale²) + ½ mean ln v at its minimum, scale² = mean(r²/v); nats per target."""
+    unit = unit_of(np.abs(residuals).max(axis=-1, keepdims=True))  # their squares can leave the range of float64
     with np.errstate(divide="ignore"):
-        scale2 = np.mean(residuals**2 / variances, axis=-1)
-        return np.asarray(0.5 * (np.log(2 * np.pi * np.e * scale2) + np.log(variances).mean(axis=-1)))
+        scale2 = np.mean((residuals / unit) ** 2 / variances, axis=-1)
+        ends = np.log(2 * np.pi * np.e * scale2) + np.log(variances).mean(axis=-1)
+        return np.asarray(0.5 * ends + np.log(unit[..., 0]))
 
 
 def continuous_ranked_probability_score(
@@ -79,4 +83,6 @@ def _density(u: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def root_mean_square(residuals: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """√(Σwr²/Σw) over targets, its mean square over outputs: (n_λ, k, n) → (n_λ,)."""
-    return np.asarray(np.sqrt((residuals**2 @ (weights / weights.sum())).mean(axis=-1)))
+    unit = unit_of(np.abs(residuals).max(axis=(-2, -1), keepdims=True))
+    squares = ((residuals / unit) ** 2 @ (weights / weights.sum())).mean(axis=-1)
+    return np.asarray(np.sqrt(squares) * unit[..., 0, 0])

@@ -201,6 +201,20 @@ _HESSIAN = _MOMENTS | {
 }
 
 
+INNER = "inner."
+"""How the entries of the factor in a span of rows begin."""
+
+_SPAN: dict[str, Check] = {
+    "version": known_version,
+    "feature_space": optional(text),
+    "n_features": count(1),
+    "penalty": one_of(*_PENALTIES),
+    "root": vector,
+    "span": vector,
+    "norm": number(0.0),
+}
+
+
 def covariance_state(state: Mapping[str, Any]) -> dict[str, Any]:
     """Return the state of a `Covariance` in the present version; raise if it is not one."""
     state = {"version": 1} | dict(state)
@@ -211,11 +225,21 @@ def covariance_state(state: Mapping[str, Any]) -> dict[str, Any]:
 def hessian_state(state: Mapping[str, Any]) -> dict[str, Any]:
     """Return the state of a `Hessian` in the present version; raise if it is not one."""
     state = {"version": 1} | dict(state)
+    if "span" in state:
+        _check_span(state)
+        return state
     if state["version"] == 1:
         state = _completed(state)
     kind = state.get("penalty")
     entries(_HESSIAN | (_PENALTIES.get(kind, {}) if isinstance(kind, str) else {}))(state, "")
     return state
+
+
+def _check_span(state: Mapping[str, Any]) -> None:
+    """Raise unless this is the state of a Hessian in the span of its rows."""
+    inner = {name.removeprefix(INNER): value for name, value in state.items() if name.startswith(INNER)}
+    entries(_SPAN)({name: value for name, value in state.items() if not name.startswith(INNER)}, "")
+    hessian_state({"version": state["version"], "feature_space": None, "penalty": "identity"} | inner)
 
 
 def check_regularizer(state: Mapping[str, Any]) -> None:
@@ -224,6 +248,8 @@ def check_regularizer(state: Mapping[str, Any]) -> None:
     The state is that of a Hessian, and its arrays have the right lengths. Roots are compared, which
     float64 can always hold.
     """
+    if "span" in state:
+        state = {name.removeprefix(INNER): value for name, value in state.items()} | {"penalty": "identity"}
     regularizer, jitter = float(state["regularizer"]), float(state["jitter"])
     array = {"diagonal": "penalty_diagonal", "matrix": "penalty_lower"}.get(state["penalty"])
     penalty = 1.0 if array is None else float(state[array][0])

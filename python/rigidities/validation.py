@@ -6,6 +6,7 @@ The compiled core finds faults that only a pass over the data shows, such as NaN
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -17,6 +18,12 @@ Reduction = Literal["mean", "sum"]
 Precision = Literal["float64", "float32"]
 
 _FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
+
+SPECIES_END = 2**31
+"""Atomic numbers are below: featomic's species are integers of 32 bits."""
+
+NO_NUMBERS = bool, np.timedelta64
+"""Types that Python or NumPy derives from integers, though they are none here."""
 
 
 def as_array(values: ArrayLike, name: str) -> NDArray[Any]:
@@ -55,33 +62,35 @@ def _to_float(array: NDArray[Any], name: str, double: bool) -> NDArray[Any]:
 def as_flag(value: bool, name: str) -> bool:
     """Return a boolean; refuse all else, of which nobody knows whether it is meant."""
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} is {_shown(value)}: expected True or False")
+        raise TypeError(f"{name} is {shown(value)}: expected True or False")
     return bool(value)
 
 
 def check_reduction(reduction: str) -> None:
     """Refuse another word than "mean" or "sum"."""
-    _check_word(reduction, "reduction", ("mean", "sum"))
+    check_word(reduction, "reduction", ("mean", "sum"))
 
 
 def check_precision(precision: str) -> None:
     """Refuse another word than "float64" or "float32"."""
-    _check_word(precision, "precision", ("float64", "float32"))
+    check_word(precision, "precision", ("float64", "float32"))
 
 
-def _check_word(word: str, name: str, words: tuple[str, str]) -> None:
+def check_word(word: object, name: str, words: tuple[str, ...]) -> None:
+    """Refuse all but these words."""
     if isinstance(word, str) and word in words:
         return
-    expected = " or ".join(f'"{one}"' for one in words)
+    *others, last = (f'"{one}"' for one in words)
+    expected = f"{', '.join(others)} or {last}"
     if isinstance(word, str):
         raise ValueError(f'{name} is "{word}": expected {expected}')
-    raise TypeError(f"{name} is {word!r}: expected {expected}")
+    raise TypeError(f"{name} is {shown(word)}: expected {expected}")
 
 
 def check_feature_space(feature_space: str | None) -> None:
     """Refuse a feature space that is no text."""
     if not (feature_space is None or isinstance(feature_space, str)):
-        raise TypeError(f"feature_space is {feature_space!r}: expected a string or None")
+        raise TypeError(f"feature_space is {shown(feature_space)}: expected a string or None")
 
 
 def check_columns(n_columns: int, expected: int) -> None:
@@ -151,9 +160,9 @@ def as_regularizer(regularizer: float | str) -> float | None:
     if isinstance(regularizer, str):
         if regularizer == "auto":
             return None
-        raise ValueError(f'regularizer is {regularizer!r}: expected a number or "auto"')
-    if isinstance(regularizer, bool) or not isinstance(regularizer, (int, float, np.integer, np.floating)):
-        raise TypeError(f'regularizer is {regularizer!r}: expected a number or "auto"')
+        raise ValueError(f'regularizer is {shown(regularizer)}: expected a number or "auto"')
+    if isinstance(regularizer, NO_NUMBERS) or not isinstance(regularizer, (int, float, np.integer, np.floating)):
+        raise TypeError(f'regularizer is {shown(regularizer)}: expected a number or "auto"')
     return as_float(regularizer, "regularizer")
 
 
@@ -167,8 +176,8 @@ def as_float(value: float, name: str) -> float:
 
 def as_number(value: object, name: str, expected: str = "a number") -> float:
     """Return a finite real number as float64; refuse booleans, texts and arrays."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise TypeError(f"{name} is {_shown(value)}: expected {expected}")
+    if isinstance(value, NO_NUMBERS) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"{name} is {shown(value)}: expected {expected}")
     number = as_float(float(value) if isinstance(value, np.generic) else value, name)
     if not math.isfinite(number):
         raise ValueError(f"{name} is {number}: expected {expected}, finite")
@@ -177,9 +186,17 @@ def as_number(value: object, name: str, expected: str = "a number") -> float:
 
 def as_integer(value: object, name: str, expected: str = "an integer") -> int:
     """Return an integer; refuse booleans, and floats that happen to be whole."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name} is {_shown(value)}: expected {expected}")
+    if isinstance(value, NO_NUMBERS) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} is {shown(value)}: expected {expected}")
     return int(value)
+
+
+def as_atomic_number(value: object, name: str) -> int:
+    """Return an atomic number; numbers from 119 on stand for sites that are no elements."""
+    number = as_integer(value, name, "an atomic number, e.g. 14")
+    if not 0 <= number < SPECIES_END:
+        raise ValueError(f"{name} is {shown(number)}: expected an atomic number from 0, below {SPECIES_END}")
+    return number
 
 
 def as_count(value: object, name: str) -> int:
@@ -187,10 +204,12 @@ def as_count(value: object, name: str) -> int:
     number = as_integer(value, name, "a positive integer")
     if number < 1:
         raise ValueError(f"{name} is {number}: expected a positive integer")
+    if number > sys.maxsize:
+        raise ValueError(f"{name} is {shown(number)}: expected a positive integer of at most {sys.maxsize}")
     return number
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """Return the value as text, or its type if the text is long."""
     text = repr(value)
     return text if len(text) <= 60 and "\n" not in text else f"a {type(value).__name__}"

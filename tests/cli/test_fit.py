@@ -71,7 +71,7 @@ def cells(text, name):
 
 
 def test_fit_writes_a_model_and_a_plot(inputs):
-    result = fit("train.xyz", "test.xyz", "-o", "deep/model.safetensors", "--regularizer", "1e-3")
+    result = fit("train.xyz", "test.xyz", "-o", "deep/model.safetensors", "--regularizer", "1e-3", "--plot")
     assert result.exit_code == 0, result.output
     assert result.stderr == ""
     assert {path.name for path in Path("deep").iterdir()} == {"model.safetensors", "model.png"}
@@ -112,8 +112,7 @@ def test_score_writes_what_the_model_predicts(inputs):
     expected = [3, 1000 * np.sqrt(np.mean(r**2)), 1000 * np.sqrt(np.mean(std**2)), 100 * np.mean(np.abs(r) <= std)]
     assert [float(cell) for cell in line[:4]] == pytest.approx(expected, rel=1e-3, abs=0.5)
     assert result.stdout.index("compute next: structures") < result.stdout.index("Written: out/scored.xyz")
-    ranked = result.stdout[result.stdout.index("compute next") :].splitlines()[2:]
-    least = ranked[0].split()
+    least = result.stdout[result.stdout.index("compute next") :].splitlines()[2].split()
     assert int(least[0]) == np.argmax(std)
     assert float(least[4]) == pytest.approx(1000 * std.max(), rel=1e-2)
 
@@ -159,10 +158,7 @@ def test_score_needs_no_labels_and_can_leave_out_forces(inputs):
     ("--no-plot", 0),
 ])  # fmt: skip
 def test_nothing_is_computed_twice(inputs, monkeypatch, options, n_decompositions):
-    """One sum over the training set, one decomposition, one pass of featomic over each structure, one of its labels.
-
-    Training atoms have a second pass, when λ is known: for their own rigidities, the reference of what is low.
-    """
+    """One sum, one decomposition, one pass over each structure and its labels; one more for training atoms' own LPR."""
     calls = Counter()
 
     def count(module, name, key):
@@ -189,11 +185,8 @@ def test_nothing_is_computed_twice(inputs, monkeypatch, options, n_decomposition
     assert result.exit_code == 0, result.output
     assert (calls.pop("sums", 0), calls["decomposition"]) == (1, n_decompositions)
     del calls["decomposition"]
-    expected = {}
-    for name, n_passes in (("train.xyz", 2), ("test.xyz", 1)):
-        for frame in ase.io.read(name, ":"):
-            expected |= {("labels", place(frame.positions)): 1, ("rows", place(frame.positions)): n_passes}
-    assert calls == expected
+    train, test = ([place(frame.positions) for frame in ase.io.read(name, ":")] for name in ("train.xyz", "test.xyz"))
+    assert calls == Counter([("labels", frame) for frame in train + test] + [("rows", f) for f in 2 * train + test])
 
 
 def test_options_reach_the_loss(inputs):
@@ -229,6 +222,56 @@ def test_the_plot_goes_without_energies(inputs):
     result = fit("train.xyz", "test.xyz", "-o", "model", "--forces-weight", "0", "--regularizer", "loo")
     assert result.exit_code == 0, result.output
     assert "leave-one-out of the energies" in result.stdout
+
+
+@pytest.mark.parametrize(("options", "drawn"), [
+    (["--regularizer", "1e-3"], False),  # its path would be decomposed for the figure alone
+    (["--regularizer", "1e-3", "--plot"], True),
+    (["--regularizer", "loo"], True),
+    (["--regularizer", "loo", "--no-plot"], False),
+    ([], True),
+])  # fmt: skip
+def test_the_figure_that_needs_work_of_its_own_is_drawn_only_if_asked_for(inputs, options, drawn):
+    result = fit("train.xyz", "-o", "model", *options)
+    assert result.exit_code == 0, result.output
+    assert Path("model.png").exists() == drawn
+    assert result.stdout.splitlines()[-1] == ("Written: model, model.png" if drawn else "Written: model")
+
+
+def test_of_many_features_the_figure_is_left_out(inputs, monkeypatch):
+    monkeypatch.setattr("rigidities.cli.fit.FEATURES_DRAWN", 26)
+    fit("train.xyz", "-o", "model")
+    assert not Path("model.png").exists()
+    fit("train.xyz", "-o", "model", "--plot")
+    assert Path("model.png").exists()
+
+
+def test_score_draws_its_errors(inputs):
+    assert fit("train.xyz", "-o", "model", "--regularizer", "1e-3").exit_code == 0
+    result = run("score", "model", "test.xyz", "-o", "out/scored.xyz")
+    endings = ["_next.xyz", ".csv", ".json", "_parity.png", "_errors.png"]
+    assert result.stdout.splitlines()[-1] == f"Written: out/scored.xyz, and with the same name {', '.join(endings)}"
+    assert {path.name for path in Path("out").iterdir()} == {f"scored{ending}" for ending in [".xyz", *endings]}
+    assert Path("out/scored_errors.png").read_bytes().startswith(b"\x89PNG")
+    run("score", "model", "test.xyz", "-o", "none/scored.xyz", "--no-plot")
+    assert {path.name for path in Path("none").iterdir()} == {
+        "scored.xyz",
+        "scored_next.xyz",
+        "scored.csv",
+        "scored.json",
+    }
+
+
+def test_score_draws_nothing_without_labels(inputs):
+    assert fit("train.xyz", "-o", "model", "--regularizer", "1e-3").exit_code == 0
+    result = run("score", "model", "bare.xyz", "-o", "out/scored.xyz")
+    assert result.stdout.splitlines()[-1] == "Written: out/scored.xyz, and with the same name _next.xyz, .csv, .json"
+    assert {path.name for path in Path("out").iterdir()} == {
+        "scored.xyz",
+        "scored_next.xyz",
+        "scored.csv",
+        "scored.json",
+    }
 
 
 def test_without_matplotlib_there_is_no_plot(inputs, monkeypatch):
@@ -345,7 +388,7 @@ def test_the_model_is_written_before_anything_is_printed(inputs, monkeypatch):
         raise BrokenPipeError
 
     monkeypatch.setattr("rigidities.cli.fit.typer.echo", closed)
-    fit("train.xyz", "-o", "model", "--regularizer", "1e-3")
+    fit("train.xyz", "-o", "model", "--regularizer", "1e-3", "--plot")
     assert {"model", "model.png"} <= {path.name for path in Path.cwd().iterdir()}
 
 

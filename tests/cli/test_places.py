@@ -143,9 +143,9 @@ def test_the_figure_does_not_replace_the_model(name, no_work):
 
 def test_outputs_are_those_that_are_written(model):
     assert set(places.outputs_of_fit(Path("deep/m"), plot=True)) == written(
-        "fit", "train.xyz", "-o", "deep/m", "--regularizer", "1e-3", *CHEAP
+        "fit", "train.xyz", "-o", "deep/m", "--regularizer", "1e-3", "--plot", *CHEAP
     )
-    assert set(places.outputs_of_score(Path("s.xyz"))) == written("score", model, "test.xyz", "-o", "s.xyz")
+    assert set(places.outputs_of_score(Path("s.xyz"), plot=True)) == written("score", model, "test.xyz", "-o", "s.xyz")
     assert set(places.outputs_of_report(Path("r"), from_features=False)) == written(
         "report", "train.xyz", "test.xyz", "-o", "r", *CHEAP
     )

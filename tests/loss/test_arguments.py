@@ -61,6 +61,24 @@ def test_species_that_are_no_atomic_number(species):
     refused(lambda: rg.Baseline({species: 1.0}), TypeError, "^a species of the baseline is .*: expected an atomic")
 
 
+@pytest.mark.parametrize("species", [-1, 2**31, 2**63, 10**400])
+def test_species_out_of_range(species):
+    refused(lambda: rg.Baseline({species: 1.0}), ValueError, "^a species of the baseline is .*: expected an atomic")
+
+
+@pytest.mark.parametrize("number", [np.int64(-14), np.uint64(2**64 - 14), np.int64(2**31)])
+def test_atomic_numbers_out_of_range(number):
+    numbers = np.array([14, number], dtype=number.dtype)
+    said = f"has the entry {number}: expected atomic numbers from 0"
+    refused(lambda: rg.Baseline({14: 1.0}).energy(numbers), ValueError, said)
+    refused(lambda: rg.Baseline.fit([numbers], [1.0]), ValueError, said)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_baseline_that_overflows():
+    refused(lambda: rg.Baseline({14: 1e308}).energy([14] * 10), ValueError, "the baseline of 10 atoms is inf")
+
+
 @pytest.mark.parametrize("energies", [None, [14, 1.0], "Si", 3, np.ones(2), iter({})])
 def test_what_is_no_baseline(energies):
     refused(lambda: rg.Baseline(energies), TypeError, "^energies is a .*: expected a mapping")

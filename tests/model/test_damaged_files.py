@@ -141,6 +141,10 @@ def test_settings_nested_without_end_are_refused(tmp_path, state):
     [
         ({"cutoff": {"radius": 1e308}}, "radius is 1e.308: expected a number up to 1e.06"),
         ({"cutoff": {"radius": float("nan")}}, "radius is nan"),
+        *(({"cutoff": {"radius": radius}}, "radius is .*: expected a length in Å") for radius in (0, -1.0, 1e-300)),
+        ({"basis": {"type": "Tensor\0Product"}}, r"type is 'Tensor\\x00Product': expected a name"),
+        ({"density": {"wi\0dth": 0.5}}, r"an entry of density is 'wi\\x00dth': expected a name"),
+        ({"density": {"w" * 101: 0.5}}, "an entry of density has 101 characters"),
         ({"basis": {"max_radial": 10**6}}, "max_radial is 1000000: expected a number up to 100"),
         ({"basis": {"by_angular": [{"max_radial": 101}]}}, "max_radial is 101: expected a number up to 100"),
     ],

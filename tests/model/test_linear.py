@@ -303,7 +303,20 @@ def test_rows_that_are_not_kept_give_the_same(model, monkeypatch):
     assert streamed.training == model.training
 
 
-@pytest.mark.filterwarnings("ignore:the pivots")
+def test_a_fit_that_one_wrong_label_empties_names_its_structure():
+    frames = [copper(scale, seed) for seed, scale in enumerate(np.linspace(0.97, 1.03, 8))]
+    wrong = frames[5].calc.results
+    frames[5] = labelled(frames[5], energy=wrong["energy"] - 500.0, forces=wrong["forces"])
+    soap = Soap(["Cu", "Au"], cutoff=3.5, max_radial=2, max_angular=1)
+    with pytest.warns(
+        rg.EmptyFitWarning, match=r"predicts little more than zero; 8\d % of its .* structure 5\."
+    ) as told:
+        LinearModel.fit(frames, soap, LOSS, progress=False)
+    assert len([one for one in told if issubclass(one.category, rg.EmptyFitWarning)]) == 1
+    assert "look for a wrong label" in str(told[0].message).lower()
+
+
+@pytest.mark.filterwarnings("ignore:the pivots", "ignore:the fit explains")
 def test_structures_that_alone_determine_a_direction_are_told():
     loss = rg.Loss(energy=LOSS.energy)
     trace = fit_model(TRAIN[:3], SOAP, loss, regularizer=1.0, progress=False).minimum.covariance.trace

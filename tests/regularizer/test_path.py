@@ -229,7 +229,7 @@ def test_what_needs_targets():
 
 
 SCORES = [
-    (ValueError, dict(criterion="evidence"), 'criterion is \'evidence\': expected "nll", "crps", "rmse" or "loo"'),
+    (ValueError, dict(criterion="evidence"), 'criterion is "evidence": expected "nll", "crps", "rmse" or "loo"'),
     (ValueError, dict(noise=-1.0), "noise is -1.0: expected a number from 0"),
     (ValueError, dict(noise=np.nan), "noise is nan"),
     (ValueError, dict(weights=np.zeros(40)), "there are no targets of positive weight"),
@@ -271,7 +271,7 @@ def test_nan_is_named_by_its_place_in_all_rows():
 
 
 BEST = [
-    (ValueError, ("mse",), "criterion is 'mse': expected"),
+    (ValueError, ("mse",), 'criterion is "mse": expected'),
     (TypeError, ("loo",), r'best\("loo"\) needs training rows and their targets: best\("loo", X, y\)'),
     (TypeError, ("nll", np.eye(12)), r'best\("nll"\) needs validation rows'),
     (TypeError, ("evidence", np.eye(12), np.ones(12)), r'best\("evidence"\) takes the sums alone'),
@@ -283,3 +283,23 @@ def test_what_has_no_best(error, arguments, message):
     F, y, _ = data()
     with pytest.raises(error, match=message):
         rg.regularizer_path(summed(F, y), GRID).best(*arguments)
+
+
+def test_the_smallest_of_a_path_is_told():
+    F, y, _ = data(40, 3)
+    y = F @ np.ones((3, 1))  # exact: the less penalty, the better
+    path = rg.regularizer_path(summed(F, y), [1e-3, 1.0, 10.0])
+    with pytest.warns(rg.UnresolvedEvidenceWarning, match="loo is best at the smallest regularizer of the path, 0.001"):
+        assert path.best("loo", F, y) == 1e-3
+    assert rg.regularizer_path(summed(F, y), [1e-3]).best("loo", F, y) == 1e-3  # one alone is no choice
+
+
+@pytest.mark.parametrize("criterion", ["evidence", "gcv", "loo"])
+def test_an_empty_fit_is_told(criterion):
+    rng = np.random.default_rng(8)
+    F, y = rng.normal(size=(50, 3)), rng.normal(size=50)
+    y -= F @ np.linalg.lstsq(F, y)[0]
+    path = rg.regularizer_path(summed(F, y), [1e-3, 1.0, 1e6])
+    rows = (F, y) if criterion == "loo" else ()
+    with pytest.warns(rg.EmptyFitWarning, match="explains 0 % of the weighted squares"):
+        path.best(criterion, *rows)

@@ -10,8 +10,9 @@ import pytest
 
 import rigidities as rg
 from rigidities import plot
-from rigidities.plot import log_limits, lpr_map, lpr_maps, map_of, principal_axes, regularizer_curves, write_viewer
+from rigidities.plot import log_limits, lpr_map, lpr_maps, map_of, principal_axes, write_viewer
 from rigidities.report.content import make_report
+from rigidities.report.map_figure import map_figure
 from rigidities.sources.atoms import Structures
 from rigidities.sources.features import Features
 
@@ -86,7 +87,7 @@ def test_a_map_says_what_it_shows(tmp_path):
     assert axes.get_xlabel() == "principal component 1 (62% of the variance)"
     assert axes.get_ylabel() == "principal component 2 (25% of the variance)"
     assert bar.get_ylabel().startswith("log₁₀ LPR")
-    assert texts(axes.get_legend()) == ["training atoms", "test atoms", "infinite LPR"]
+    assert texts(axes.get_legend()) == ["training atoms", "test atoms", "infinite LPR (hollow)"]
     values, limits = colours(axes)
     np.testing.assert_array_equal(values, [2, 1, 0, -6])  # the least rigid is drawn last, on top
     assert limits == {(-6, 2)}
@@ -115,59 +116,100 @@ def test_a_map_without_contrast_can_be_drawn(lpr, tmp_path):
     assert log_limits(np.log10(lpr)) == ((0, 1) if np.isinf(lpr[0]) else (0, 0))
 
 
+def test_a_few_outliers_do_not_take_the_colours():
+    lpr = 10 ** np.concatenate([np.linspace(-2, 0, 100), [-9.0, 7.0]])
+    figure = lpr_map(np.zeros((102, 2)), lpr)
+    values, [(low, high)] = colours(figure.axes[0])
+    assert values.min() == pytest.approx(-9)  # drawn all the same
+    assert -2.1 < low < -1.9
+    assert -0.2 < high < 0.1
+    assert bar_of(figure).extend == "both"
+    assert bar_of(lpr_map(np.zeros((3, 2)), [1.0, 2.0, 3.0])).extend == "neither"
+    assert bar_of(lpr_map(np.zeros((101, 2)), lpr[:101])).extend == "both"
+    limited = lpr_maps(np.zeros((2, 2)), {"": [1e-3, 1.0]}, limits=(-2.0, 1.0))
+    assert bar_of(limited).extend == "min"
+
+
+def bar_of(figure):
+    return next(c.colorbar for axes in figure.axes for c in axes.collections if c.colorbar is not None)
+
+
+def ticks(figure):
+    """Marks of the training atoms beside the colours."""
+    [axis] = figure.axes[-1].child_axes or [None]
+    return (
+        {}
+        if axis is None
+        else {t.get_text(): y for t, y in zip(axis.get_yticklabels(), axis.get_yticks(), strict=True)}
+    )
+
+
+def test_the_training_atoms_own_rigidities_are_marked():
+    training = 10 ** np.linspace(-1, 3, 401)
+    found = ticks(lpr_map(np.zeros((3, 2)), [1.0, 10.0, 100.0], training=training))
+    assert found == {"training\n1 %": pytest.approx(-0.96), "training\nmedian": pytest.approx(1.0)}
+    figure = lpr_map(np.zeros((2, 2)), [1.0, 2.0], training=[1e-5, 1e5, 1e5])
+    assert colours(figure.axes[0])[1] == {(-5, 5)}  # the scale reaches to the marks
+    assert list(ticks(lpr_map(np.zeros((2, 2)), [1.0, 1.0], training=[1.0] * 5))) == ["training\n1 %, median"]
+    assert ticks(lpr_map(np.zeros((2, 2)), [1.0, 1.0], training=[np.inf])) == {}
+    assert ticks(lpr_maps(np.zeros((2, 2)), {"": [1.0, 1.0]}, limits=(0, 1), training=[1e-5])) == {}
+
+
+def test_of_many_kinds_the_least_rigid_have_their_own_mark(tmp_path):
+    kinds = np.array([f"kind{i:02}" for i in range(30)])
+    lpr = np.r_[np.logspace(3, 0, 29), np.inf]
+    figure = lpr_map(np.random.default_rng(5).normal(size=(30, 2)), lpr, marks=kinds, background=np.empty((0, 2)))
+    named = ["kind23", "kind24", "kind25", "kind26", "kind27", "kind28"]
+    assert texts(figure.axes[0].get_legend()) == ["other test atoms", *named, "infinite LPR (hollow)"]
+    figure.savefig(tmp_path / "map.png")
+
+
+@pytest.mark.parametrize(("lpr", "legend"), [
+    ([np.inf], ["bulk", "infinite LPR (hollow)"]),
+    ([0.0], ["bulk"]),
+    ([5e-324], ["bulk"]),
+    ([1.7e308], ["bulk"]),
+])  # fmt: skip
+def test_the_legend_holds_what_is_drawn(lpr, legend, tmp_path):
+    figure = lpr_map([[0.0, 0.0]], lpr, marks=["bulk"], training=lpr)
+    assert texts(figure.axes[0].get_legend()) == legend
+    figure.savefig(tmp_path / "map.png")
+
+
+def test_training_atoms_are_seen_around_test_atoms_at_the_same_place():
+    places = np.zeros((5, 2))
+    ground, *_, atoms = [
+        c for c in lpr_map(places, np.ones(5), background=places).axes[0].collections if len(c.get_offsets())
+    ]
+    assert ground.get_sizes()[0] > 1.5 * atoms.get_sizes()[0]
+    assert ground.get_zorder() < atoms.get_zorder()
+
+
+def test_the_map_of_a_report_has_sizes_lambda_groups_and_training_marks():
+    pytest.importorskip("featomic")
+    build, interop = pytest.importorskip("ase.build"), pytest.importorskip("rigidities.interop.featomic")
+    frames = [build.bulk("Si", cubic=True) for _ in range(4)]
+    for i, frame in enumerate(frames):
+        frame.rattle(0.05 * (i + 1), seed=i)
+        frame.info["group"] = "calm" if i < 2 else "wild"
+    soap = interop.Soap("Si", 4.0, max_radial=2, max_angular=1)
+    train, test = Structures("train", frames[:2], soap), Structures("test", frames, soap)
+    atom_map = map_of(train, test)
+    report = make_report(train, test, regularizer=1e-3, atom_map=atom_map)
+    figure = map_figure(report, atom_map)
+    title = figure.axes[0].get_title()
+    assert title == "4 test structures, 32 atoms\ntrained on 2 structures, 16 atoms, λ = 0.001"
+    assert texts(figure.axes[0].get_legend()) == ["training atoms", "calm", "wild"]
+    training = np.log10(report.hessian.rigidity(train.sample(100)))
+    assert ticks(figure)["training\nmedian"] == pytest.approx(np.quantile(training, 0.5, method="inverted_cdf"))
+
+
 def test_no_global_state_of_pyplot():
     code = (
         "import sys, rigidities.plot as plot; assert 'matplotlib' not in sys.modules\n"
         "plot.lpr_map([[0, 0], [1, 1]], [1, 2]); assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-# ---- criteria over λ
-
-
-def drawn(axes):
-    """Values of each line, and of its mark, by the first words in the legend."""
-    lines = {line.get_label().split(",")[0]: line for line in axes.lines if not line.get_label().startswith("_")}
-    marks = [line.get_xydata()[0] for line in axes.lines if len(line.get_xdata()) == 1]
-    return {name: line.get_xydata() for name, line in lines.items()}, marks
-
-
-def test_all_criteria_are_drawn_with_their_best():
-    rng = np.random.default_rng(6)
-    F, G = rng.normal(size=(2, 30, 4))
-    y, t = (rows @ np.arange(4) + 0.3 * rng.normal(size=30) for rows in (F, G))
-    w = rng.uniform(1, 2, 30)
-    covariance = rg.Covariance(4)
-    covariance.update(F, targets=y, weights=w)
-    path = rg.regularizer_path(covariance, np.logspace(3, -3, 20))
-    figure = regularizer_curves(path, train=(F, y), test=(G, t), weights=w)
-    panels = {axes.get_ylabel(): drawn(axes) for axes in figure.axes}
-    assert list(panels) == ["log evidence", "error", "NLL (nats)", "CRPS", "effective dimension"]
-    assert list(panels["error"][0]) == ["√GCV", "leave-one-out", "validation"]
-    x, values = panels["error"][0]["leave-one-out"].T
-    np.testing.assert_array_equal(x, path.regularizers[::-1])
-    np.testing.assert_array_equal(values, path.score(F, y, "loo", weights=w)[::-1])
-    best = [path.best("gcv"), path.best("loo", F, y, weights=w), path.best("rmse", G, t)]
-    assert [mark[0] for mark in panels["error"][1]] == best
-    assert panels["log evidence"][1][0][0] == path.best("evidence")
-    assert figure.axes[0].get_xscale() == "log"
-    assert [axes.get_ylabel() for axes in regularizer_curves(path).axes] == [list(panels)[i] for i in (0, 1, 4)]
-
-
-@pytest.mark.parametrize("low", [-18, -30])
-def test_what_is_not_resolved_is_grey(low, tmp_path):
-    F = np.exp(-8 * (np.linspace(-1, 1, 30)[:, None] - np.linspace(-1, 1, 90)) ** 2)
-    covariance = rg.Covariance(90)
-    covariance.update(F, targets=np.linspace(0, 1, 30) ** 2)
-    path = rg.regularizer_path(covariance, np.logspace(low, low + 16, 30))
-    figure = regularizer_curves(path)
-    assert [text.get_text().strip() for text in figure.axes[0].texts] == ["not resolved"]
-    [span] = figure.axes[0].patches
-    assert span.get_width() == pytest.approx(path.regularizers[np.isnan(path.log_evidence)][-1], rel=1e-6)
-    legend = texts(figure.axes[0].get_legend())
-    assert legend[0].startswith("evidence, best at" if low == -18 else "evidence: not resolved")
-    figure.savefig(tmp_path / "curves.png")
 
 
 # ---- the viewer

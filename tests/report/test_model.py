@@ -34,11 +34,13 @@ def test_a_term_that_the_test_set_lacks_has_dashes(fitted):
     assert forces_line[2:] == ["120", "120", "120"]
 
 
-def test_the_figure_of_a_fit_without_a_test_set_has_no_validation(fitted):
+def test_the_figure_of_a_fit_without_a_test_set_has_no_test_errors(fitted):
     rows = fitted.minimum.energies
     with_test, without = regularizer_figure(fitted, rows), regularizer_figure(fitted)
     n_lines = [sum(len(axes.lines) for axes in figure.axes) for figure in (with_test, without)]
     assert n_lines[0] > n_lines[1] > 0
+    assert {"RMSE\n(meV/atom)", "test CRPS\n(meV/atom)"} < {axes.get_ylabel() for axes in with_test.axes}
+    assert "λ in use: 0.001" in [text.get_text() for text in without.axes[0].texts]
     assert np.isfinite(fitted.path.regularizers).all()
     bare = rg.TermRows(rows.values, term=rows.term)
     with pytest.raises(ValueError, match="the rows have no targets: there are no errors to draw"):

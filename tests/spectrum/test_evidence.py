@@ -12,6 +12,7 @@ from scipy.optimize import minimize_scalar
 
 import rigidities as rg
 from rigidities.reason import Reason
+from rigidities.spectrum import maximum
 
 GRID = np.logspace(-4, 3, 8)
 
@@ -146,16 +147,58 @@ def test_the_edge_is_said():
         best = path.best("evidence")
     assert caught[0].filename == __file__
     assert best == path.regularizers[np.flatnonzero(~np.isnan(path.log_evidence))[0]]
-    with pytest.warns(rg.UnresolvedEvidenceWarning, match="evidence is best at the smallest regularizer") as caught:
-        hessian = covariance.factorize()
-    assert caught[0].filename == __file__
-    assert hessian.regularizer_reason.startswith("evidence: the smallest at which rounding leaves it resolved")
-    assert not np.isnan(path._projection.log_evidence(np.array([hessian.regularizer]))[0])
     with pytest.warns(rg.UnresolvedEvidenceWarning, match="gcv is best at the smallest"):
         path.best("gcv")
     few = rg.regularizer_path(covariance, [best])  # a grid of one has an edge too
     with pytest.warns(rg.UnresolvedEvidenceWarning, match="evidence"):
         few.best("evidence")
+
+
+def test_the_edge_of_auto_is_said():
+    F, _, _ = data(60, 3)
+    covariance = summed(F, F @ np.ones((3, 1)))  # exact: the evidence rises as long as the residual falls
+    with pytest.warns(rg.UnresolvedEvidenceWarning, match="evidence is best at the smallest regularizer") as caught:
+        hessian = covariance.factorize()
+    assert caught[0].filename == __file__
+    assert hessian.regularizer_reason.startswith("evidence: the smallest at which rounding leaves it resolved")
+    np.testing.assert_allclose(hessian.coef.ravel(), 1.0, rtol=1e-6)
+
+
+def exact_log_evidence(F, y, regularizer):
+    """From singular values, which know F to eps‖F‖ where sums know its square."""
+    U, s, _ = np.linalg.svd(F, full_matrices=False)
+    inside = U.T @ y
+    S = y @ y - inside @ inside + (regularizer / (s**2 + regularizer) * inside**2).sum()
+    return -0.5 * (len(F) * (np.log(2 * np.pi * S / len(F)) + 1) + np.log1p(s**2 / regularizer).sum())
+
+
+def test_auto_looks_below_what_the_spectrum_resolves():
+    """The maximum at 5e-12 is a tenth of what eigenvalues resolve; a Cholesky factor resolves it."""
+    F, y = smooth(noise=0)
+    choice = summed(F, y).choose()  # that it rises by 0.3 nats towards the edge is not worth a warning
+    assert choice.reason is Reason.EVIDENCE_MAXIMUM
+    assert np.isnan(rg.regularizer_path(summed(F, y), [choice.regularizer]).log_evidence[0])
+    exact = minimize_scalar(lambda log: -exact_log_evidence(F, y, np.exp(log)), bounds=(-28, -24), method="bounded")
+    assert np.log(choice.regularizer) == pytest.approx(exact.x, abs=0.05)
+    assert choice.log_evidence == pytest.approx(-exact.fun, abs=0.01)
+
+
+def test_a_rise_towards_the_edge_is_said(monkeypatch):
+    monkeypatch.setattr(maximum, "RISE", 0.01)
+    with pytest.warns(rg.UnresolvedEvidenceWarning, match=r"best at regularizer \S+e-12, but it rises again towards"):
+        summed(*smooth(noise=0)).choose()
+
+
+@pytest.mark.parametrize("scale", [1e-7, 1.0, 1e7])
+def test_a_column_in_another_unit_changes_little(scale):
+    """Rounding is that of each column: a wide one does not hide the λ of the others."""
+    rng = np.random.default_rng(0)
+    F = rng.normal(size=(60, 5))
+    y = F[:, :4] @ [1.0, 2.0, -1.0, 0.5] + 0.1 * rng.normal(size=60)
+    F[:, 4] *= scale
+    hessian = summed(F, y).factorize()
+    exact = minimize_scalar(lambda log: -exact_log_evidence(F, y, np.exp(log)), bounds=(-6, 4), method="bounded")
+    assert np.log(hessian.regularizer) == pytest.approx(exact.x, abs=1e-3)
 
 
 def test_a_maximum_within_is_taken_without_a_warning():
@@ -187,6 +230,7 @@ def test_resolved_nowhere():
 # ---- "auto"
 
 
+@pytest.mark.filterwarnings("ignore:the fit explains")  # with this matrix, the maximum is an almost empty fit
 @pytest.mark.parametrize("penalty", ["none", "diagonal", "unpenalised", "matrix"])
 def test_auto_is_the_maximum(penalty):
     F, y, w = data(k=2)
@@ -229,6 +273,7 @@ def test_auto_with_targets_never_fails(kind, X, penalty):
     Lambda = {"none": None, "diagonal": np.linspace(1, 2, p), "matrix": np.diag(np.linspace(1, 2, p))}[penalty]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", rg.UnresolvedEvidenceWarning)
+        warnings.simplefilter("ignore", rg.EmptyFitWarning)
         hessian = summed(X, y).factorize(penalty=Lambda)
     assert hessian.regularizer_reason.startswith(("evidence: ", "guaranteed: "))
     assert np.isfinite(hessian.log_determinant)
@@ -286,7 +331,8 @@ def test_targets_of_noise_alone_end_at_the_top():
     F = rng.normal(size=(50, 3))
     y = rng.normal(size=50)
     y -= F @ np.linalg.lstsq(F, y)[0]
-    hessian = summed(F, y).factorize()
+    with pytest.warns(rg.EmptyFitWarning, match=r"the fit explains \S+ % of the weighted squares of its targets"):
+        hessian = summed(F, y).factorize()
     assert (
         hessian.regularizer_reason
         == "evidence: at the upper end of the search, where the model explains nothing of the targets"

@@ -110,11 +110,14 @@ def test_auto_is_safe_with_an_ill_conditioned_kernel():
     K_NM, K_MM = kernel(x, sparse, 1.05), kernel(sparse, sparse, 1.05)
     values = np.linalg.eigvalsh(K_MM)
     assert 1e11 < values[-1] / values[0] < 1e13
-    covariance = summed(K_NM, K_NM @ rng.normal(size=12))
+    targets = K_NM @ rng.normal(size=12)
+    covariance = summed(K_NM, targets)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", rg.UnresolvedEvidenceWarning)
         hessian = covariance.factorize(penalty=K_MM)
-    assert hessian.regularizer * values[0] >= 13 * np.finfo(np.float64).eps / 2 * covariance.trace
+    root = np.sqrt(hessian.regularizer) * np.linalg.cholesky(K_MM).T
+    exact = np.linalg.lstsq(np.vstack([K_NM, root]), np.r_[targets, np.zeros(12)], rcond=None)[0]
+    np.testing.assert_allclose(K_NM @ hessian.coef, K_NM @ exact, atol=1e-7)
     pencil = make_pencil(covariance.matrix(), Penalty.of(K_MM, len(K_MM)))
     assert pencil.jitter == 0.0
     assert pencil.safe == pytest.approx(13 * np.finfo(np.float64).eps * covariance.trace / values[0], rel=1e-3)

@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from rigidities.sources.atoms import Structures
 
 
+FEATURES_DRAWN = 1000
+"""Most features whose path is decomposed for the figure alone: 0.4 s (4000: 30 s) on 2 cores."""
+
+PLOT = "Draw the criteria for λ beside the model; by default unless that may take longer than the fit."
 PER_ATOM = "Fit energies and virials per atom (default), or of the whole structure."
 
 
@@ -69,7 +73,7 @@ def fit(
     cutoff: Cutoff = None,
     body_orders: BodyOrders = "3",
     hyperparameters: Hyperparameters = None,
-    plot: Annotated[bool, typer.Option("--plot/--no-plot", help="Draw the criteria for λ beside the model.")] = True,
+    plot: Annotated[bool | None, typer.Option("--plot/--no-plot", help=PLOT, show_default=False)] = None,
     threads: Threads = None,
     progress: Progress = None,
 ) -> None:
@@ -82,7 +86,9 @@ def fit(
     meV/atom and 142 meV/Å, where 100 gives 27.5 and 138. Virials are −volume · stress.
 
     Writes the model with its Hessian (no pickle) and, if matplotlib is installed, the criteria for
-    λ as .png beside it. A model that exists is replaced; an input or a file of another kind is not.
+    λ as .png beside it. Where λ is a number, and with auto where there are many features, this
+    figure needs work that the fit does not, and is drawn only with --plot. A model that exists is
+    replaced; an input or a file of another kind is not.
     Prints the errors of the training set, the errors when each structure is left out, and the
     errors of TEST.
     """
@@ -98,10 +104,11 @@ def fit(
         rule = as_regularizer(regularizer, *RULES)
         ground = _baseline(baseline, loss)
         settings = descriptor(cutoff, body_orders, hyperparameters)
-        plot = plot and find_spec("matplotlib") is not None
-        outputs = outputs_of_fit(output, plot)
-        check_places(outputs, train, test, hyperparameters)
+        plot = _may_plot(plot, rule)
+        check_places(outputs_of_fit(output, plot is not False), train, test, hyperparameters)
         known = read_training(train, settings, progress_shown(progress))
+        plot = known.n_features <= FEATURES_DRAWN if plot is None else plot
+        outputs = outputs_of_fit(output, plot)
         asked = None if test is None else read_test(test, known)
 
         from rigidities.model.linear import LinearModel
@@ -130,6 +137,18 @@ def fit(
                 write_figure(figure, figure_of(output))
         typer.echo(fit_table(model, fitted.n_missing, known, asked, errors))
         typer.echo(f"\nWritten: {', '.join(map(str, outputs))}")
+
+
+def _may_plot(plot: bool | None, rule: float | str) -> bool | None:
+    """Return whether to draw the figure of λ; None if that depends on the number of features.
+
+    The figure needs a path of λ. Criteria have one; "auto" does without, and so does a number.
+    """
+    if plot is False or find_spec("matplotlib") is None:
+        return False
+    if plot or rule == "auto":
+        return plot
+    return isinstance(rule, str)
 
 
 def _evaluate(model: LinearModel, asked: Structures, keep_energies: bool) -> Evaluation:

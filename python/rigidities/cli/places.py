@@ -57,19 +57,29 @@ def outputs_of_fit(model: Path, plot: bool) -> Outputs:
     return {model: MODEL} | ({figure: FIGURE} if plot else {})
 
 
-def outputs_of_score(output: Path) -> Outputs:
-    """Return the predictions, what to compute next (structures, ranking), and the numbers."""
+def figures_of_score(output: Path) -> dict[str, Path]:
+    """Return the places of the two figures of `score`, beside the predictions."""
+    return {name: output.with_name(f"{output.stem}_{name}.png") for name in ("parity", "errors") if output.name}
+
+
+def texts_of_score(output: Path) -> dict[Path, Kind]:
+    """Return the places of what to compute next (structures, ranking) and of the numbers."""
     if not output.name:
-        return {output: STRUCTURES}  # "." and "" have no name
-    beside = {
+        return {}  # "." and "" have no name
+    return {
         output.with_name(f"{output.stem}_next.xyz"): STRUCTURES,
         output.with_suffix(".csv"): TABLE,
         output.with_suffix(".json"): SUMMARY,
     }
+
+
+def outputs_of_score(output: Path, plot: bool) -> Outputs:
+    """Return the predictions and what is beside them; figures are drawn if there are labels."""
+    beside = texts_of_score(output)
     if output in beside:
         kind = beside[output].name
         raise InputError(f"--output {output}: is the place of {kind}; name the structures {output.with_suffix('.xyz')}")
-    return {output: STRUCTURES} | beside
+    return {output: STRUCTURES} | beside | (dict.fromkeys(figures_of_score(output).values(), FIGURE) if plot else {})
 
 
 def outputs_of_report(directory: Path, from_features: bool) -> Outputs:

@@ -5,13 +5,14 @@ E₀ = Σ_species count · energy changes energies only; forces and virials do n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rigidities.validation import as_array, as_floats, as_integer, as_number
+from rigidities.validation import SPECIES_END, as_array, as_atomic_number, as_floats, as_number
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -38,7 +39,7 @@ class Baseline:
     Raises
     ------
     ValueError
-        If there is no energy, or one is not finite.
+        If there is no energy, one is not finite, or a species is out of range.
     TypeError
         If a species is no integer, or an energy is no number.
 
@@ -59,7 +60,7 @@ class Baseline:
         if not energies:
             raise ValueError("the baseline is empty: expected an energy for each atomic number")
         known = {
-            as_integer(number, "a species of the baseline", "an atomic number, e.g. 14"): as_number(
+            as_atomic_number(number, "a species of the baseline"): as_number(
                 energy, f"the baseline of species {number}", "an energy per atom"
             )
             for number, energy in energies.items()
@@ -120,14 +121,18 @@ class Baseline:
         Raises
         ------
         ValueError
-            If the baseline has no energy for one of them.
+            If the baseline has no energy for one of them, or their sum overflows.
         """
         atoms = _numbers(numbers, "numbers")
         counts = (atoms[:, None] == np.array(self.species)).sum(axis=0)
         if counts.sum() != len(atoms):
             unknown = sorted(set(atoms.tolist()).difference(self.species))
             raise ValueError(f"the baseline has no energy for atomic number {', '.join(map(str, unknown))}: add it")
-        return float(counts @ np.array(self.energies))
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = float(counts @ np.array(self.energies))
+        if not math.isfinite(total):
+            raise ValueError(f"the baseline of {len(atoms)} atoms is {total}: its energies are too large for float64")
+        return total
 
 
 def _numbers(numbers: ArrayLike, name: str) -> NDArray[np.int64]:
@@ -135,4 +140,7 @@ def _numbers(numbers: ArrayLike, name: str) -> NDArray[np.int64]:
     array = as_array(numbers, name)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise TypeError(f"{name} is of {array.dtype} and shape {array.shape}: expected atomic numbers, (n_atoms,)")
+    if array.size and not (array.min() >= 0 and array.max() < SPECIES_END):
+        wrong = array[(array < 0) | (array >= SPECIES_END)][0]
+        raise ValueError(f"{name} has the entry {wrong}: expected atomic numbers from 0, below {SPECIES_END}")
     return array.astype(np.int64)

@@ -267,15 +267,14 @@ class _Reweighting:
     def reweighted(self, coef: NDArray[np.float64]) -> tuple[Covariance, float]:
         """Return the sums with weights w·min(1, δ/|r|), and the loss at `coef`."""
         parts = {name: Covariance(len(coef)) for name in self.loss.terms}
-        objective = (
-            0.5
-            * self.regularizer
-            * self.penalty.quadratic_form(coef, self.choice.jitter, everywhere=self.choice.reason.is_guaranteed)
+        # roots of λ and of weights come first: θ² and r² alone can leave the range of float64
+        objective = 0.5 * self.penalty.quadratic_form(
+            np.sqrt(self.regularizer) * coef, self.choice.jitter, everywhere=self.choice.reason.is_guaranteed
         )
         for name, term, rows in self.rows():
             residuals = rows.residuals(coef)
             weights = rows.known_weights
-            objective += term.weight * float(weights @ _huber(residuals, term.huber))
+            objective += float(_huber(residuals, term.huber, np.sqrt(term.weight) * np.sqrt(weights)).sum())
             add(parts[name], rows, weights * _reweight(residuals, term.huber))
         return self.combined(parts), objective
 
@@ -304,12 +303,11 @@ class _Reweighting:
         return LossSums(_without_thresholds(self.loss), parts).combined()
 
 
-def _huber(residuals: NDArray[np.float64], threshold: float | None) -> NDArray[np.float64]:
-    """ρ(r): ½ r² up to the threshold δ, δ(|r| − δ/2) beyond."""
-    if threshold is None:
-        return 0.5 * residuals**2
+def _huber(residuals: NDArray[np.float64], threshold: float | None, root: NDArray[np.float64]) -> NDArray[np.float64]:
+    """wρ(r), with √w as `root`: ½ wr² up to the threshold δ, wδ(|r| − δ/2) beyond."""
     size = np.abs(residuals)
-    return np.where(size <= threshold, 0.5 * size**2, threshold * (size - 0.5 * threshold))
+    near = size if threshold is None else np.minimum(size, threshold)
+    return np.asarray((root * near) * (root * (size - 0.5 * near)))
 
 
 def _reweight(residuals: NDArray[np.float64], threshold: float | None) -> NDArray[np.float64]:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from rigidities.exceptions import Advice, IllConditionedWarning, warn
+from rigidities.exceptions import Advice, EmptyFitWarning, IllConditionedWarning, held, warn
 from rigidities.leave_one_out import leave_out
 from rigidities.loss.minimum import LossFit, Rule, check_regularizer, curvature, fit_loss
 from rigidities.loss.rows import Batch
@@ -33,9 +33,12 @@ from rigidities.model.scale import LeftOut, scales_of
 from rigidities.model.training_set import TrainingSet, rank_of
 from rigidities.regularizer.path import RegularizerPath, regularizer_path
 from rigidities.runtime import memory
+from rigidities.spectrum.evidence import warn_of_empty
 from rigidities.structures.descriptor import row_shape
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from rigidities.loss.baseline import Baseline
     from rigidities.structures.descriptor import Descriptor
     from rigidities.structures.loss_rows import LossRows
@@ -111,7 +114,8 @@ def fit_model(
     check_regularizer(regularizer, loss if isinstance(loss, Loss) else None)
     rows = LossRows(structures, soap, loss, baseline=baseline, progress=progress)
     batches = list(rows) if _are_few(rows) else rows
-    minimum = fit_loss(batches, regularizer=regularizer, keep_energies=keep_energies)
+    with held(EmptyFitWarning):  # issued below, with the structure
+        minimum = fit_loss(batches, regularizer=regularizer, keep_energies=keep_energies)
     training, left_out = _judge(batches, minimum, rows)
     return ModelFit(
         soap,
@@ -147,6 +151,7 @@ def _judge(batches: Iterable[Batch], fit: LossFit, made: LossRows) -> tuple[dict
     """
     training, left_out = {name: Tally() for name in fit.loss.terms}, {name: LeftOut() for name in fit.loss.terms}
     n_lost, size_of_coef = 0, float(np.linalg.norm(fit.coef))
+    squares, squared_errors = 0.0, np.zeros(len(made.sizes))
     for batch in batches:
         rows = list(batch.values())
         stops = np.cumsum([len(part) for part in rows])[:-1]
@@ -157,6 +162,9 @@ def _judge(batches: Iterable[Batch], fit: LossFit, made: LossRows) -> tuple[dict
         pairs = zip(rows, np.split(residuals, stops), strict=True)
         weights = [part.weights_in_loss * curvature(own, part.term.huber) for part, own in pairs]
         left = leave_out(fit.hessian, fit.coef, values, targets, np.concatenate(weights), blocks)
+        in_loss = np.concatenate([part.weights_in_loss for part in rows])
+        squares += float(in_loss @ targets**2)
+        squared_errors += np.bincount(blocks, in_loss * residuals**2, minlength=len(squared_errors))
         parts = (np.split(array, stops) for array in (residuals, left.residuals, left.variances))
         for (name, part), own, others, variances in zip(batch.items(), *parts, strict=True):
             factor = per_atom(name, part, made.sizes)
@@ -167,9 +175,19 @@ def _judge(batches: Iterable[Batch], fit: LossFit, made: LossRows) -> tuple[dict
                 magnitudes += np.abs(made.subtracted / made.sizes)[part.blocks]
             left_out[name].add_targets(others * factor, variances * factor**2, magnitudes, norms, part.blocks)
             n_lost += int(np.count_nonzero(~np.isfinite(variances)))
+    _warn_if_empty(squares, squared_errors, fit.hessian.regularizer)
     if n_lost:
         _warn_of_lost(n_lost, sum(tally.n for tally in training.values()))
     return training, left_out
+
+
+def _warn_if_empty(squares: float, squared_errors: NDArray[np.float64], regularizer: float) -> None:
+    """Warn if the fit explains next to nothing; name the structure of the largest error."""
+    left = float(squared_errors.sum())
+    if squares > 0 and left > 0:
+        worst = int(np.argmax(squared_errors))
+        share = f"; {100 * squared_errors[worst] / left:.2g} % of its squared errors are those of structure {worst}"
+        warn_of_empty(1 - left / squares, regularizer, share)
 
 
 def _warn_of_lost(n_lost: int, n: int) -> None:

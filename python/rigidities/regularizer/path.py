@@ -9,7 +9,7 @@ where rounding leaves it resolved (`rigidities.spectrum.evidence`).
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -17,12 +17,12 @@ from rigidities.covariance import Covariance
 from rigidities.exceptions import Advice, AdvisedValueError
 from rigidities.moments import Moments
 from rigidities.penalty import Penalty
-from rigidities.regularizer.path_residuals import block_scores, residuals_along
+from rigidities.regularizer.path_residuals import block_scores, residuals_along, squared_norms
 from rigidities.rows import CheckedRows, Rows, target_batches
 from rigidities.runtime import memory
 from rigidities.scores import continuous_ranked_probability_score, negative_log_likelihood, root_mean_square
 from rigidities.spectrum.decomposition import Spectrum, decompose
-from rigidities.spectrum.evidence import Projection, warn_of_edge
+from rigidities.spectrum.evidence import Projection, warn_of_edge, warn_of_empty, warn_of_end
 from rigidities.spectrum.pencil import make_pencil
 from rigidities.validation import (
     Reduction,
@@ -32,6 +32,7 @@ from rigidities.validation import (
     as_targets,
     as_weights,
     block_members,
+    check_word,
 )
 
 if TYPE_CHECKING:
@@ -228,7 +229,7 @@ class RegularizerPath:
         start = 0
         for batch in target_batches(rows, reduction):
             stop = start + len(batch)
-            out[:, start:stop] = inverse @ ((batch @ self._basis) ** 2).T
+            out[:, start:stop] = squared_norms(inverse, batch @ self._basis)
             start = stop
         return out
 
@@ -286,8 +287,7 @@ class RegularizerPath:
         MemoryError
             If residuals and variances, n_λ · n_targets each, do not fit in memory.
         """
-        if criterion not in ("nll", "crps", "rmse", "loo"):
-            raise ValueError(f'criterion is {criterion!r}: expected "nll", "crps", "rmse" or "loo"')
+        check_word(criterion, "criterion", get_args(Score))
         noise = as_noise(noise)
         if blocks is not None and criterion != "loo":
             raise ValueError(f'blocks are left out together, but criterion is {criterion!r}: expected "loo"')
@@ -329,8 +329,7 @@ class RegularizerPath:
         Parameters
         ----------
         criterion : {"evidence", "gcv", "loo", "nll", "crps", "rmse"}
-            "evidence" and "gcv" need the sums only, "loo" the training rows, the others validation
-            rows: see `score`.
+            "evidence" and "gcv" need the sums only, the others rows: see `score`.
         X, y, **options
             As for `score`.
 
@@ -346,7 +345,9 @@ class RegularizerPath:
         Warns
         -----
         UnresolvedEvidenceWarning
-            If "evidence" or "gcv" is best at the smallest λ at which it is resolved.
+            If the criterion is best at the smallest λ at which it is resolved, or of the path.
+        EmptyFitWarning
+            If the fit at this λ explains less than a tenth of the squares of its targets.
         """
         losses = self._losses(criterion, X, y, options)
         if np.isnan(losses).all():
@@ -356,14 +357,20 @@ class RegularizerPath:
                 Advice.LARGER_OR_OTHER_CRITERION,
             )
         best = int(np.nanargmin(losses))
-        if criterion in ("evidence", "gcv") and self._is_edge(best, criterion):
-            warn_of_edge(criterion, float(self.regularizers[best]))
-        return float(self.regularizers[best])
+        chosen = float(self.regularizers[best])
+        if criterion in ("evidence", "gcv"):
+            if self._is_edge(best, criterion):
+                warn_of_edge(criterion, chosen)
+        elif chosen == self.regularizers.min() < self.regularizers.max():
+            warn_of_end(criterion, chosen)
+        warn_of_empty(self._projection.explained(chosen), chosen)
+        return chosen
 
     def _losses(
         self, criterion: Criterion, X: ArrayLike | Rows | None, y: ArrayLike | None, options: dict[str, Any]
     ) -> NDArray[np.float64]:
         """Return a criterion at every λ, (n_λ,); the lowest value is the best."""
+        check_word(criterion, "criterion", get_args(Criterion))
         match criterion:
             case "evidence" | "gcv":
                 if X is not None or y is not None or options:
@@ -375,10 +382,6 @@ class RegularizerPath:
                     fault = f'best("{criterion}") needs {what} rows and their targets: best("{criterion}", X, y)'
                     raise TypeError(fault)
                 return self.score(X, y, criterion, **options)
-            case _:
-                raise ValueError(
-                    f'criterion is {criterion!r}: expected "evidence", "gcv", "loo", "nll", "crps" or "rmse"'
-                )
 
     def _is_edge(self, best: int, criterion: Criterion) -> bool:
         """Whether a criterion is unresolved at all smaller λ of the path, and one step below."""

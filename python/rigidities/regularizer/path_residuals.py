@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rigidities.exceptions import Advice
+from rigidities.rounding import unit_of
 from rigidities.runtime import memory
 from rigidities.scores import root_mean_square
 
@@ -57,7 +58,7 @@ class PathResiduals:
         least = (w * self.rounding / LEAST_DIGITS).max(axis=1, keepdims=True)
         left = np.where((left <= 0) | (least >= left), np.nan, left)
         scores = root_mean_square(self.residuals / left[:, None, :], w)
-        noise = np.sqrt(self.rounding[:, None, :] * self.of_fit[:, :, None]) / left[:, None, :]
+        noise = np.sqrt(self.rounding)[:, None, :] * np.sqrt(self.of_fit)[:, :, None] / left[:, None, :]
         noise = root_mean_square(noise, w)
         return np.where(noise <= LEAST_DIGITS * scores, scores, np.nan)
 
@@ -81,9 +82,8 @@ def residuals_along(
         start += len(batch)
         z = batch @ basis
         residuals[:, :, part] = y[part].T - (z @ coef).T.reshape(n_path, k, -1)
-        z **= 2
-        variances[:, part] = inverse @ z.T
-        rounding[:, part] = inverse_squared @ z.T
+        variances[:, part] = squared_norms(inverse, z)
+        rounding[:, part] = squared_norms(inverse_squared, z)
     return PathResiduals(residuals, variances, rounding, projection.residual_rounding(regularizers))
 
 
@@ -118,9 +118,18 @@ def block_scores(
             with np.errstate(divide="ignore", invalid="ignore"):  # if M is singular, `least` is 0
                 squares[i] += ((Q.T @ (t - z @ coef[i]) / left[:, None]) ** 2).sum(axis=0)
                 noise[i] += of_block[i] * of_fit[i] / left[0] ** 2
-    scores, noise = (np.sqrt(total.mean(axis=1) / w.sum()) for total in (squares, noise))
+    scores, noise = (np.sqrt(total.mean(axis=1)) / np.sqrt(w.sum()) for total in (squares, noise))
     known = (least > epsilon / LEAST_DIGITS) & (noise <= LEAST_DIGITS * scores)
     return np.where(known, scores, np.nan)
+
+
+def squared_norms(factors: NDArray[np.float64], z: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Σ_i factor_i·z_i² of each row of z (n, p) for all factors (n_λ, p): (n_λ, n).
+
+    z² alone can leave the range of float64, so it is taken in another unit.
+    """
+    unit = unit_of(max(z.max(initial=0.0), -z.min(initial=0.0)))
+    return np.asarray(factors * unit * unit @ np.square(z / unit).T)
 
 
 def _diagonals(

@@ -14,7 +14,7 @@ import numpy as np
 from rigidities.exceptions import InputError
 from rigidities.report.against import against_summary
 from rigidities.report.content import PR_IS, Report
-from rigidities.report.maps import lpr_map
+from rigidities.report.map_figure import map_figure
 from rigidities.report.next_structures import TOP, ranking, ranking_summary, write_csv, write_next
 from rigidities.report.statistics import by_class, describe, present_components
 from rigidities.report.viewer import write_viewer
@@ -152,8 +152,7 @@ def write(report: Report, atom_map: AtomMap, directory: Path, top: int = TOP) ->
     XYZ of all and of the first `top`, and a viewer. If only rows are known, an .npz file holds the
     rigidities.
     """
-    places, lpr = report.rigidities.coordinates, report.rigidities.lpr
-    figure = lpr_map(places, lpr, explained=atom_map.explained, background=atom_map.background)
+    figure = map_figure(report, atom_map)
     write_summary(report, directory / "summary.json", top)
     ranked = ranking(report.against)
     write_csv(ranked, directory / "ranking.csv")

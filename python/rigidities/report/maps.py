@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rigidities.report.palette import COLOUR_MAP, GUIDE, legend_below, open_frame
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -18,8 +20,14 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
-COLOUR_MAP = "plasma"
-"""Dark colours are low rigidities. Lightness rises evenly, for grey prints and colour blindness."""
+MARKS = "^sDvP*"
+"""Shapes of the kinds of atoms; further kinds share the dot of atoms without a kind."""
+
+SHOWN = 0.02, 0.95
+"""Quantiles of log₁₀ LPR between which colours change; of few atoms all are between."""
+
+REFERENCE = {"1 %": 0.01, "median": 0.5}
+"""Quantiles of the training atoms' LPR that are marked beside the colours."""
 
 
 def lpr_map(
@@ -30,6 +38,7 @@ def lpr_map(
     background: ArrayLike | None = None,
     marks: ArrayLike | None = None,
     title: str = "",
+    training: ArrayLike | None = None,
 ) -> Figure:
     """Draw atoms in the plane of two principal components, coloured by log₁₀ LPR.
 
@@ -42,19 +51,23 @@ def lpr_map(
     explained : iterable of two floats, optional
         Share of the variance along each axis, shown in its label.
     background : array_like of shape (n_points, 2), optional
-        Places of the training atoms, drawn in grey.
+        Places of the training atoms, drawn as a grey cloud behind the others.
     marks : array_like of str of shape (n_atoms,), optional
-        Kind of each atom, shown by the shape of its mark. At most five kinds; an empty string gives
-        a dot.
+        Kind of each atom, shown by the shape of its mark; an empty string gives a dot. Of more than
+        six kinds, those of lowest median LPR have their own shape, and the others are dots.
     title : str
         Title of the map.
+    training : array_like of shape (n_points,), optional
+        LPR of training atoms. Their 1 % quantile and their median are marked beside the colours:
+        what is low beside the training atoms themselves.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
     grounds = None if background is None else {title: background}
-    return lpr_maps(coordinates, {title: lpr}, explained=explained, backgrounds=grounds, marks=marks)
+    options: dict[str, Any] = {"explained": explained, "backgrounds": grounds, "marks": marks, "training": training}
+    return lpr_maps(coordinates, {title: lpr}, **options)
 
 
 def lpr_maps(
@@ -65,6 +78,7 @@ def lpr_maps(
     backgrounds: Mapping[str, ArrayLike] | None = None,
     marks: ArrayLike | None = None,
     limits: tuple[float, float] | None = None,
+    training: ArrayLike | None = None,
 ) -> Figure:
     """Draw several maps of the same atoms side by side, on one colour scale.
 
@@ -73,12 +87,13 @@ def lpr_maps(
     coordinates : array_like of shape (n_atoms, 2)
     panels : mapping of str to array_like of shape (n_atoms,)
         LPR of the atoms, by the title of the panel.
-    explained, marks
+    explained, marks, training
         As for `lpr_map`.
     backgrounds : mapping of str to array_like of shape (n_points, 2), optional
         Places of the training atoms, by the title of the panel.
     limits : tuple of two floats, optional
-        Ends of the colour scale in log₁₀ LPR. By default the range of all panels.
+        Ends of the colour scale in log₁₀ LPR. By default the quantiles 2 % and 95 % of all panels.
+        Arrows at the ends of the scale say that there are values beyond.
 
     Returns
     -------
@@ -88,23 +103,26 @@ def lpr_maps(
 
     places = np.asarray(coordinates, dtype=np.float64)
     logs = {title: log_rigidity(lpr) for title, lpr in panels.items()}
-    shapes = _shapes(np.zeros(len(places), dtype="U1") if marks is None else np.asarray(marks))
-    figure = Figure(figsize=(1.6 + 4.8 * len(logs), 4.8), dpi=200, layout="constrained")
+    shapes = _shapes(np.zeros(len(places), dtype="U1") if marks is None else np.asarray(marks), list(logs.values()))
+    reference = {} if training is None else _reference(log_rigidity(training))
+    ends = _ends(list(logs.values()), list(reference.values())) if limits is None else limits
+    figure = Figure(figsize=(1.8 + 4.6 * len(logs), 5.2), dpi=200, layout="constrained")
     grid = figure.subplots(1, len(logs), sharex=True, sharey=True, squeeze=False)[0]
-    scale: dict[str, Any] = dict(
-        zip(("vmin", "vmax"), log_limits(*logs.values()) if limits is None else limits, strict=True)
-    )
+    scale: dict[str, Any] = dict(zip(("vmin", "vmax"), ends, strict=True))
     for axes, (title, log) in zip(grid, logs.items(), strict=True):
         _draw_background(axes, (backgrounds or {}).get(title))
         colours = _draw(axes, places, log, shapes, scale)
-        axes.set_title(title, fontsize=11)
+        axes.set_title(title, fontsize=10)
         axes.set_xlabel(_label(1, explained))
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=8, loc="best", handletextpad=0.2)
+        open_frame(axes)
+        legend_below(axes)
     grid[0].set_ylabel(_label(2, explained))
-    bar = figure.colorbar(colours, ax=list(grid), pad=0.02, fraction=0.06, aspect=28)
+    bar = figure.colorbar(
+        colours, ax=list(grid), pad=0.02, fraction=0.06, aspect=28, extend=_beyond(list(logs.values()), ends)
+    )
     bar.set_label("log₁₀ LPR (low: not pinned down by the training data)", fontsize=9)
     bar.outline.set_visible(False)
+    _mark_reference(bar.ax, reference, ends)
     return figure
 
 
@@ -115,24 +133,73 @@ def log_rigidity(lpr: ArrayLike) -> NDArray[np.float64]:
 
 
 def log_limits(*logs: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the smallest and the largest finite value, or (0, 1) if there is none."""
+    """Return the quantiles 2 % and 95 % of the finite values, or (0, 1) if there is none."""
     values = np.concatenate(logs)
     values = values[np.isfinite(values)]
-    return (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
+    if not len(values):
+        return 0.0, 1.0
+    low, high = np.quantile(values, SHOWN[0], method="lower"), np.quantile(values, SHOWN[1], method="higher")
+    return float(low), float(high)
 
 
-def _shapes(marks: NDArray[Any]) -> dict[str, tuple[str, NDArray[np.bool_]]]:
+# The scale of colours -----------------------------------------------------------------------------
+
+
+def _reference(log: NDArray[np.float64]) -> dict[str, float]:
+    """Return the quantiles of training atoms that are marked, by their names."""
+    finite = log[np.isfinite(log)]
+    if not len(finite):
+        return {}
+    return {name: float(np.quantile(finite, share, method="inverted_cdf")) for name, share in REFERENCE.items()}
+
+
+def _ends(logs: list[NDArray[np.float64]], reference: list[float]) -> tuple[float, float]:
+    """Return ends of the scale that hold the reference, a tenth apart at least."""
+    low, high = log_limits(*logs)
+    low, high = min(low, *reference, low), max(high, *reference, high)
+    return (low, high) if high - low > 0.1 else ((low + high) / 2 - 0.5, (low + high) / 2 + 0.5)
+
+
+def _beyond(logs: list[NDArray[np.float64]], ends: tuple[float, float]) -> str:
+    """Return where finite values are beyond the scale, in matplotlib's word."""
+    values = np.concatenate(logs)
+    values = values[np.isfinite(values)]
+    low, high = bool((values < ends[0]).any()), bool((values > ends[1]).any())
+    return {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[low, high]
+
+
+def _mark_reference(bar: Axes, reference: dict[str, float], ends: tuple[float, float]) -> None:
+    """Mark quantiles of the training atoms left of the colours."""
+    shown = {name: value for name, value in reference.items() if ends[0] <= value <= ends[1]}
+    if not shown:
+        return
+    if len(shown) > 1 and max(shown.values()) - min(shown.values()) < 0.05 * (ends[1] - ends[0]):
+        shown = {", ".join(shown): min(shown.values())}
+    axis = bar.secondary_yaxis("left")
+    axis.set_yticks(list(shown.values()), [f"training\n{name}" for name in shown], fontsize=7, color=GUIDE)
+    axis.tick_params(length=5, width=1.2, color=GUIDE)
+    axis.spines["left"].set_visible(False)
+
+
+# Atoms --------------------------------------------------------------------------------------------
+
+
+def _shapes(marks: NDArray[Any], logs: list[NDArray[np.float64]]) -> dict[str, tuple[str, NDArray[np.bool_]]]:
     """Return the shape of each kind and a mask of its atoms, by the name in the legend."""
     names = [str(name) for name in np.unique(marks) if name]
-    unmarked = marks == ""
+    if len(names) > len(MARKS):
+        least = {name: min(float(np.median(log[marks == name])) for log in logs) for name in names}
+        names = sorted(sorted(names, key=least.__getitem__)[: len(MARKS)])
+    unmarked = ~np.isin(marks, names)
     shapes = {"other test atoms" if names else "test atoms": ("o", unmarked)} if unmarked.any() else {}
-    return shapes | {name: (shape, marks == name) for name, shape in zip(names, "^sDvP"[: len(names)], strict=True)}
+    return shapes | {name: (shape, marks == name) for name, shape in zip(names, MARKS[: len(names)], strict=True)}
 
 
 def _draw_background(axes: Axes, places: ArrayLike | None) -> None:
-    if places is not None:
-        x, y = np.asarray(places).T
-        axes.scatter(x, y, s=7, c="0.82", linewidths=0, label="training atoms", rasterized=True)
+    """Draw training atoms as a cloud, wider than the marks of test atoms on top of it."""
+    x, y = np.empty((2, 0)) if places is None else np.asarray(places, dtype=np.float64).T
+    if len(x):
+        axes.scatter(x, y, s=60, c="0.87", linewidths=0, label="training atoms", rasterized=True, zorder=0)
 
 
 def _draw(
@@ -143,20 +210,24 @@ def _draw(
     scale: dict[str, Any],
 ) -> Any:
     """Draw the atoms of one panel, the least rigid on top; return the artist for the colour bar."""
-    size = float(np.clip(12000 / len(log), 8, 30))
+    size = float(np.clip(12000 / max(len(log), 1), 8, 30))
+    edge = 0.4 if len(log) < 1000 else 0.15  # thick edges of many marks would hide their colours
     colours = axes.scatter([], [], c=[], cmap=COLOUR_MAP, **scale)
     for name, (shape, chosen) in shapes.items():
-        order = np.flatnonzero(chosen & np.isfinite(log))
+        order = np.flatnonzero(chosen & ~np.isposinf(log))
         order = order[np.argsort(-log[order], kind="stable")]
         x, y = places[order].T
         style: dict[str, Any] = {"marker": shape, "s": size if shape == "o" else 1.7 * size, "edgecolors": "0.15"}
-        style |= {"linewidths": 0.0 if shape == "o" else 0.4, "rasterized": True}
-        axes.scatter(x, y, c=log[order], cmap=COLOUR_MAP, **scale, **style)
-        axes.scatter([], [], c="0.55", label=name, **style)
-    infinite = np.isposinf(log)
-    if infinite.any():
-        x, y = places[infinite].T
-        axes.scatter(x, y, s=size, facecolors="none", edgecolors="0.4", linewidths=0.7, label="infinite LPR")
+        style |= {"linewidths": 0.0 if shape == "o" else edge, "rasterized": True}
+        axes.scatter(x, y, c=np.where(np.isneginf(log), scale["vmin"], log)[order], cmap=COLOUR_MAP, **scale, **style)
+        if len(order):
+            axes.scatter([], [], c="0.55", label=name, **style | {"s": 24.0})
+        hollow = {"marker": shape, "s": style["s"], "facecolors": "none", "edgecolors": "0.4", "linewidths": 0.7}
+        axes.scatter(*places[chosen & np.isposinf(log)].T, **hollow)
+        if chosen.any() and not len(order):
+            axes.scatter([], [], label=name, **hollow)
+    if np.isposinf(log).any():
+        axes.scatter([], [], s=24, facecolors="none", edgecolors="0.4", linewidths=0.7, label="infinite LPR (hollow)")
     return colours
 
 

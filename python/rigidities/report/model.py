@@ -6,12 +6,10 @@ Energies and virials are in meV per atom, forces in meV/Å.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rigidities.loss.terms import Loss, Term
 from rigidities.report.against import below_text, seen_text
 from rigidities.report.next_structures import TOP, ranking, ranking_table
 from rigidities.report.statistics import describe, root_mean_square
@@ -22,11 +20,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rigidities.loss.rows import TermRows
+    from rigidities.loss.terms import Term
     from rigidities.model.errors import Errors
     from rigidities.model.linear import LinearModel
     from rigidities.model.prediction import Prediction
     from rigidities.model.training import ModelFit
     from rigidities.report.against import Against
+    from rigidities.report.comparison import Compared
     from rigidities.sources.atoms import Structures
 
 UNITS = {"energy": "meV/atom", "forces": "meV/Å", "virial": "meV/atom"}
@@ -93,19 +93,37 @@ def _cell(errors: Errors | None, what: str) -> str:
     return f"{errors.n:,}" if what == "n" else f"{1000 * getattr(errors, what):.4g}"
 
 
-def regularizer_figure(fit: ModelFit, validation: TermRows | None = None) -> Figure:
-    """Draw the criteria for λ over the path that it was chosen from.
+def regularizer_figure(fit: ModelFit, test: TermRows | None = None) -> Figure:
+    """Draw the criteria for λ over a path, with the λ in use.
 
-    Leave-one-out errors (if the energies of the training set were kept) and validation errors are
-    errors of the energies, in the unit of the loss.
+    Leave-one-out errors (if the energies of the training set were kept) and test errors are errors
+    of the energies, in meV, or in meV/atom if the loss takes them per atom.
+
+    Parameters
+    ----------
+    fit : ModelFit
+        If it has no path, one is decomposed now, which may cost more than the fit.
+    test : TermRows, optional
+        Rows and targets of test energies.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
     """
     from rigidities.report.curves import regularizer_curves
 
-    energies = fit.minimum.energies
+    energies, used = fit.minimum.energies, fit.minimum.hessian.regularizer
     if energies is None:
-        return regularizer_curves(fit.path)
-    test = None if validation is None else _pair(validation)
-    return regularizer_curves(fit.path, train=_pair(energies), weights=energies.weights_in_loss, test=test)
+        return regularizer_curves(fit.path, regularizer=used)
+    return regularizer_curves(
+        fit.path,
+        train=_pair(energies),
+        weights=energies.weights_in_loss,
+        test=None if test is None else _pair(test),
+        regularizer=used,
+        unit="meV/atom" if energies.term.per_atom else "meV",
+        factor=1000.0,
+    )
 
 
 def _pair(rows: TermRows) -> tuple[NDArray[Any], NDArray[np.float64]]:
@@ -118,7 +136,12 @@ def _pair(rows: TermRows) -> tuple[NDArray[Any], NDArray[np.float64]]:
 
 
 def prediction_table(
-    model: LinearModel, name: str, frames: Any, prediction: Prediction, against: Against, top: int = TOP
+    model: LinearModel,
+    name: str,
+    prediction: Prediction,
+    compared: Mapping[str, Compared],
+    against: Against,
+    top: int = TOP,
 ) -> str:
     """Return σ, rigidities and known errors of a prediction, and the structures of largest σ."""
     sizes = prediction.sizes
@@ -134,23 +157,24 @@ def prediction_table(
     lines += [quantile_row("PR of the energy per atom", describe(prediction.pr)), *training_rows(against, "pr")]
     lines += [quantile_row("LPR", describe(prediction.lpr)), *training_rows(against, "lpr")]
     lines += ["", *below_text(against), *seen_text(against)]
-    compared = _compared(model, frames, prediction)
     if compared:
         lines += [
             "",
             f"{'against the labels':26}{'number':>7}{'RMSE':>12}{'RMS of σ':>12}{'within σ':>12}{'expected':>12}",
         ]
-    for term, (residuals, std) in compared.items():
+    for term, values in compared.items():
+        residuals, std = values.residuals, values.std
         within = "-" if np.isnan(std).any() else f"{100 * np.mean(np.abs(residuals) <= std):.0f} %"
-        cells = [f"{1000 * root_mean_square(values):.4g}" for values in (residuals, std)] + [within, EXPECTED]
+        cells = [f"{1000 * root_mean_square(part):.4g}" for part in (residuals, std)] + [within, EXPECTED]
         lines.append(f"{f'{term}, {UNITS[term]}':26}{len(residuals):>7}" + "".join(f"{cell:>12}" for cell in cells))
     return "\n".join([*lines, "", *ranking_table(ranking(against), top)])
 
 
-def comparison_summary(model: LinearModel, frames: Any, prediction: Prediction) -> dict[str, Any]:
+def comparison_summary(compared: Mapping[str, Compared]) -> dict[str, Any]:
     """Return the errors against known labels beside σ, as values of JSON."""
     found = {}
-    for name, (residuals, std) in _compared(model, frames, prediction).items():
+    for name, values in compared.items():
+        residuals, std = values.residuals, values.std
         known = np.isfinite(std).all()
         found[name] = {
             "unit": UNITS[name],
@@ -161,26 +185,3 @@ def comparison_summary(model: LinearModel, frames: Any, prediction: Prediction) 
             "share_expected": 0.683,
         }
     return found
-
-
-def _compared(
-    model: LinearModel, frames: Any, prediction: Prediction
-) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Return residuals and σ of known reference values, energies and virials per atom."""
-    from rigidities.structures.reference import read_known_reference
-
-    predicted: dict[str, tuple[NDArray[Any], ...]] = {}
-    predicted["energy"] = prediction.energies, prediction.energy_std, prediction.sizes
-    if prediction.forces is not None and prediction.forces_std is not None:
-        predicted["forces"] = prediction.forces.ravel(), prediction.forces_std.ravel(), np.ones(1)
-    if prediction.virials is not None and prediction.virial_std is not None:
-        predicted["virial"] = prediction.virials.ravel(), prediction.virial_std.ravel(), np.repeat(prediction.sizes, 6)
-    terms = {name: model.loss.terms.get(name, Term()) for name in predicted}
-    loss = Loss(**{name: replace(term, missing="skip", weights=None) for name, term in terms.items()})
-    compared = {}
-    for name, reference in read_known_reference(frames, loss).items():
-        values, std, divisors = predicted[name]
-        residuals = (np.concatenate(reference.values) - values) / divisors
-        known = np.isfinite(residuals)
-        compared[name] = residuals[known], np.broadcast_to(std / divisors, known.shape)[known]
-    return compared

@@ -14,13 +14,14 @@ from rigidities.report.statistics import describe
 from rigidities.sources.source import kinds_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from ase import Atoms
 
     from rigidities.model.linear import LinearModel
     from rigidities.model.prediction import Prediction
+    from rigidities.report.comparison import Compared
 
 
 def scored(model: LinearModel, frames: Sequence[Atoms], prediction: Prediction) -> Against:
@@ -41,7 +42,12 @@ def scored(model: LinearModel, frames: Sequence[Atoms], prediction: Prediction) 
 
 
 def scored_summary(
-    model: LinearModel, name: str, frames: Sequence[Atoms], prediction: Prediction, compared: Against, top: int
+    model: LinearModel,
+    name: str,
+    prediction: Prediction,
+    compared: Mapping[str, Compared],
+    training: Against,
+    top: int,
 ) -> dict[str, Any]:
     """Return the predictions in numbers, as values of JSON."""
     hessian = model.hessian
@@ -57,9 +63,9 @@ def scored_summary(
         "energy_std_meV_per_atom": describe(1000 * prediction.energy_std / prediction.sizes),
         "pr": describe(prediction.pr),
         "lpr": describe(prediction.lpr),
-        "errors": comparison_summary(model, frames, prediction),
-        "training_set": against_summary(compared),
-        "next": ranking_summary(ranking(compared), top),
+        "errors": comparison_summary(compared),
+        "training_set": against_summary(training),
+        "next": ranking_summary(ranking(training), top),
     }
 
 

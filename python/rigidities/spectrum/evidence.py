@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rigidities.exceptions import Advice, UnresolvedEvidenceWarning, warn
+from rigidities.exceptions import Advice, EmptyFitWarning, UnresolvedEvidenceWarning, warn
 from rigidities.moments import Moments
 from rigidities.spectrum.decomposition import Spectrum
 from rigidities.spectrum.tridiagonal import Tridiagonal
@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 RESOLVED = 1.0
 """Largest change of a log-likelihood by rounding, in nats: two λ whose likelihoods differ by a
 factor of e are equally good."""
+
+EXPLAINED = 0.1
+"""Least share of the squares of its targets that a fit explains without a warning."""
 
 HIDDEN = "below it, rounding of the sums exceeds the training residual"
 """Why the evidence is not resolved at smaller λ, in warnings."""
@@ -100,17 +103,27 @@ class Projection:
     def errors(self, regularizers: NDArray[np.float64]) -> NDArray[np.float64]:
         """Weighted squared training residuals Σwr² = S − λθᵀΛθ: (n_λ, n_outputs)."""
         coef = self.coef(regularizers)[:, : len(self.spectrum.penalised)]
-        return np.asarray(self.residuals(regularizers) - regularizers[:, None] * (coef**2).sum(axis=1))
+        # the root of λ first: θ² leaves the range of float64 where targets far exceed features
+        squares = (np.sqrt(regularizers)[:, None, None] * coef) ** 2
+        return np.asarray(self.residuals(regularizers) - squares.sum(axis=1))
+
+    def explained(self, regularizer: float) -> float:
+        """Share of Σwy² that the fit explains, 1 − Σwr²/Σwy², of the output that it explains best.
+
+        NaN if all targets are 0.
+        """
+        squares = self.moments.squares
+        left = self.errors(np.array([regularizer]))[0][squares > 0] / squares[squares > 0]
+        return float(1 - left.min()) if len(left) else float("nan")
 
     def residual_rounding(self, regularizers: NDArray[np.float64]) -> NDArray[np.float64]:
         """Bound on the rounding of S, and of Σwr²: (n_λ, n_outputs)."""
-        coef = self.coef(regularizers)
+        coef = np.sqrt(self.rounding * self.spectrum.trace) * self.coef(regularizers)  # as in `errors`
         if self.basis is None:
             squares = (coef[:, : len(self.spectrum.penalised)] ** 2).sum(axis=1)
         else:
             squares = np.array([(np.square(self.basis @ c)).sum(axis=0) for c in coef])
-        size = np.sqrt(self.moments.squares) + np.sqrt(self.spectrum.trace * squares)
-        return np.asarray(self.rounding * size**2)
+        return np.asarray((np.sqrt(self.rounding * self.moments.squares) + np.sqrt(squares)) ** 2)
 
     def determinant_rounding(self, regularizers: NDArray[np.float64]) -> NDArray[np.float64]:
         """Bound on the rounding of ln|H|, and of tr CH⁻¹: (n_λ,)."""
@@ -157,6 +170,39 @@ def _divide(
 ) -> NDArray[np.float64]:
     """(AᵀHA)⁻¹Aᵀb where AᵀHA is diagonal."""
     return np.asarray(projected / spectrum.denominators(regularizers)[:, :, None])
+
+
+def warn_of_empty(explained: float, regularizer: float, outlier: str = "") -> None:
+    """Warn if the fit at a λ explains next to nothing of the targets.
+
+    `outlier` says which target is the hardest to explain, if that is known.
+    """
+    if explained < EXPLAINED:
+        warn(
+            EmptyFitWarning,
+            f"the fit explains {100 * max(explained, 0.0):.2g} % of the weighted squares of its targets: at the "
+            f"regularizer {regularizer:.3g} it predicts little more than zero{outlier}",
+            Advice.LOOK_FOR_OUTLIERS,
+        )
+
+
+def warn_of_rise(regularizer: float, least: float) -> None:
+    """Warn that the evidence has a maximum, and rises again at the smallest λ where it is known."""
+    warn(
+        UnresolvedEvidenceWarning,
+        f"evidence is best at regularizer {regularizer:.3g}, but it rises again towards {least:.3g}: {HIDDEN}, and a "
+        "better regularizer may lie there",
+        Advice.LEAVE_ONE_OUT,
+    )
+
+
+def warn_of_end(criterion: str, regularizer: float) -> None:
+    """Warn that a criterion is best at the smallest λ that was looked at."""
+    warn(
+        UnresolvedEvidenceWarning,
+        f"{criterion} is best at the smallest regularizer of the path, {regularizer:.3g}: a smaller one may be better",
+        Advice.SMALLER_REGULARIZERS,
+    )
 
 
 def warn_of_edge(criterion: str, regularizer: float) -> None:

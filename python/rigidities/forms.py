@@ -1,0 +1,191 @@
+"""The forms of a factorised H: the core's Cholesky factor, or a factor in the span of few rows.
+
+A form has the members of the core's `Hessian`. Here is how one is made of rows, or restored from a
+state, and what its work needs in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from rigidities import _core
+from rigidities.choice import choose
+from rigidities.exceptions import Advice, IllConditionedWarning, NotPositiveDefiniteError, warn
+from rigidities.penalty import Penalty
+from rigidities.reason import Reason
+from rigidities.rows import CheckedRows, reduce_rows
+from rigidities.runtime import memory
+from rigidities.span import SpanForm, span_of
+from rigidities.validation import as_floats, as_outputs, as_regularizer
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from rigidities.spectrum.maximum import Choice
+
+Form = _core.Hessian | SpanForm
+
+SINGLE_ERROR = 1e-3
+"""Relative error of a variance beyond which float32 is refused."""
+
+
+def form_of_state(state: dict[str, Any]) -> Form:
+    """Return the form that a state of a `Hessian`, already checked, describes."""
+    return SpanForm.from_snapshot(state) if "span" in state else _core.Hessian.from_snapshot(state)
+
+
+def target_rows(rows: CheckedRows) -> NDArray[Any]:
+    """Return one row per target: groups are reduced by their mean."""
+    return rows.values if rows.groups is None else reduce_rows(rows.values, rows.groups)[1]
+
+
+def form_of_rows(
+    rows: CheckedRows,
+    regularizer: float | Literal["auto"],
+    weights: ArrayLike | None,
+    targets: ArrayLike | None,
+    penalty: ArrayLike | None,
+) -> Form:
+    """Factorise H of training rows: in their span if they are fewer than the features."""
+    F = target_rows(rows)
+    w = None if weights is None else np.ascontiguousarray(as_floats(weights, "weights", ndim=1, double=True))
+    y = None if targets is None else as_outputs(targets)
+    n, p = F.shape
+    value, checked = as_regularizer(regularizer), Penalty.of(penalty, p)
+    if n >= p or not _is_definite(checked):
+        memory.require(16 * p * p, f"C and the factor of {p} features", Advice.FEWER_FEATURES)
+        return _factorized(F, w, y, value, checked)
+    _require_finite(F)
+    span = span_of(F, checked)
+    if value == 0 and len(span.basis) < p:
+        raise NotPositiveDefiniteError(
+            f"{n} rows determine {len(span.basis)} of {p} directions at most: H is singular at regularizer 0. Pass a "
+            "larger regularizer",
+            len(span.basis),
+            0.0,
+        )
+    return span_form(span, span.coordinates(F), w, y, value)
+
+
+def span_form(
+    span: Any,
+    coordinates: NDArray[np.float64],
+    weights: NDArray[np.float64] | None,
+    targets: NDArray[np.float64] | None,
+    regularizer: float | None,
+) -> SpanForm:
+    """Factorise H of rows with these coordinates in a span; λ None: the rule of "auto"."""
+    core = _sums(coordinates, weights, targets)
+    inner = _factor(core, regularizer, Penalty.of(None, core.n_features))
+    return SpanForm(span, inner, norm_of(core.matrix(), inner.regularizer))
+
+
+def norm_of(C: NDArray[np.float64], regularizer: float) -> float:
+    """‖C + λ‖₁, to rounding."""
+    return float(np.abs(C).sum(axis=0).max() + regularizer)
+
+
+def _factorized(
+    F: NDArray[Any],
+    weights: NDArray[np.float64] | None,
+    targets: NDArray[np.float64] | None,
+    regularizer: float | None,
+    penalty: Penalty,
+) -> _core.Hessian:
+    return _factor(_sums(F, weights, targets), regularizer, penalty, consume=True)
+
+
+def _sums(
+    F: NDArray[Any], weights: NDArray[np.float64] | None, targets: NDArray[np.float64] | None
+) -> _core.Covariance:
+    core = _core.Covariance(F.shape[1], "float64")
+    core += (F, None, "mean", weights, targets)
+    return core
+
+
+def _factor(
+    core: _core.Covariance, regularizer: float | None, penalty: Penalty, consume: bool = False
+) -> _core.Hessian:
+    choice = choose(core, "auto" if regularizer is None else regularizer, penalty)
+    form = factorize(core, choice, penalty, consume=consume)
+    warn_if_unresolved(form)
+    return form
+
+
+def factorize(core: _core.Covariance, choice: Choice, penalty: Penalty, *, consume: bool = False) -> _core.Hessian:
+    """Factorise sums at a λ that was chosen."""
+    settled = choice.regularizer, choice.reason.value, choice.jitter
+    return core.factorize(settled, penalty.values, penalty.eps, consume)
+
+
+def _is_definite(penalty: Penalty) -> bool:
+    """Whether every direction is penalised beyond rounding, so that rows can be whitened."""
+    if penalty.matrix is None:
+        return not penalty.leaves_features_free
+    try:
+        diagonal = np.diagonal(np.linalg.cholesky(penalty.matrix))
+    except np.linalg.LinAlgError:
+        return False
+    return bool(diagonal.min() ** 2 > len(diagonal) * penalty.eps * diagonal.max() ** 2)
+
+
+def _require_finite(F: NDArray[Any]) -> None:
+    good = np.isfinite(F)
+    if not good.all():
+        row, column = np.argwhere(~good)[0]
+        name = "NaN" if np.isnan(F[row, column]) else "infinite"
+        raise ValueError(f"features[{row}, {column}] is {name}: only finite numbers are taken")
+
+
+def warn_if_unresolved(form: Form) -> None:
+    """Warn if cond(H) exceeds 1/(p·eps), so that no digit is left.
+
+    The pivots bound the condition from below at no cost: cond(H) ≥ (max L_jj / min L_jj)².
+    """
+    diagonal = form.diagonal()
+    ratio = (diagonal.min() / diagonal.max()) ** 2
+    if form.reason == Reason.GIVEN.value and ratio < len(diagonal) * np.finfo(np.float64).eps / 4:
+        warn(
+            IllConditionedWarning,
+            f"the pivots of H span a factor of {1 / ratio:.0e} at regularizer {form.regularizer:g}: rounding leaves "
+            "no digit of the variances along its weakest directions",
+            Advice.RAISE_OR_AUTO,
+        )
+
+
+# Memory and precision -----------------------------------------------------------------------------
+
+
+def require_state(form: Form) -> None:
+    """Raise unless the state of a form fits in memory: two triangles if the penalty is a matrix."""
+    p = form.n_features
+    need = form.n_stored if isinstance(form, SpanForm) else p * p
+    memory.require(8 * need, f"the state of a Hessian of {p} features", Advice.FREE_MEMORY)
+
+
+def require_components(form: Form, sizes: Sequence[int]) -> None:
+    """Raise unless there is memory for the variances of components of these sizes."""
+    if isinstance(form, SpanForm):
+        need = form.component_bytes(sizes)
+    else:  # a triangle for each component, and the columns of L⁻¹ that one is made from
+        need = 8 * (sum(size**2 for size in sizes) + form.n_features * max(sizes, default=0))
+    memory.require(need, f"factors of {len(sizes)} components", Advice.FEWER_COMPONENTS)
+
+
+def require_joint(n: int, m: int, p: int) -> None:
+    """Raise unless the joint covariance of n and m predictions fits in memory."""
+    memory.require(8 * (n * m + n * p), f"the joint covariance of {n} and {m} predictions", Advice.FEWER_AT_A_TIME)
+
+
+def require_single(rcond: float) -> None:
+    """Refuse float32 where its error in a variance, about eps32·√cond(H), would exceed 1e-3."""
+    error = float(np.finfo(np.float32).eps / np.sqrt(rcond))
+    if not error < SINGLE_ERROR:
+        raise ValueError(
+            f"float32 would leave a relative error of about {error:.1e} in the variances "
+            f"(rcond is {rcond:.1e}), more than {SINGLE_ERROR:g}: "
+            'pass precision="float64", or raise the regularizer'
+        )
