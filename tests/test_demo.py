@@ -18,7 +18,7 @@ from ase.build import bulk
 
 from rigidities.interop.featomic import Soap
 
-FILES = {"rigidities.xyz", "summary.json", "lpr_map.png", "viewer.json.gz"}
+FILES = {"rigidities.xyz", "next.xyz", "summary.json", "ranking.csv", "lpr_map.png", "viewer.json.gz"}
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +58,25 @@ def test_demo_tells_its_story(demonstration):
     for kind in ("crystal", "strained", "rattled"):
         gain = np.median(after[0][kinds == kind]) / np.median(before[0][kinds == kind])
         assert 1 < gain < 3  # the training set doubles
+
+
+def test_the_largest_errors_are_those_of_least_pr(demonstration):
+    """The sentence from the files alone: PR as written, errors of a fit by NumPy."""
+    result, directory = demonstration
+    before, _, test = demo.load_parts()
+    regularizer, _ = demo.choose_regularizer(before)
+    H = before.rows.T @ before.rows + regularizer * np.eye(before.rows.shape[1])
+    errors = 1000 * np.abs(test.energies - test.rows @ np.linalg.solve(H, before.rows.T @ before.energies))
+    chosen = np.flatnonzero([frame.info["group"] in demo.PRISTINE for frame in test.source.frames])
+    frames = ase.io.read(directory / "pristine" / "rigidities.xyz", ":")
+    pr = np.array([frame.info["pr"] for frame in frames])
+    worst, least = chosen[np.argsort(-errors[chosen])], chosen[np.argsort(pr[chosen])]
+    assert set(worst[:3]) == set(least[:3])
+    said = " ".join(result.stdout.split())
+    numbers = ", ".join(f"{error:.0f}" for error in errors[worst[:3]])
+    assert f"3 largest errors ({numbers} meV per atom; all others are at most {errors[worst[3]]:.1f})" in said
+    assert "are exactly the 3 of least PR" in said
+    assert "rigidities report train.xyz test.xyz -o report" in said
 
 
 def test_paths_returned_are_those_of_the_files(tmp_path):

@@ -16,6 +16,7 @@ import numpy as np
 
 from rigidities.covariance import Covariance
 from rigidities.leave_one_out import leave_one_out
+from rigidities.loss.terms import Term
 from rigidities.regularizer.path import regularizer_path
 from rigidities.report.atom_map import MAP_ATOMS, AtomMap
 from rigidities.report.content import Report, assess
@@ -32,6 +33,13 @@ if TYPE_CHECKING:
 
 PRISTINE = ("crystal", "strained", "rattled")
 DEFECTIVE = ("vacancy", "interstitial", "surface")
+
+N_WORST = 3
+"""Largest errors that the demo looks up in the order of PR."""
+
+YOUR_OWN = "The same for structures of your own, with λ and all from their energies and forces:"
+
+COMMANDS = ("", "    rigidities report train.xyz test.xyz -o report")
 
 DEMO_CUTOFF = 3.5
 """In Å. The potential of the energies ends at 3.0 Å: atoms farther away have no effect."""
@@ -65,7 +73,11 @@ class Part:
 
     def error(self, hessian: Hessian, kinds: Sequence[str]) -> float:
         """Return the RMSE of a fit for structures of these kinds, in meV per atom."""
-        return 1000 * root_mean_square((self.energies - self.rows @ hessian.coef)[self.of_kinds(kinds)])
+        return root_mean_square(self.errors(hessian)[self.of_kinds(kinds)])
+
+    def errors(self, hessian: Hessian) -> NDArray[np.float64]:
+        """Return the error of a fit for each structure, in meV per atom."""
+        return 1000 * (self.energies - self.rows @ hessian.coef)
 
     def of_kinds(self, kinds: Sequence[str]) -> NDArray[np.bool_]:
         """Return a mask of the structures of these kinds."""
@@ -109,7 +121,8 @@ def compare(parts: Sequence[Part], test: Part, regularizer: float, atom_map: Ato
     """Assess the test structures with a fit to each of the parts."""
     hessians = [part.covariance().factorize(regularizer) for part in parts]
     pairs = zip(hessians, parts, strict=True)
-    return [assess(hessian, part.source, test.source, atom_map=atom_map) for hessian, part in pairs]
+    energy = Term(per_atom=True)
+    return [assess(hessian, part.source, test.source, atom_map=atom_map, energy=energy) for hessian, part in pairs]
 
 
 def premise(before: Part, after: Part, regularizer: float, error: float) -> str:
@@ -135,7 +148,24 @@ def comparison(reports: Sequence[Report], test: Part) -> str:
     counts = {name: int(chosen.sum()) for name, chosen in rows.items()}
     medians = {name: [float(np.median(r.rigidities.lpr[chosen])) for r in reports] for name, chosen in rows.items()}
     lines = ["", *_median_table(counts, medians), "", *_error_table(reports, test), ""]
-    return "\n".join([*lines, textwrap.fill(_conclusion(reports, medians), 100)])
+    paragraphs = _conclusion(reports, medians), worst(reports[0], test), YOUR_OWN
+    return "\n".join([*lines, "\n\n".join(textwrap.fill(text, 100) for text in paragraphs), *COMMANDS])
+
+
+def worst(report: Report, test: Part) -> str:
+    """Say where the largest errors of pristine structures are in the order of PR."""
+    chosen = np.flatnonzero(test.of_kinds(PRISTINE))
+    errors = np.abs(test.errors(report.hessian))[chosen]
+    by_error = np.argsort(-errors, kind="stable")
+    by_pr = np.argsort(report.rigidities.pr[chosen], kind="stable")
+    n_found = len(np.intersect1d(by_error[:N_WORST], by_pr[:N_WORST]))
+    which = f"exactly the {N_WORST}" if n_found == N_WORST else f"for {n_found} of {N_WORST} among the {N_WORST}"
+    return (
+        f"Rigidity finds errors without any label: of the {len(chosen)} pristine test structures, the first model's "
+        f"{N_WORST} largest errors ({', '.join(f'{errors[i]:.0f}' for i in by_error[:N_WORST])} meV per atom; all "
+        f"others are at most {errors[by_error[N_WORST:]].max(initial=0.0):.1f}) are {which} of least PR, which "
+        "needs no energies of the test set."
+    )
 
 
 def _median_table(counts: dict[str, int], medians: dict[str, list[float]]) -> list[str]:

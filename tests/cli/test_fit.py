@@ -111,9 +111,10 @@ def test_score_writes_what_the_model_predicts(inputs):
     [line] = cells(result.stdout, "energy, meV/atom")
     expected = [3, 1000 * np.sqrt(np.mean(r**2)), 1000 * np.sqrt(np.mean(std**2)), 100 * np.mean(np.abs(r) <= std)]
     assert [float(cell) for cell in line[:4]] == pytest.approx(expected, rel=1e-3, abs=0.5)
-    assert result.stdout.index("least known structures") < result.stdout.index("Written: out/scored.xyz")
-    [least] = [line.split() for line in result.stdout.splitlines() if line.split()[:1] == [str(np.argmax(std))]]
-    assert float(least[3]) == pytest.approx(1000 * std.max(), rel=1e-2)
+    assert result.stdout.index("compute next: structures") < result.stdout.index("Written: out/scored.xyz")
+    least = result.stdout[result.stdout.index("compute next") :].splitlines()[2].split()
+    assert int(least[0]) == np.argmax(std)
+    assert float(least[4]) == pytest.approx(1000 * std.max(), rel=1e-2)
 
 
 def test_score_reports_virials_where_the_loss_has_them(inputs):
@@ -157,7 +158,7 @@ def test_score_needs_no_labels_and_can_leave_out_forces(inputs):
     ("--no-plot", 0),
 ])  # fmt: skip
 def test_nothing_is_computed_twice(inputs, monkeypatch, options, n_decompositions):
-    """One sum over the training set, one decomposition, one pass of featomic over each structure, one of its labels."""
+    """One sum, one decomposition, one pass over each structure and its labels; one more for training atoms' own LPR."""
     calls = Counter()
 
     def count(module, name, key):
@@ -184,8 +185,8 @@ def test_nothing_is_computed_twice(inputs, monkeypatch, options, n_decomposition
     assert result.exit_code == 0, result.output
     assert (calls.pop("sums", 0), calls["decomposition"]) == (1, n_decompositions)
     del calls["decomposition"]
-    known = [place(frame.positions) for name in ("train.xyz", "test.xyz") for frame in ase.io.read(name, ":")]
-    assert calls == {(what, frame): 1 for what in ("labels", "rows") for frame in known}
+    train, test = ([place(frame.positions) for frame in ase.io.read(name, ":")] for name in ("train.xyz", "test.xyz"))
+    assert calls == Counter([("labels", frame) for frame in train + test] + [("rows", f) for f in 2 * train + test])
 
 
 def test_options_reach_the_loss(inputs):
@@ -248,19 +249,29 @@ def test_of_many_features_the_figure_is_left_out(inputs, monkeypatch):
 def test_score_draws_its_errors(inputs):
     assert fit("train.xyz", "-o", "model", "--regularizer", "1e-3").exit_code == 0
     result = run("score", "model", "test.xyz", "-o", "out/scored.xyz")
-    names = ["scored.xyz", "scored_parity.png", "scored_errors.png"]
-    assert result.stdout.splitlines()[-1] == "Written: " + ", ".join(f"out/{name}" for name in names)
-    assert {path.name for path in Path("out").iterdir()} == set(names)
+    endings = ["_next.xyz", ".csv", ".json", "_parity.png", "_errors.png"]
+    assert result.stdout.splitlines()[-1] == f"Written: out/scored.xyz, and with the same name {', '.join(endings)}"
+    assert {path.name for path in Path("out").iterdir()} == {f"scored{ending}" for ending in [".xyz", *endings]}
     assert Path("out/scored_errors.png").read_bytes().startswith(b"\x89PNG")
     run("score", "model", "test.xyz", "-o", "none/scored.xyz", "--no-plot")
-    assert {path.name for path in Path("none").iterdir()} == {"scored.xyz"}
+    assert {path.name for path in Path("none").iterdir()} == {
+        "scored.xyz",
+        "scored_next.xyz",
+        "scored.csv",
+        "scored.json",
+    }
 
 
 def test_score_draws_nothing_without_labels(inputs):
     assert fit("train.xyz", "-o", "model", "--regularizer", "1e-3").exit_code == 0
     result = run("score", "model", "bare.xyz", "-o", "out/scored.xyz")
-    assert result.stdout.splitlines()[-1] == "Written: out/scored.xyz"
-    assert {path.name for path in Path("out").iterdir()} == {"scored.xyz"}
+    assert result.stdout.splitlines()[-1] == "Written: out/scored.xyz, and with the same name _next.xyz, .csv, .json"
+    assert {path.name for path in Path("out").iterdir()} == {
+        "scored.xyz",
+        "scored_next.xyz",
+        "scored.csv",
+        "scored.json",
+    }
 
 
 def test_without_matplotlib_there_is_no_plot(inputs, monkeypatch):

@@ -189,6 +189,7 @@ def written(*arguments):
     ("report train.xyz test.xyz -o others", "summary.json: this file exists and is not a summary"),
     ("report train.npz test.npz -o rows", "rigidities.npz: this file exists and is not rigidities as .npz"),
     ("demo -o demos", "summary.json: this file exists and is not a summary"),
+    ("score m.safetensors train.xyz -o h.json", ".json is the suffix of something else"),
     ("score m.safetensors train.xyz -o pipe", "is not a regular file"),
     ("score m.safetensors train.xyz -o linked", "has 2 hard links"),
     ("report train.xyz test.xyz -o text.png", "text.png: cannot make this directory"),

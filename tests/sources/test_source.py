@@ -95,8 +95,13 @@ def test_rows_are_assessed():
 
 def test_rows_alone_go_to_npz(tmp_path):
     report, atom_map = report_of(Handed)
-    assert write(report, atom_map, tmp_path) == ["rigidities.npz", "summary.json", "lpr_map.png"]
-    assert {path.name for path in tmp_path.iterdir()} == {"rigidities.npz", "summary.json", "lpr_map.png"}
+    assert write(report, atom_map, tmp_path) == ["rigidities.npz", "summary.json", "ranking.csv", "lpr_map.png"]
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "rigidities.npz",
+        "summary.json",
+        "ranking.csv",
+        "lpr_map.png",
+    }
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["descriptor"] == {"kind": "last layer", "layer": 7}
     assert list(summary["versions"]) == ["rigidities", "numpy", "scipy", "python"]
@@ -139,7 +144,7 @@ def test_a_full_disk_leaves_the_files_of_an_earlier_report(tmp_path, monkeypatch
 def test_structures_go_to_xyz_and_viewer(tmp_path):
     pytest.importorskip("chemiscope")
     report, atom_map = report_of(Handed, frames())
-    names = ["rigidities.xyz", "summary.json", "lpr_map.png", "viewer.json.gz"]
+    names = ["rigidities.xyz", "next.xyz", "summary.json", "ranking.csv", "lpr_map.png", "viewer.json.gz"]
     assert write(report, atom_map, tmp_path) == names
     read = ase.io.read(tmp_path / "rigidities.xyz", ":")
     np.testing.assert_array_equal(np.concatenate([frame.arrays["lpr"] for frame in read]), report.rigidities.lpr)

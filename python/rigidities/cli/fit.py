@@ -10,6 +10,8 @@ import typer
 
 from rigidities.cli.messages import in_lines
 from rigidities.cli.options import (
+    REGULARIZER,
+    RULES,
     BodyOrders,
     Cutoff,
     Force,
@@ -82,9 +84,7 @@ def fit(
     baseline: Annotated[
         str | None, typer.Option(help="Energies of the species: fit (default), none, or values, e.g. Si=-5.4,O=-3.1.")
     ] = None,
-    regularizer: Annotated[
-        str, typer.Option(help="λ ≥ 0, or the criterion that chooses it: auto, evidence, gcv or loo.")
-    ] = "auto",
+    regularizer: Annotated[str, typer.Option(help=REGULARIZER)] = "auto",
     cutoff: Cutoff = None,
     body_orders: BodyOrders = "3",
     hyperparameters: Hyperparameters = None,
@@ -129,7 +129,7 @@ def fit(
         }
         loss = _loss(terms, missing=missing, weights=weights_key)
         loss = loss_of_rows(loss) if from_features else loss
-        rule = as_regularizer(regularizer, "auto", "evidence", "gcv", "loo")
+        rule = as_regularizer(regularizer, *RULES)
         settings = descriptor(cutoff, body_orders, hyperparameters)
         plot = _may_plot(plot, rule)
         check_places(outputs_of_fit(output, plot is not False), train, test, hyperparameters, force=force)

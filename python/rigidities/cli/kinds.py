@@ -83,14 +83,36 @@ def _is_structures(path: Path) -> bool:
     return all("pr" in info and "lpr" in columns for info, columns in _names_in(path))
 
 
+def _is_next(path: Path) -> bool:
+    """Whether each structure has what a ranking adds."""
+    return all(info >= {"rank", "structure", "pr"} for info, _ in _names_in(path))
+
+
+def _is_ranking(path: Path) -> bool:
+    return _head(path).startswith(b"rank,structure,")
+
+
+def _is_predicted_rows(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as file:
+            return {"lpr.npy", "pr.npy", "labels.npy"} < set(file.namelist())
+    except (zipfile.BadZipFile, ValueError):
+        return False
+
+
 MODEL = Kind("a model", (".safetensors", ""), _is_model)
 FIGURE = Kind("a figure", (".png",), _is_figure)
 STRUCTURES = Kind("structures with rigidities", (".xyz", ".extxyz", ""), _is_structures)
 ARRAYS = Kind("rigidities as .npz", (".npz",), _is_arrays)
 SUMMARY = Kind("a summary", (".json",), _is_summary)
+NEXT = Kind("ranked structures", (".xyz",), _is_next)
+TABLE = Kind("a ranking of structures", (".csv",), _is_ranking)
+PREDICTED_ROWS = Kind("predictions as .npz", (".npz",), _is_predicted_rows)
 VIEWER = Kind("a viewer", (".json.gz",), _is_viewer)
 
-SUFFIXES = {suffix for kind in (MODEL, FIGURE, STRUCTURES, ARRAYS, SUMMARY, VIEWER) for suffix in kind.suffixes} - {""}
+SUFFIXES = {
+    suffix for kind in (MODEL, FIGURE, STRUCTURES, ARRAYS, SUMMARY, TABLE, VIEWER) for suffix in kind.suffixes
+} - {""}
 """Suffixes of files, which the name of a directory should not have."""
 
 

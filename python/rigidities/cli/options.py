@@ -10,16 +10,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rigidities._core import MAX_THREADS
 from rigidities.cli.interrupts import files_whole
-from rigidities.exceptions import InputError
+from rigidities.exceptions import InputError, blame
 from rigidities.report.files import make_directory
 from rigidities.runtime.threads import set_num_threads
 from rigidities.structures.read import require_file
+
+if TYPE_CHECKING:
+    from rigidities.model.linear import LinearModel
+
+REGULARIZER = (
+    "λ ≥ 0, or the rule that chooses it: loo (leave-one-out), evidence, gcv or auto (the maximum of the evidence; "
+    "without labels, the smallest λ that rounding allows)."
+)
+"""Help of --regularizer: auto means one thing in all commands."""
+
+RULES = "auto", "evidence", "gcv", "loo"
+"""Rules that choose λ."""
+
+TOP_HELP = "Structures in the list of what to compute next, and in the file of them."
 
 Threads = Annotated[int | None, typer.Option(min=1, help="Number of threads; all by default.")]
 Progress = Annotated[
@@ -82,6 +96,17 @@ def descriptor(cutoff: float | None, body_orders: str, hyperparameters: Path | N
     if not isinstance(content, dict):
         raise InputError(f"{hyperparameters}: expected a JSON object with cutoff, density and basis")
     return settings | {"hyperparameters": content}
+
+
+def load_model(path: Path) -> LinearModel:
+    """Read a model; any fault of the file names it."""
+    from rigidities.model.linear import LinearModel
+
+    with blame(str(path)):
+        try:
+            return LinearModel.load(path)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 @contextmanager

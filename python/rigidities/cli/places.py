@@ -16,8 +16,21 @@ from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
 
-from rigidities.cli.kinds import ARRAYS, FIGURE, MODEL, STRUCTURES, SUFFIXES, SUMMARY, VIEWER, Kind
+from rigidities.cli.kinds import (
+    ARRAYS,
+    FIGURE,
+    MODEL,
+    NEXT,
+    PREDICTED_ROWS,
+    STRUCTURES,
+    SUFFIXES,
+    SUMMARY,
+    TABLE,
+    VIEWER,
+    Kind,
+)
 from rigidities.exceptions import InputError
+from rigidities.report import files
 from rigidities.report.files import files_of
 from rigidities.runtime.writing import replaceable
 from rigidities.structures.read import file_of
@@ -25,8 +38,16 @@ from rigidities.structures.read import file_of
 Outputs = Mapping[Path, Kind]
 """The files that a command writes."""
 
-_OF_REPORT = {".xyz": STRUCTURES, ".npz": ARRAYS, ".json": SUMMARY, ".png": FIGURE, ".gz": VIEWER}
-"""Kinds of the files of a report, by suffix."""
+_OF_REPORT = {
+    files.STRUCTURES: STRUCTURES,
+    files.NEXT: NEXT,
+    files.ARRAYS: ARRAYS,
+    files.SUMMARY: SUMMARY,
+    files.RANKING: TABLE,
+    files.MAP: FIGURE,
+    files.VIEWER: VIEWER,
+}
+"""Kinds of the files of a report."""
 
 
 def figure_of(model: Path) -> Path:
@@ -50,17 +71,30 @@ def figures_of_score(output: Path) -> dict[str, Path]:
     return {name: output.with_name(f"{output.stem}_{name}.png") for name in ("parity", "errors") if output.name}
 
 
+def texts_of_score(output: Path) -> dict[Path, Kind]:
+    """Return the places of what to compute next (structures, ranking) and of the numbers."""
+    if not output.name:
+        return {}  # "." and "" have no name
+    return {
+        output.with_name(f"{output.stem}_next.xyz"): NEXT,
+        output.with_suffix(".csv"): TABLE,
+        output.with_suffix(".json"): SUMMARY,
+    }
+
+
 def outputs_of_score(output: Path, plot: bool, from_features: bool = False) -> Outputs:
-    """Return the file of the predictions, and the figures that are drawn if there are labels."""
+    """Return the predictions and what is beside them; figures are drawn if there are labels."""
     figures = dict.fromkeys(figures_of_score(output).values(), FIGURE) if plot else {}
-    return {output: ARRAYS if from_features else STRUCTURES} | figures
+    if from_features:
+        return {output: PREDICTED_ROWS} | figures
+    beside = {place: kind for place, kind in texts_of_score(output).items() if place != output}
+    return {output: STRUCTURES} | beside | figures
 
 
 def outputs_of_report(directory: Path, from_features: bool) -> Outputs:
     """Return the files of a report of structures, or of features."""
     _require_directory_name(directory)
-    names = files_of(with_structures=not from_features)
-    return {directory / name: _OF_REPORT[Path(name).suffix] for name in names}
+    return {directory / name: _OF_REPORT[name] for name in files_of(with_structures=not from_features)}
 
 
 def outputs_of_demo(directory: Path) -> Outputs:

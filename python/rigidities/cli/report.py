@@ -10,6 +10,9 @@ import typer
 from rigidities.cli.kinds import check_labels
 from rigidities.cli.messages import in_lines
 from rigidities.cli.options import (
+    REGULARIZER,
+    RULES,
+    TOP_HELP,
     BodyOrders,
     Cutoff,
     Force,
@@ -17,6 +20,7 @@ from rigidities.cli.options import (
     Progress,
     Threads,
     descriptor,
+    load_model,
     progress_shown,
     require,
     set_threads,
@@ -24,30 +28,42 @@ from rigidities.cli.options import (
 )
 from rigidities.cli.options import regularizer as as_regularizer
 from rigidities.cli.places import check_places, outputs_of_report
+from rigidities.exceptions import InputError
 from rigidities.report.atom_map import map_of
 from rigidities.report.content import make_report
 from rigidities.report.files import STRUCTURES, write
+from rigidities.report.next_structures import TOP
+from rigidities.report.own_model import own_model
 from rigidities.report.text import table
 from rigidities.sources.feature_files import are_features
-from rigidities.sources.read import read_sources
+from rigidities.sources.read import read_for_model, read_sources
 
 
 def report(
     train: Annotated[str, typer.Argument(help="Training structures, or features (.npz, .npy, .mts).", metavar="TRAIN")],
     test: Annotated[str, typer.Argument(help="Test structures, or features (.npz, .npy, .mts).", metavar="TEST")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write into; made if it does not exist.")],
-    regularizer: Annotated[
-        str, typer.Option(help="λ ≥ 0 in H = C + λ, or auto: the smallest λ that rounding allows.")
-    ] = "auto",
+    model: Annotated[
+        Path | None,
+        typer.Option(help="Model that `rigidities fit` wrote: its features, loss and λ, in place of a fit."),
+    ] = None,
+    regularizer: Annotated[str, typer.Option(help=REGULARIZER)] = "auto",
     reduction: Annotated[
         Literal["mean", "sum"], typer.Option(help="Targets are energies per atom (mean) or total energies (sum).")
     ] = "mean",
+    energy_key: Annotated[
+        str | None, typer.Option(help="Name of energies in info; the calculator's by default.")
+    ] = None,
+    forces_key: Annotated[
+        str | None, typer.Option(help="Name of forces in arrays; the calculator's by default.")
+    ] = None,
     cutoff: Cutoff = None,
     body_orders: BodyOrders = "3",
     hyperparameters: Hyperparameters = None,
     group_key: Annotated[
         str | None, typer.Option(help="Entry in info that names a structure's kind; by default group, or config_type.")
     ] = None,
+    top: Annotated[int, typer.Option(min=1, help=TOP_HELP)] = TOP,
     force: Force = False,
     threads: Threads = None,
     progress: Progress = None,
@@ -64,9 +80,15 @@ def report(
     their names, and "species" (n_rows,). Or .npy files with the features alone, or metatensor's
     (.mts).
 
-    Writes rigidities.xyz (array lpr, info pr), summary.json, lpr_map.png and viewer.json.gz (for
+    Rigidities belong to a loss and a λ. They are those of --model, or of a fit to TRAIN as
+    `rigidities fit` makes it by default: to the energies, and to the forces if all structures have
+    them. Where not all have an energy, each structure is one target of weight 1, and auto takes the
+    smallest λ that rounding allows. The training atoms' own rigidities say what is low.
+
+    Writes rigidities.xyz (array lpr, info pr), summary.json, ranking.csv (what to compute next:
+    the structures by PR), next.xyz (the first of them), lpr_map.png and viewer.json.gz (for
     https://chemiscope.org). From features, it writes rigidities.npz (arrays lpr, pr, labels) in
-    place of rigidities.xyz, and no viewer. They replace those of an earlier report, and other files
+    place of structures, and no viewer. They replace those of an earlier report, and other files
     only with --force. The map shows the principal components of training and test atoms together,
     at most 3000 of each.
     """
@@ -74,18 +96,48 @@ def report(
         from_features = are_features(train) and are_features(test)
         require(*[] if from_features else ["ase", "featomic", "chemiscope"], "matplotlib")
         set_threads(threads)
-        value = as_regularizer(regularizer, "auto")
+        value = as_regularizer(regularizer, *RULES)
         settings = descriptor(cutoff, body_orders, hyperparameters)
+        _check_model_alone(
+            model,
+            train,
+            regularizer=regularizer != "auto",
+            cutoff=cutoff is not None,
+            body_orders=body_orders != "3",
+            hyperparameters=hyperparameters is not None,
+            energy_key=energy_key is not None,
+            forces_key=forces_key is not None,
+        )
         outputs = outputs_of_report(output, from_features)
-        check_places(outputs, train, test, hyperparameters, force=force)
-        sources = read_sources(train, test, settings, progress_shown(progress))
+        check_places(outputs, train, test, hyperparameters, model, force=force)
+        shown = progress_shown(progress)
+        fitted = None if model is None else load_model(model)
+        if fitted is None:
+            sources = read_sources(train, test, settings, shown)
+        else:
+            sources = read_for_model(train, fitted, str(model), shown), read_for_model(test, fitted, str(model), shown)
         if not from_features:
             check_labels(output / STRUCTURES, sources[1].frames or [], force=force)
+        if fitted is None:
+            fitted = own_model(sources[0], value, reduction, {"energy": energy_key, "forces": forces_key})
         atom_map = map_of(*sources)
-        made = make_report(*sources, regularizer=value, reduction=reduction, group_key=group_key, atom_map=atom_map)
+        made = make_report(
+            *sources, regularizer=value, reduction=reduction, group_key=group_key, atom_map=atom_map, model=fitted
+        )
         for warning in made.warnings:
             typer.echo(f"rigidities: warning: {warning}", err=True)
-        typer.echo(table(made))
+        typer.echo(table(made, top))
         with writing(*outputs):
-            names = write(made, atom_map, output)
+            names = write(made, atom_map, output, top)
         typer.echo(f"\nWritten to {output}: {', '.join(names)}")
+
+
+def _check_model_alone(model: Path | None, train: str, **given: bool) -> None:
+    """Raise if options are given that --model decides."""
+    if model is None:
+        return
+    if train.endswith(".npz"):
+        raise InputError(f"--model {model}: is a model of structures, but {train} holds features")
+    asked = [f"--{name.replace('_', '-')}" for name, is_given in given.items() if is_given]
+    if asked:
+        raise InputError(f"{', '.join(asked)}: --model {model} decides this already; leave it out")

@@ -10,9 +10,20 @@ import typer
 
 from rigidities.cli.kinds import check_labels
 from rigidities.cli.messages import in_lines
-from rigidities.cli.options import Force, Progress, Threads, progress_shown, require, set_threads, writing
-from rigidities.cli.places import check_places, figures_of_score, outputs_of_score
-from rigidities.exceptions import InputError, blame
+from rigidities.cli.options import (
+    TOP_HELP,
+    Force,
+    Progress,
+    Threads,
+    load_model,
+    progress_shown,
+    require,
+    set_threads,
+    writing,
+)
+from rigidities.cli.places import check_places, figures_of_score, outputs_of_score, texts_of_score
+from rigidities.exceptions import blame
+from rigidities.report.next_structures import TOP
 from rigidities.sources.feature_files import are_features
 from rigidities.sources.scored import read_scored
 from rigidities.structures.read import read_structures
@@ -20,7 +31,6 @@ from rigidities.structures.read import read_structures
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rigidities.model.linear import LinearModel
     from rigidities.report.comparison import Compared
 
 
@@ -37,6 +47,7 @@ def score(
             "--virials/--no-virials", help="Predict virials; by default if the loss has them.", show_default=False
         ),
     ] = None,
+    top: Annotated[int, typer.Option(min=1, help=TOP_HELP)] = TOP,
     plot: Annotated[
         bool, typer.Option("--plot/--no-plot", help="Draw errors beside the output, if there are labels.")
     ] = True,
@@ -57,10 +68,14 @@ def score(
     (eV, Voigt order), arrays predicted_forces, forces_std (eV/Å) and lpr. σ is the standard
     deviation that comes from the fitted parameters, without the noise of labels. It is scaled so
     that its mean square is the mean squared error of training structures that are left out one at a
-    time. The file replaces that of an earlier run, and another one only with --force.
+    time. If it is true, 68 % of the errors are within σ. The rigidities of the training set, which
+    the model holds, say what is low.
 
-    If STRUCTURES have labels and matplotlib is installed, draws for -o out.xyz the predicted values
-    against the labels in out_parity.png, and |error| against σ in out_errors.png.
+    Beside OUTPUT.xyz it writes OUTPUT.csv (what to compute next: the structures by PR, which is
+    also the order of σ of the energy per atom), OUTPUT_next.xyz (the first of them) and
+    OUTPUT.json. If STRUCTURES have labels and matplotlib is installed, it draws the predicted
+    values against the labels in OUTPUT_parity.png, and |error| against σ in OUTPUT_errors.png.
+    They replace those of an earlier run, and other files only with --force.
     """
     with in_lines():
         from_features = are_features(structures)
@@ -72,12 +87,12 @@ def score(
         from rigidities.model.prediction import write_npz, write_xyz
         from rigidities.report.comparison import compare
         from rigidities.report.model import prediction_table
+        from rigidities.report.scored import scored, scored_summary, write_scored
 
-        with blame(str(model)):
-            loaded = _load(model)
-        scored = read_scored(structures, loaded) if from_features else None
-        frames = read_structures(structures) if scored is None else scored.frames
-        if scored is None:
+        loaded = load_model(model)
+        rows = read_scored(structures, loaded) if from_features else None
+        frames = read_structures(structures) if rows is None else rows.frames
+        if rows is None:
             check_labels(output, frames, force=force)
         virials = "virial" in loaded.loss.terms if virials is None else virials
         with blame(structures):
@@ -85,16 +100,22 @@ def score(
                 frames, forces=forces and not from_features, virials=virials, progress=progress_shown(progress)
             )
         with writing(output):
-            if scored is None:
+            if rows is None:
                 write_xyz(prediction, frames, output)
             else:
-                write_npz(prediction, scored.labels, scored.mean, output)
+                write_npz(prediction, rows.labels, rows.mean, output)
         with blame(structures):
             compared = compare(loaded, frames, prediction)
+        training = scored(loaded, frames, prediction, None if rows is None else rows.labels)
+        texts = texts_of_score(output) if rows is None else {}
+        if texts:
+            content = scored_summary(loaded, structures, prediction, compared, training, top)
+            with writing(*texts):
+                write_scored(content, frames, training, list(texts), top)
         drawn = _draw(compared, figures_of_score(output)) if plot else []
-        names = None if scored is None else scored.labels
-        typer.echo(prediction_table(loaded, structures, prediction, compared, names))
-        typer.echo(f"\nWritten: {', '.join(map(str, [output, *drawn]))}")
+        typer.echo(prediction_table(loaded, structures, prediction, compared, training, top))
+        endings = [place.name.removeprefix(output.stem) for place in (*texts, *drawn)]
+        typer.echo(f"\nWritten: {output}" + (f", and with the same name {', '.join(endings)}" if endings else ""))
 
 
 def _draw(compared: Mapping[str, Compared], places: Mapping[str, Path]) -> list[Path]:
@@ -110,12 +131,3 @@ def _draw(compared: Mapping[str, Compared], places: Mapping[str, Path]) -> list[
         for place, figure in drawn.items():
             write_figure(figure, place)
     return list(drawn)
-
-
-def _load(path: Path) -> LinearModel:
-    from rigidities.model.linear import LinearModel
-
-    try:
-        return LinearModel.load(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error

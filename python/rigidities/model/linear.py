@@ -25,12 +25,14 @@ from rigidities.hessian import Hessian
 from rigidities.loss.baseline import Baseline
 from rigidities.loss.minimum import Rule
 from rigidities.loss.terms import NAMES, Loss, Term
+from rigidities.model.atom_rows import iter_atom_rows
 from rigidities.model.errors import Errors, Evaluation, evaluate, read_to_compare
 from rigidities.model.prediction import Prediction
 from rigidities.model.scale import first_scale
 from rigidities.model.state import check_descriptor, checked_state, fields_of, state_of
 from rigidities.model.training import ModelFit, fit_model
-from rigidities.rows import Rows, reduce_rows
+from rigidities.model.training_set import TrainingSet, fingerprints
+from rigidities.rows import reduce_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -39,9 +41,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rigidities.structures.descriptor import Descriptor
-
-BATCH_SIZE = 2048
-"""Atoms in a batch, for energies and local rigidities."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +69,9 @@ class LinearModel:
         the structure of the target.
     versions : dict of str to str
         Versions of the packages that were used for the fit.
+    training_set : TrainingSet or None
+        Rigidities of the training set itself, and fingerprints of its structures. None if the model
+        was read from an older file that has none.
     """
 
     soap: Descriptor
@@ -81,6 +83,7 @@ class LinearModel:
     training: dict[str, Errors]
     left_out: dict[str, Errors]
     versions: dict[str, str] = field(default_factory=dict)
+    training_set: TrainingSet | None = None
 
     @classmethod
     def fit(
@@ -162,6 +165,7 @@ class LinearModel:
             training=fitted.training,
             left_out=fitted.left_out,
             versions={name: version(name) for name in packages} | {"python": platform.python_version()},
+            training_set=fitted.training_set,
         )
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -213,29 +217,28 @@ class LinearModel:
             If a structure contains a species that the model has no columns for, or if the
             descriptor refuses a structure.
         """
-        from rigidities.structures.batches import batch_lengths, in_batches
-        from rigidities.structures.descriptor import batches_of, checked_rows
-
         frames, numbers = self._checked(structures)
         sizes = np.array([len(entry) for entry in numbers])
-        lengths = batch_lengths(sizes, BATCH_SIZE)
-        batches = in_batches(frames, lengths, "atoms", progress)
-        stops = np.cumsum(lengths)
-        energies, variances, lpr = [], [], []
-        found = batches_of(self.soap.atom_rows(batches), len(lengths))
-        for length, stop, values in zip(lengths, stops, found, strict=True):
-            groups = np.repeat(np.arange(length), sizes[stop - length : stop])
-            values = checked_rows(values, "atoms", (len(groups), self.soap.n_features))
-            rows = Rows(values, groups, self.soap.feature_space)
+        energies, variances, lpr, prints = [], [], [], []
+        for rows in iter_atom_rows(frames, sizes, self.soap, progress):
             means = reduce_rows(rows)[1]
             energies.append(means @ self.coef)
             variances.append(self.hessian.variance(means))
             lpr.append(self.hessian.rigidity(rows.without_groups()))
+            prints.append(fingerprints(rows))
         variance = np.concatenate(variances)
         std = self.scale("energy") * np.sqrt(variance)
         whole = sizes * np.concatenate(energies) + self._baseline_energies(numbers)
         derivatives = self._derivatives(frames, forces, virials, progress)
-        return Prediction(sizes, whole, sizes * std, reciprocal(variance), np.concatenate(lpr), **derivatives)
+        return Prediction(
+            sizes,
+            whole,
+            sizes * std,
+            reciprocal(variance),
+            np.concatenate(lpr),
+            fingerprints=np.concatenate(prints),
+            **derivatives,
+        )
 
     def _derivatives(
         self, frames: Sequence[Any], forces: bool, virials: bool, progress: bool
@@ -308,9 +311,7 @@ class LinearModel:
         return evaluate(rows, self.coef, keep_energies=keep_energies)
 
     def _baseline_energies(self, numbers: Sequence[NDArray[np.int64]]) -> NDArray[np.float64]:
-        if self.baseline is None:
-            return np.zeros(len(numbers))
-        return np.array([self.baseline.energy(entry) for entry in numbers])
+        return np.array([0.0 if self.baseline is None else self.baseline.energy(entry) for entry in numbers])
 
     def _checked(self, structures: Any) -> tuple[list[Any], list[NDArray[np.int64]]]:
         """Return structures as a list, and their atomic numbers; raise for an unknown species."""

@@ -38,6 +38,8 @@ class Prediction:
     virials, virial_std : ndarray of shape (n_structures, 6), or None
         Virials −∂E/∂ε and their standard deviations, in eV, in ASE's Voigt order xx, yy, zz, yz,
         xz, xy; None if they were not asked for. The stress is −virial/volume.
+    fingerprints : ndarray of shape (n_structures, 5), or None
+        Numbers by which `TrainingSet.find` recognises training structures.
     """
 
     sizes: NDArray[np.int64]
@@ -49,6 +51,7 @@ class Prediction:
     forces_std: NDArray[np.float64] | None = None
     virials: NDArray[np.float64] | None = None
     virial_std: NDArray[np.float64] | None = None
+    fingerprints: NDArray[np.float64] | None = None
 
 
 def write_npz(prediction: Prediction, labels: NDArray[Any], mean: bool, path: str | PathLike[str]) -> None:

@@ -18,6 +18,7 @@ from rigidities.hessian import Hessian
 from rigidities.loss.baseline import Baseline
 from rigidities.loss.terms import NAMES, Loss, Term
 from rigidities.model.errors import Errors
+from rigidities.model.training_set import FINGERPRINT, N_QUANTILES, TrainingSet
 from rigidities.state import (
     VERSION,
     Check,
@@ -56,6 +57,8 @@ def state_of(fields: Mapping[str, Any]) -> dict[str, Any]:
     parts = {f"{_HESSIAN}{name}": value for name, value in fields["hessian"].__getstate__().items()}
     del parts[f"{_HESSIAN}version"]  # that of the whole state
     soap, baseline = fields["soap"], fields["baseline"]
+    kept = fields["training_set"]
+    parts |= {} if kept is None else _training_set_state(kept)
     return parts | {
         "version": VERSION,
         "coef": fields["coef"],
@@ -72,6 +75,15 @@ def state_of(fields: Mapping[str, Any]) -> dict[str, Any]:
 def _term_state(term: Term) -> dict[str, Any]:
     """Return the fields of a term; versions before `Term.stress` can read those without one."""
     return {name: value for name, value in asdict(term).items() if name != "stress" or value is not None}
+
+
+def _training_set_state(kept: TrainingSet) -> dict[str, Any]:
+    return {
+        "training_lpr": kept.lpr,
+        "training_pr": kept.pr,
+        "training_fingerprints": kept.fingerprints.ravel(),
+        "training_rank": kept.rank,
+    }
 
 
 def _without_nan(values: Any) -> Any:
@@ -140,6 +152,14 @@ _MODEL: dict[str, Check] = {
     "versions": each(text),
 }
 
+_TRAINING_SET: dict[str, Check] = {
+    "training_lpr": vector,
+    "training_pr": vector,
+    "training_fingerprints": vector,
+    "training_rank": optional(count()),
+}
+"""Entries that a file may lack: older ones do."""
+
 
 def checked_state(state: Mapping[str, Any]) -> dict[str, Any]:
     """Return the state of a model in the present version; raise if it is not one.
@@ -150,7 +170,7 @@ def checked_state(state: Mapping[str, Any]) -> dict[str, Any]:
     own = {name: value for name, value in state.items() if name not in hessian}
     if own["version"] == 1:
         own = _completed(own)
-    entries(_MODEL)(own, "")
+    entries(_MODEL | (_TRAINING_SET if _TRAINING_SET.keys() & own.keys() else {}))(own, "")
     for name in ("scales", "training", "left_out"):
         if own[name].keys() != own["loss"].keys():
             raise ValueError(f"{name} has {_listed(own[name])}, but the loss {_listed(own['loss'])}")
@@ -217,7 +237,18 @@ def fields_of(state: Mapping[str, Any], descriptor: Descriptor | None) -> dict[s
         "training": {name: Errors(**_with_nan(errors)) for name, errors in state["training"].items()},
         "left_out": {name: Errors(**_with_nan(errors)) for name, errors in state["left_out"].items()},
         "versions": state["versions"],
+        "training_set": _training_set_of(state) if "training_lpr" in state else None,
     }
+
+
+def _training_set_of(state: Mapping[str, Any]) -> TrainingSet:
+    lpr, pr, prints = (state[f"training_{name}"] for name in ("lpr", "pr", "fingerprints"))
+    for name, quantiles in (("lpr", lpr), ("pr", pr)):
+        if len(quantiles) != N_QUANTILES or not (quantiles[1:] >= quantiles[:-1]).all():
+            raise ValueError(f"training_{name}: expected {N_QUANTILES} quantiles that rise")
+    if not len(prints) or len(prints) % FINGERPRINT or not np.isfinite(prints).all():
+        raise ValueError(f"training_fingerprints: expected {FINGERPRINT} finite numbers of each structure")
+    return TrainingSet(lpr, pr, prints.reshape(-1, FINGERPRINT), state["training_rank"])
 
 
 def _coef_of(coef: NDArray[np.float64], hessian: Hessian, soap: Descriptor) -> NDArray[np.float64]:

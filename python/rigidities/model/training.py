@@ -27,8 +27,10 @@ from rigidities.leave_one_out import leave_out
 from rigidities.loss.minimum import LossFit, Rule, check_regularizer, curvature, fit_loss
 from rigidities.loss.rows import Batch
 from rigidities.loss.terms import Loss
+from rigidities.model.atom_rows import iter_atom_rows
 from rigidities.model.errors import Errors, Tally, per_atom
 from rigidities.model.scale import LeftOut, scales_of
+from rigidities.model.training_set import TrainingSet, rank_of
 from rigidities.model.virial_units import check_virials
 from rigidities.regularizer.path import RegularizerPath, regularizer_path
 from rigidities.runtime import memory
@@ -66,6 +68,8 @@ class ModelFit:
         σ/√v by the name of the term; NaN if structures that are left out determine none.
     n_missing : dict of str to int
         Number of missing targets of each term.
+    training_set : TrainingSet
+        Rigidities of the training set itself, and fingerprints of its structures.
     """
 
     soap: Descriptor
@@ -75,6 +79,7 @@ class ModelFit:
     left_out: dict[str, Errors]
     scales: dict[str, float]
     n_missing: dict[str, int]
+    training_set: TrainingSet
 
     @cached_property
     def path(self) -> RegularizerPath:
@@ -122,6 +127,11 @@ def fit_model(
         {name: tally.errors() for name, tally in left_out.items()},
         scales_of(left_out),
         rows.n_missing,
+        TrainingSet.of(
+            minimum.hessian,
+            iter_atom_rows(rows.structures, rows.sizes, soap, progress),
+            rank=rank_of(minimum.covariance),
+        ),
     )
 
 

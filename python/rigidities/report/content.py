@@ -8,6 +8,7 @@ LPR: J. Chem. Theory Comput. 19 (2023) 8020. PR and CPR: Faraday Discuss. 256 (2
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,12 +17,16 @@ import numpy as np
 
 from rigidities.covariance import Covariance
 from rigidities.exceptions import IllConditionedWarning, blame, held
+from rigidities.loss.terms import Term
+from rigidities.model.training_set import TrainingSet, fingerprints, rank_of
+from rigidities.report.against import Against, against
 
 if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
 
     from rigidities.hessian import Hessian
+    from rigidities.model.linear import LinearModel
     from rigidities.report.atom_map import AtomMap
     from rigidities.rows import Rows
     from rigidities.sources.source import Components, Source
@@ -30,6 +35,9 @@ if TYPE_CHECKING:
 
 PR_IS = {"mean": "of the energy per atom", "sum": "of the total energy"}
 """The quantity of which `pr` is the rigidity, by reduction."""
+
+NO_ENERGIES = ", without an energy of each training structure to choose it by"
+"""Why λ is the least one, if no model was fitted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +59,8 @@ class Rigidities:
         orders.
     coordinates : ndarray of shape (n_atoms, 2)
         Place of each atom on the map. No columns without a map.
+    fingerprints : ndarray of shape (n_structures, 5)
+        Numbers by which training structures are recognised.
     """
 
     lpr: NDArray[np.float64]
@@ -58,6 +68,7 @@ class Rigidities:
     lcpr: NDArray[np.float64]
     cpr: NDArray[np.float64]
     coordinates: NDArray[np.float64]
+    fingerprints: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +95,10 @@ class Report:
         Names of the columns of ``rigidities.lcpr`` and ``rigidities.cpr``.
     warnings : list of str
         Warnings of the factorisation.
+    why : str
+        Why there is no choice of λ, in half a line; empty if there is.
+    against : Against
+        The test set beside the training set: what is low, what was seen, what to compute next.
     """
 
     train: Source
@@ -99,6 +114,8 @@ class Report:
     body_orders: list[str]
     components: list[str]
     warnings: list[str]
+    why: str
+    against: Against
 
     def least_rigid(self, n: int = 10) -> NDArray[np.int64]:
         """Return the positions, among all atoms, of the `n` of lowest LPR, the lowest first."""
@@ -144,6 +161,7 @@ def make_report(
     reduction: Reduction = "mean",
     group_key: str | None = None,
     atom_map: AtomMap | None = None,
+    model: LinearModel | None = None,
 ) -> Report:
     """Assess how firmly a training set determines the predictions for a test set.
 
@@ -159,6 +177,9 @@ def make_report(
         Name in ``info`` of a structure's kind; by default "group", or else "config_type".
     atom_map : AtomMap, optional
         Map for the places of the test atoms.
+    model : LinearModel, optional
+        Fitted model whose Hessian counts, with its λ and loss. By default each training structure
+        is one target of weight 1.
 
     Returns
     -------
@@ -169,8 +190,17 @@ def make_report(
     InputError
         If rows or the regularizer cannot be used.
     """
-    hessian, warned = factorize(accumulate(train, reduction), regularizer)
-    return assess(hessian, train, test, reduction=reduction, group_key=group_key, atom_map=atom_map, warned=warned)
+    options: dict[str, Any] = {"reduction": reduction, "group_key": group_key, "atom_map": atom_map}
+    if model is not None:
+        kept = model.training_set
+        options |= {"rank": None if kept is None else kept.rank, "scale": model.scale("energy")}
+        return assess(model.hessian, train, test, energy=model.loss.energy, **options)
+    covariance = accumulate(train, reduction)
+    with blame(train.name):
+        rank = rank_of(covariance)
+    hessian, warned = factorize(covariance, regularizer)
+    each = Term(per_atom=reduction == "mean")
+    return assess(hessian, train, test, energy=each, rank=rank, warned=warned, why=NO_ENERGIES, **options)
 
 
 def assess(
@@ -182,15 +212,57 @@ def assess(
     group_key: str | None = None,
     atom_map: AtomMap | None = None,
     warned: Sequence[str] = (),
+    energy: Term | None = None,
+    rank: int | None = None,
+    scale: float = math.nan,
+    why: str = "",
 ) -> Report:
-    """Assess a test set as `make_report` does, with a given Hessian."""
+    """Assess a test set as `make_report` does, with a given Hessian.
+
+    Parameters
+    ----------
+    hessian, train, test, reduction, group_key, atom_map
+        As for `make_report`.
+    warned : sequence of str
+        Warnings of the factorisation.
+    energy : Term, optional
+        Energies in the loss, with the weight that PR is compared with.
+    rank : int, optional
+        Rank of C.
+    scale : float
+        σ/√v of energies; NaN if there is none.
+    why : str
+        Why there is no choice of λ, in half a line.
+    """
     kinds, components = test.kinds(group_key), test.components()
     with blame(test.name):
         parts = [_assess(hessian, rows, reduction, components, atom_map) for rows in test.batches()]
     rigidities = Rigidities(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-    labels = *test.labels(), kinds, test.classes(kinds)
+    labels = test.labels()
+    with blame(train.name):
+        training = TrainingSet.of(hessian, train.batches(), reduction, rank)
+    compared = against(
+        training,
+        structures=labels.structures,
+        labels=labels.labels,
+        lpr=rigidities.lpr,
+        pr=rigidities.pr,
+        prints=rigidities.fingerprints,
+        energy=energy,
+        reduction=reduction,
+        std=_energy_std(rigidities.pr, scale, test.sizes if reduction == "sum" else 1),
+        kinds=kinds,
+    )
     names = list(components.body_orders), list(components.structure)
-    return Report(train, test, hessian, reduction, rigidities, *labels, *names, list(warned))
+    classes = test.classes(kinds)
+    return Report(
+        train, test, hessian, reduction, rigidities, *labels, kinds, classes, *names, list(warned), why, compared
+    )
+
+
+def _energy_std(pr: NDArray[np.float64], scale: float, sizes: NDArray[np.int64] | int) -> NDArray[np.float64] | None:
+    """Return σ of the energy per atom in meV; PR is that of `sizes` times it."""
+    return None if math.isnan(scale) else 1000 * scale / np.sqrt(pr) / sizes
 
 
 def accumulate(source: Source, reduction: Reduction = "mean") -> Covariance:
@@ -220,4 +292,5 @@ def _assess(
         lcpr = hessian.component_rigidity(atoms, list(components.body_orders.values()))
     if components.structure:
         cpr = hessian.component_rigidity(rows, list(components.structure.values()), reduction=reduction)
-    return lpr, pr, lcpr, cpr, np.empty((len(lpr), 0)) if atom_map is None else atom_map.project(rows.values)
+    places = np.empty((len(lpr), 0)) if atom_map is None else atom_map.project(rows.values)
+    return lpr, pr, lcpr, cpr, places, fingerprints(rows)

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rigidities.exceptions import InputError
+from rigidities.report.against import against_summary
 from rigidities.report.content import PR_IS, Report
 from rigidities.report.map_figure import map_figure
-from rigidities.report.statistics import by_class, describe
+from rigidities.report.next_structures import TOP, ranking, ranking_summary, write_csv, write_next
+from rigidities.report.statistics import by_class, describe, present_components
 from rigidities.report.viewer import write_viewer
 from rigidities.runtime.writing import replacing, write_text
 from rigidities.structures.extxyz import write_annotated
@@ -29,18 +31,18 @@ if TYPE_CHECKING:
     from rigidities.sources.source import Source
 
 
-STRUCTURES, ARRAYS, SUMMARY, MAP, VIEWER = (
-    "rigidities.xyz", "rigidities.npz", "summary.json", "lpr_map.png", "viewer.json.gz",
+STRUCTURES, NEXT, ARRAYS, SUMMARY, RANKING, MAP, VIEWER = (
+    "rigidities.xyz", "next.xyz", "rigidities.npz", "summary.json", "ranking.csv", "lpr_map.png", "viewer.json.gz",
 )  # fmt: skip
 """Names of the files of a report."""
 
 
 def files_of(*, with_structures: bool) -> list[str]:
     """Return the names of the files of a report of structures, or of rows alone."""
-    return [STRUCTURES, SUMMARY, MAP, VIEWER] if with_structures else [ARRAYS, SUMMARY, MAP]
+    return [STRUCTURES, NEXT, SUMMARY, RANKING, MAP, VIEWER] if with_structures else [ARRAYS, SUMMARY, RANKING, MAP]
 
 
-def summary(report: Report) -> dict[str, Any]:
+def summary(report: Report, top: int = TOP) -> dict[str, Any]:
     """Return everything but the arrays as values of JSON; null stands for an infinite rigidity."""
     rigidities, hessian = report.rigidities, report.hessian
     packages = "rigidities", "numpy", *report.test.packages
@@ -63,8 +65,10 @@ def summary(report: Report) -> dict[str, Any]:
         "warnings": report.warnings,
         "pr": pr,
         "lpr": lpr,
-        "cpr": {name: describe(column) for name, column in zip(report.components, rigidities.cpr.T, strict=True)},
-        "lcpr": {name: describe(column) for name, column in zip(report.body_orders, rigidities.lcpr.T, strict=True)},
+        "training_set": against_summary(report.against),
+        "next": ranking_summary(ranking(report.against), top),
+        "cpr": present_components(report.components, rigidities.cpr),
+        "lcpr": present_components(report.body_orders, rigidities.lcpr),
         "coordination": f"neighbours within {BOND_STRETCH} times the sum of the covalent radii",
         "least_rigid_atoms": _least_rigid(report),
         "null": "an infinite rigidity: the row of features is zero, and so is its prediction, whatever the data",
@@ -81,9 +85,14 @@ def make_directory(path: Path) -> Path:
     return path
 
 
-def write_summary(report: Report, path: Path) -> None:
+def write_json(content: Mapping[str, Any], path: Path) -> None:
+    """Write values as JSON; null stands for infinity and NaN."""
+    write_text(path, json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_summary(report: Report, path: Path, top: int = TOP) -> None:
     """Write the summary as JSON."""
-    write_text(path, json.dumps(summary(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_json(summary(report, top), path)
 
 
 def write_npz(report: Report, path: Path) -> None:
@@ -147,17 +156,21 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def write(report: Report, atom_map: AtomMap, directory: Path) -> list[str]:
+def write(report: Report, atom_map: AtomMap, directory: Path, top: int = TOP) -> list[str]:
     """Write the files of a report; return their names.
 
-    They are the summary and the map, and with structures extended XYZ and a viewer. If only rows
-    are known, an .npz file holds the rigidities.
+    They are the summary, the map and the ranking of the structures, and with structures extended
+    XYZ of all and of the first `top`, and a viewer. If only rows are known, an .npz file holds the
+    rigidities.
     """
-    write_summary(report, directory / SUMMARY)
+    ranked = ranking(report.against)
+    write_summary(report, directory / SUMMARY, top)
+    write_csv(ranked, directory / RANKING)
     write_figure(map_figure(report, atom_map), directory / MAP)
     if report.test.frames is None:
         write_npz(report, directory / ARRAYS)
     else:
         write_xyz(report, directory / STRUCTURES)
+        write_next(ranked, report.test.frames, directory / NEXT, top)
         write_viewer(report, directory / VIEWER)
     return files_of(with_structures=report.test.frames is not None)

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rigidities.report.against import below_text, seen_text
+from rigidities.report.next_structures import TOP, ranking, ranking_table
 from rigidities.report.statistics import describe, root_mean_square
-from rigidities.report.text import fact_lines, quantile_head, quantile_row, size_text
+from rigidities.report.text import determined, fact_lines, quantile_head, quantile_row, size_text, training_rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,13 +25,14 @@ if TYPE_CHECKING:
     from rigidities.model.linear import LinearModel
     from rigidities.model.prediction import Prediction
     from rigidities.model.training import ModelFit
+    from rigidities.report.against import Against
     from rigidities.report.comparison import Compared
     from rigidities.sources.source import Source
 
 UNITS = {"energy": "meV/atom", "forces": "meV/Å", "virial": "meV/atom"}
 
-LEAST_KNOWN = 10
-"""Number of structures of largest σ in the list."""
+EXPECTED = "68 %"
+"""Share of errors within σ, if they are Gaussian."""
 
 
 # A fit --------------------------------------------------------------------------------------------
@@ -68,7 +71,7 @@ def _facts(model: LinearModel) -> dict[str, str]:
         "loss": "; ".join(_term(name, term) for name, term in model.loss.terms.items()),
         "baseline": _baseline(model),
         "regularizer": f"{hessian.regularizer:.3g} ({hessian.regularizer_reason})",
-        "determined": f"{hessian.effective_dimension:.1f} of {p} directions; rcond {hessian.rcond:.1e}",
+        "determined": determined(hessian, model.training_set),
         "σ/√v": f"{scales} (each training structure left out)",
     }
 
@@ -140,12 +143,10 @@ def prediction_table(
     name: str,
     prediction: Prediction,
     compared: Mapping[str, Compared],
-    names: NDArray[Any] | None = None,
+    against: Against,
+    top: int = TOP,
 ) -> str:
-    """Return σ, rigidities and known errors of a prediction, and the structures of largest σ.
-
-    Structures have these names, or are counted from 0.
-    """
+    """Return σ, rigidities and known errors of a prediction, and the structures of largest σ."""
     sizes = prediction.sizes
     energy_std = 1000 * prediction.energy_std / sizes
     facts = {"structures": f"{name}: {len(sizes):,} structures, {sizes.sum():,} atoms"} | _facts(model)
@@ -156,33 +157,34 @@ def prediction_table(
     if prediction.virial_std is not None:
         virial_std = 1000 * prediction.virial_std / sizes[:, None]
         lines.append(quantile_row("σ of virials, meV/atom", describe(virial_std.ravel())))
-    lines.append(quantile_row("PR of the energy per atom", describe(prediction.pr)))
-    lines.append(quantile_row("LPR", describe(prediction.lpr)))
+    lines += [quantile_row("PR of the energy per atom", describe(prediction.pr)), *training_rows(against, "pr")]
+    lines += [quantile_row("LPR", describe(prediction.lpr)), *training_rows(against, "lpr")]
+    lines += ["", *below_text(against), *seen_text(against)]
     if compared:
-        lines += ["", f"{'against the labels':26}{'number':>7}{'RMSE':>12}{'RMS of σ':>12}{'within σ':>12}"]
+        lines += [
+            "",
+            f"{'against the labels':26}{'number':>7}{'RMSE':>12}{'RMS of σ':>12}{'within σ':>12}{'expected':>12}",
+        ]
     for term, values in compared.items():
         residuals, std = values.residuals, values.std
         within = "-" if np.isnan(std).any() else f"{100 * np.mean(np.abs(residuals) <= std):.0f} %"
-        cells = [f"{1000 * root_mean_square(part):.4g}" for part in (residuals, std)] + [within]
+        cells = [f"{1000 * root_mean_square(part):.4g}" for part in (residuals, std)] + [within, EXPECTED]
         lines.append(f"{f'{term}, {UNITS[term]}':26}{len(residuals):>7}" + "".join(f"{cell:>12}" for cell in cells))
-    return "\n".join([*lines, "", *_least_known(prediction, energy_std, names)])
+    return "\n".join([*lines, "", *ranking_table(ranking(against), top)])
 
 
-def _least_known(prediction: Prediction, energy_std: NDArray[np.float64], names: NDArray[Any] | None) -> list[str]:
-    """Return the structures of largest σ per atom, each with its least rigid atom."""
-    starts = np.cumsum(prediction.sizes) - prediction.sizes
-    width = 9 if names is None else max(9, *(len(str(name)) for name in names))
-    lines = [
-        "least known structures, counted from 0",
-        f"{'structure':>{width}}{'atoms':>8}{'energy in eV':>16}{'σ, meV/atom':>14}{'least LPR':>12}{'of atom':>9}",
-    ]
-    for index in np.argsort(-energy_std, kind="stable")[:LEAST_KNOWN].tolist():
-        n = int(prediction.sizes[index])
-        lpr = prediction.lpr[starts[index] : starts[index] + n]
-        atom = int(lpr.argmin())
-        name = index if names is None else str(names[index])
-        lines.append(
-            f"{name:>{width}}{n:>8}{prediction.energies[index]:>16.4f}{energy_std[index]:>14.3g}{lpr[atom]:>12.2g}"
-            f"{atom:>9}"
-        )
-    return lines
+def comparison_summary(compared: Mapping[str, Compared]) -> dict[str, Any]:
+    """Return the errors against known labels beside σ, as values of JSON."""
+    found = {}
+    for name, values in compared.items():
+        residuals, std = values.residuals, values.std
+        known = np.isfinite(std).all()
+        found[name] = {
+            "unit": UNITS[name],
+            "n": len(residuals),
+            "rmse": 1000 * root_mean_square(residuals),
+            "rms_std": 1000 * root_mean_square(std),
+            "share_within_std": float(np.mean(np.abs(residuals) <= std)) if known else None,
+            "share_expected": 0.683,
+        }
+    return found

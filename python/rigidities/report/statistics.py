@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 
@@ -24,6 +26,20 @@ def describe(values: NDArray[np.float64]) -> dict[str, float]:
     quantiles = np.quantile(values, list(QUANTILES.values()), method="inverted_cdf")
     counts = {"n": len(values), "n_infinite": int(np.isinf(values).sum())}
     return counts | dict(zip(QUANTILES, quantiles.tolist(), strict=True))
+
+
+def present_components(names: Sequence[str], columns: NDArray[np.float64]) -> dict[str, dict[str, float]]:
+    """Describe the rigidities of components where they are present.
+
+    A component that is absent from a structure, as hydrogen is from a crystal, has a row of zeros
+    and an infinite rigidity: it is counted as absent, not as firmly determined.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for name, column in zip(names, columns.T, strict=True):
+        present = column[np.isfinite(column)]
+        described: dict[str, float] = describe(present) if len(present) else {"n": 0}
+        found[name] = described | {"n_absent": len(column) - len(present)}
+    return found
 
 
 def by_class(values: NDArray[np.float64], classes: NDArray[Any]) -> dict[str, dict[str, float]]:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from rigidities.report.against import below_text, seen_text, training_row
 from rigidities.report.content import PR_IS, Report
-from rigidities.report.statistics import QUANTILES, by_class, describe
+from rigidities.report.next_structures import TOP, ranking, ranking_table
+from rigidities.report.statistics import QUANTILES, by_class, describe, present_components
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from rigidities.hessian import Hessian
+    from rigidities.model.training_set import TrainingSet
+    from rigidities.report.against import Against
     from rigidities.sources.source import Source
 
 
@@ -45,18 +50,40 @@ def size_text(source: Source) -> str:
     return f"{source.name}: {len(source.sizes):,} structures, {source.sizes.sum():,} atoms"
 
 
-def table(report: Report) -> str:
-    """Return the report as text of at most 100 columns."""
+def table(report: Report, top: int = TOP) -> str:
+    """Return the report as text of at most 100 columns; `top` structures are in the ranking."""
     lpr, pr = report.rigidities.lpr, report.rigidities.pr
-    lines = [*_heading(report), "", quantile_head("LPR", "atoms"), quantile_row("all", describe(lpr))]
+    compared = report.against
+    lines = [
+        *_caution(report),
+        *_heading(report),
+        "",
+        quantile_head("LPR", "atoms"),
+        quantile_row("all", describe(lpr)),
+    ]
+    lines += training_rows(compared, "lpr")
     for name, classes in report.classes.items():
         lines += [name, *_rows(by_class(lpr, classes))]
     lines += ["", quantile_head(f"PR {PR_IS[report.reduction]}", "number"), quantile_row("all", describe(pr))]
+    lines += training_rows(compared, "pr")
     if report.kinds is not None:
         lines += _rows(by_class(pr, report.kinds))
+    lines += ["", *below_text(compared), *seen_text(compared)]
     lines += _component_table("LCPR", report.body_orders, report.rigidities.lcpr)
     lines += _component_table("CPR", report.components, report.rigidities.cpr)
-    return "\n".join([*lines, "", *_least_rigid(report)])
+    lines += ["", *ranking_table(ranking(compared), top), ""]
+    return "\n".join([*lines, *_least_rigid(report)])
+
+
+def _caution(report: Report) -> list[str]:
+    """Return the first line where λ is not chosen by the data."""
+    if not report.hessian.reason.is_guaranteed:
+        return []
+    return textwrap.wrap(
+        f"λ is only the least that rounding allows{report.why}: where the data leave directions open, rigidities are "
+        "rounding. Compare their order, not their size.",
+        100,
+    )
 
 
 def _heading(report: Report) -> list[str]:
@@ -67,15 +94,37 @@ def _heading(report: Report) -> list[str]:
             "test set": size_text(test),
             "features": test.describe().text,
             "regularizer": f"{hessian.regularizer:.3g} ({hessian.regularizer_reason})",
-            "determined": f"{hessian.effective_dimension:.1f} of {test.n_features} directions; "
-            f"rcond {hessian.rcond:.1e}",
+            "determined": determined(hessian, report.against.training),
         }
     )
 
 
+def training_rows(compared: Against, what: Literal["lpr", "pr"]) -> list[str]:
+    """Return a row of a table of quantiles for the training set, if its rigidities are known."""
+    training = compared.training
+    if training is None:
+        return []
+    if what == "lpr":
+        return [quantile_row("training atoms", training_row(training.lpr, int(training.sizes.sum())))]
+    return [quantile_row("training structures", training_row(training.pr, len(training.sizes)))]
+
+
+def determined(hessian: Hessian, training: TrainingSet | None) -> str:
+    """Return how many directions the data determine, of those that the training set has."""
+    rank = None if training is None else training.rank
+    p = hessian.n_features
+    of = f"{p} directions" if rank is None else f"{rank} directions, the rank of C with {p} features"
+    return f"{hessian.effective_dimension:.1f} of {of}; rcond {hessian.rcond:.1e}"
+
+
 def _component_table(head: str, names: list[str], columns: NDArray[np.float64]) -> list[str]:
-    parts = {name: describe(column) for name, column in zip(names, columns.T, strict=True)}
-    return ["", quantile_head(head, "number"), *_rows(parts)] if parts else []
+    """Return a table of components; a component that is absent has an infinite rigidity."""
+    parts = present_components(names, columns)
+    n = len(columns)
+    absent = [f"{name} ({n - part['n']:,} of {n:,})" for name, part in parts.items() if part["n"] < n]
+    rows = _rows({name: part for name, part in parts.items() if part["n"]})
+    counted = textwrap.wrap(f"absent, and left out: {', '.join(absent)}", 100) if absent else []
+    return ["", quantile_head(head, "number"), *rows, *counted] if parts else []
 
 
 def _rows(descriptions: dict[str, dict[str, float]]) -> list[str]:

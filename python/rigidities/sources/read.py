@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from rigidities.interop.featomic import Soap
+    from rigidities.model.linear import LinearModel
 
 
 def read_sources(train: str, test: str, descriptor: dict[str, Any], progress: bool = False) -> tuple[Source, Source]:
@@ -46,6 +47,17 @@ def read_test(path: str, train: Structures) -> Structures:
     frames = read_structures(path)
     _require_species(path, frames, train.name, train.soap.species)
     return Structures(path, frames, train.soap, train.progress)
+
+
+def read_for_model(path: str, model: LinearModel, name: str, progress: bool = False) -> Structures:
+    """Read structures with the descriptor of a fitted model, whose file has this name."""
+    from rigidities.interop.featomic import Soap
+
+    if not isinstance(model.soap, Soap):
+        raise InputError(f"{name}: its descriptor is {model.soap.describe()}; structures are read for SOAP only")
+    frames = read_structures(path)
+    _require_species(path, frames, name, model.soap.species)
+    return Structures(path, frames, model.soap, progress)
 
 
 def _soap(species: Sequence[int], descriptor: dict[str, Any]) -> Soap:

@@ -76,6 +76,14 @@ class Description(NamedTuple):
     settings: dict[str, Any]
 
 
+def kinds_of(frames: Sequence[Atoms], keys: Sequence[str] = GROUP_KEYS) -> NDArray[np.str_] | None:
+    """Return the kind of each structure: the first of these entries of ``info`` that any has."""
+    for name in keys:
+        if any(name in frame.info for frame in frames):
+            return np.array([str(frame.info.get(name, "-")) for frame in frames])
+    return None
+
+
 class Source(ABC):
     """Feature rows of a set of structures, one row per atom.
 
@@ -152,12 +160,10 @@ class Source(ABC):
         """
         if self.frames is None:
             return None
-        for name in GROUP_KEYS if key is None else (key,):
-            if any(name in frame.info for frame in self.frames):
-                return np.array([str(frame.info.get(name, "-")) for frame in self.frames])
-        if key is not None:
+        kinds = kinds_of(self.frames, GROUP_KEYS if key is None else (key,))
+        if kinds is None and key is not None:
             raise InputError(f"{self.name}: no structure has {key!r} in its info (group key)")
-        return None
+        return kinds
 
     def classes(self, kinds: NDArray[np.str_] | None = None) -> dict[str, NDArray[Any]]:
         """Return the known classes of atoms, for statistics.
