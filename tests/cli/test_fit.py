@@ -246,34 +246,6 @@ def test_of_many_features_the_figure_is_left_out(inputs, monkeypatch):
     assert Path("model.png").exists()
 
 
-def test_score_draws_its_errors(inputs):
-    assert fit("train.xyz", "-o", "model", "--regularizer", "1e-3").exit_code == 0
-    result = run("score", "model", "test.xyz", "-o", "out/scored.xyz")
-    endings = ["_next.xyz", ".csv", ".json", "_parity.png", "_errors.png"]
-    assert result.stdout.splitlines()[-1] == f"Written: out/scored.xyz, and with the same name {', '.join(endings)}"
-    assert {path.name for path in Path("out").iterdir()} == {f"scored{ending}" for ending in [".xyz", *endings]}
-    assert Path("out/scored_errors.png").read_bytes().startswith(b"\x89PNG")
-    run("score", "model", "test.xyz", "-o", "none/scored.xyz", "--no-plot")
-    assert {path.name for path in Path("none").iterdir()} == {
-        "scored.xyz",
-        "scored_next.xyz",
-        "scored.csv",
-        "scored.json",
-    }
-
-
-def test_score_draws_nothing_without_labels(inputs):
-    assert fit("train.xyz", "-o", "model", "--regularizer", "1e-3").exit_code == 0
-    result = run("score", "model", "bare.xyz", "-o", "out/scored.xyz")
-    assert result.stdout.splitlines()[-1] == "Written: out/scored.xyz, and with the same name _next.xyz, .csv, .json"
-    assert {path.name for path in Path("out").iterdir()} == {
-        "scored.xyz",
-        "scored_next.xyz",
-        "scored.csv",
-        "scored.json",
-    }
-
-
 def test_without_matplotlib_there_is_no_plot(inputs, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     result = fit("train.xyz", "-o", "model")

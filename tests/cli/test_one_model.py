@@ -222,6 +222,20 @@ def test_what_to_compute_next():
     assert summary["errors"]["forces"]["n"] == 3 * sum(map(len, frames))
 
 
+def test_score_writes_beside_its_output_and_draws_errors():
+    texts, figures = ["_next.xyz", ".csv", ".json"], ["_parity.png", "_errors.png"]
+    for structures, options, endings in (
+        ("test.xyz", [], texts + figures),
+        ("test.xyz", ["--no-plot"], texts),
+        ("bare.xyz", [], texts),  # no labels
+    ):
+        folder = Path(f"drawn{len(options)}{structures[0]}")
+        text = run("score", "m.safetensors", structures, "-o", folder / "s.xyz", "--no-progress", *options)
+        assert text.splitlines()[-1] == f"Written: {folder}/s.xyz, and with the same name {', '.join(endings)}"
+        assert {path.name for path in folder.iterdir()} == {f"s{ending}" for ending in [".xyz", *endings]}
+    assert Path("drawn0t/s_errors.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_report_ranks_features_too():
     rng = np.random.default_rng(0)
     np.savez("a.npz", features=rng.normal(size=(6, 3)))
