@@ -48,7 +48,7 @@ def changed(state, place, value):
         ("hessian.other", 1, "other is not known"),
         ("coef", ..., "coef is missing"),
         ("coef", [1.0], r"coef is \[1.0\]: expected an array"),
-        ("coef", np.full(27, np.nan), r"coef\[0\] is nan: expected finite numbers"),
+        ("coef", np.full(18, np.nan), r"coef\[0\] is nan: expected finite numbers"),
         ("scales/energy", -1, "scales.energy is -1: expected a finite number from 0"),
         ("scales/energy", 10**400, r"scales.energy is 1000.* …: expected a finite number from 0"),
         ("scales/energy", ..., "scales has forces, but the loss energy, forces"),

@@ -117,6 +117,9 @@ _ERRORS = entries({"n": count(), "rmse": optional(number(0.0)), "mae": optional(
 
 _SOAP_STATE = {"species": listed(count(1)), "body_orders": listed(count(1)), "hyperparameters": mapping}
 
+_SOAP_COLUMNS: dict[str, Check] = {"compact": flag, "pseudo_species": listed(listed(number()))}
+"""How columns are reduced. Files of version 0.1 have neither entry: their columns are featomic's."""
+
 _STATES: dict[str, dict[str, Check]] = {
     _SOAP: _SOAP_STATE,
     _ROWS: {"n_features": count(1), "species": listed(count()), "space": text},
@@ -137,6 +140,8 @@ def _descriptor(value: Any, name: str) -> None:
     mapping(value, name)
     free: dict[str, Check] = {key: lambda value, name: None for key in value}
     named: dict[str, Check] = {"kind": text, "feature_space": text}
+    if value.get("kind") == _SOAP:
+        named |= {key: check for key, check in _SOAP_COLUMNS.items() if key in value}
     entries(_STATES.get(str(value.get("kind")), free) | named)(value, name)
 
 

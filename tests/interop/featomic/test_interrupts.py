@@ -20,7 +20,8 @@ from crystals import SMALL, rattled, with_emt  # noqa: E402
 
 import rigidities as rg  # noqa: E402
 from rigidities.interop.featomic import LossRows, Soap, iter_soap_rows, soap_rows  # noqa: E402
-from rigidities.interop.featomic.calculators import Calculators, n_properties  # noqa: E402
+from rigidities.interop.featomic.calculators import Calculators  # noqa: E402
+from rigidities.interop.featomic.spectra import properties  # noqa: E402
 from rigidities.interop.metatensor import tensor_rows  # noqa: E402
 from rigidities.model import LinearModel  # noqa: E402
 from rigidities.sources import Structures  # noqa: E402
@@ -44,7 +45,7 @@ def of_loss_rows():
 
 
 def of_descriptor():
-    n_properties.cache_clear()
+    properties.cache_clear()
     return np.array([Soap("Si", cutoff=3.5, max_radial=2, max_angular=2).n_features])
 
 
@@ -107,12 +108,12 @@ def test_foreign_code_runs_on_a_thread_that_takes_no_signals(work, calls):
     assert threading.main_thread().ident not in calls
 
 
-def test_featomic_is_called_in_one_file_only():
+def test_featomic_is_called_in_two_files_only():
     """Elsewhere only `wrap_system` is taken from it, which is Python."""
     package = Path(rg.__file__).parent
     found = {path.relative_to(package).as_posix(): path.read_text() for path in package.rglob("*.py")}
     callers = {name for name, text in found.items() if re.search(r"^(import|from) featomic", text, re.MULTILINE)}
-    assert callers == {"interop/featomic/calculators.py", "interop/featomic/systems.py"}
+    assert callers == {f"interop/featomic/{name}.py" for name in ("calculators", "spectra", "systems")}
     assert "from featomic.systems import wrap_system\n" in found["interop/featomic/systems.py"]
 
 
@@ -136,7 +137,9 @@ def test_ctrl_c_in_a_callback_is_not_lost(work, monkeypatch):
 def test_a_missing_row_is_an_error(monkeypatch):
     of_descriptor()  # asks for a lone atom
     compute = featomic.SoapPowerSpectrum.compute
-    monkeypatch.setattr(featomic.SoapPowerSpectrum, "compute", lambda self, systems: compute(self, systems[1:]))
+    monkeypatch.setattr(
+        featomic.SoapPowerSpectrum, "compute", lambda self, systems, **options: compute(self, systems[1:], **options)
+    )
     with pytest.raises(RuntimeError, match="featomic gave rows of 184 atoms, but 192 were asked for"):
         of_soap_rows()
 
@@ -166,7 +169,7 @@ def test_a_fault_of_featomic_is_a_value_error(monkeypatch):
 
 
 def test_calculators_end_with_the_pass():
-    with Calculators(SOAP.settings, SOAP.blocks) as calculators:
+    with Calculators(SOAP.columns) as calculators:
         assert calculators._of_order
     assert not calculators._of_order
 

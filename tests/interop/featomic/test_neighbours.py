@@ -83,7 +83,7 @@ def test_lists_of_a_batch_are_counted_together(compute, little_memory):
 
 def test_gradients_are_counted(monkeypatch):
     monkeypatch.setattr(memory, "SMALL", 0)
-    monkeypatch.setattr(memory, "available", lambda: 100_000)
+    monkeypatch.setattr(memory, "available", lambda: 80_000)
     forces = LossRows(SILICON, SOAP, rg.Loss(forces=rg.Term()), targets=False, progress=False)
     with pytest.raises(MemoryError, match="structure 0: its atoms have about 13 neighbours"):
         next(iter(forces))

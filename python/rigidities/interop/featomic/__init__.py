@@ -16,7 +16,7 @@ except ImportError as error:
     raise ImportError(hint) from error
 
 from rigidities.interop.featomic.atom_rows import AtomRows, iter_soap_rows, soap_rows
-from rigidities.interop.featomic.calculators import ColumnBlock
+from rigidities.interop.featomic.columns import ColumnBlock
 from rigidities.interop.featomic.soap import Soap
 from rigidities.structures.loss_rows import LossRows
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rigidities.interop.featomic.calculators import Calculators
+    from rigidities.interop.featomic.columns import Place
 
 CENTRES = 64
 """Centres on each thread whose gradients are in memory at once; smaller structures are not split.
@@ -44,8 +45,8 @@ class Derivatives:
         self.calculators = calculators
 
     def gradient_bytes(self, terms: Collection[str]) -> int:
-        """Return the bytes of the gradient rows of one neighbour of an atom, in all columns."""
-        return 24 * self.calculators.n_features if "forces" in terms else 0  # virials are summed by featomic
+        """Return the bytes of the gradient rows of one neighbour of an atom."""
+        return 24 * self.calculators.columns.n_values if "forces" in terms else 0  # virials are summed by featomic
 
     def rows(
         self, batches: Iterable[Sequence[Any]], terms: Collection[str]
@@ -62,8 +63,8 @@ class Derivatives:
         def compute(part: _Part) -> tuple[_Part, list[_Piece]]:
             _free(spent)
             tensor = self.calculators.compute(part.order, part.systems, gradients, part.centres)
-            found = ((self.calculators.columns(part.order, key), block) for key, block in tensor.items())
-            return part, [piece for columns, block in found for piece in _pieces(block, columns, part, terms)]
+            found = ((self.calculators.place(part.order, key), block) for key, block in tensor.items())
+            return part, [piece for place, block in found for piece in _pieces(block, place, part, terms)]
 
         for part, pieces in ahead(compute, self._parts(batches, whole=not gradients)):
             if part.opens:
@@ -79,7 +80,7 @@ class Derivatives:
         for systems in batches:
             sizes = np.array([system.size() for system in systems])
             cuts = [(slice(0, len(systems)), None)] if whole else _cuts(sizes, CENTRES * _core.get_num_threads())
-            steps = [(order, part, centres) for part, centres in cuts for order in self.calculators.orders]
+            steps = [(order, part, centres) for part, centres in cuts for order in self.calculators.columns.body_orders]
             for step, (order, part, centres) in enumerate(steps):
                 opens, closes = step == 0, step == len(steps) - 1
                 yield _Part(order, systems[part], centres, part.start, sizes, opens, closes)
@@ -89,7 +90,7 @@ class Derivatives:
         self.calculators.require_memory(
             sum(map(math.prod, shapes.values())), "the rows of a batch", Advice.SMALLER_BATCHES
         )
-        return {name: np.zeros((*shape, self.calculators.n_features)) for name, shape in shapes.items()}
+        return {name: np.zeros((*shape, self.calculators.columns.n_features)) for name, shape in shapes.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,31 +134,31 @@ def _cuts(sizes: NDArray[np.int64], at_once: int) -> Iterator[tuple[slice, NDArr
 class _Piece(NamedTuple):
     """Values of a block that are summed into rows of a term, in an array of featomic.
 
-    `targets` are the rows of the term that the values, of shape (n, components…, n_columns), belong
+    `targets` are the rows of the term that the values, of shape (n, components…, n_values), belong
     to.
     """
 
     term: str
-    columns: slice
+    place: Place
     targets: NDArray[np.int64]
     values: NDArray[np.float64]
 
 
-def _pieces(block: Any, columns: slice, part: _Part, terms: Collection[str]) -> Iterator[_Piece]:
+def _pieces(block: Any, place: Place, part: _Part, terms: Collection[str]) -> Iterator[_Piece]:
     """Yield the values of a block; its systems are numbered from the first of the part."""
     starts = np.cumsum(np.append(0, part.sizes))
     systems = part.first + np.asarray(block.samples.values)[:, 0].astype(np.int64)
     if "energy" in terms:
-        yield _Piece("energy", columns, systems, np.asarray(block.values))
+        yield _Piece("energy", place, systems, np.asarray(block.values))
     if "forces" in terms:
         gradient = block.gradient("positions")
         samples = np.asarray(gradient.samples.values)
         atoms = starts[part.first + samples[:, 1]] + samples[:, 2]
-        yield _Piece("forces", columns, atoms, np.asarray(gradient.values))
+        yield _Piece("forces", place, atoms, np.asarray(gradient.values))
     if "virial" in terms:
         gradient = block.gradient("strain")
         samples = np.asarray(gradient.samples.values)
-        yield _Piece("virial", columns, systems[samples[:, 0]], np.asarray(gradient.values))
+        yield _Piece("virial", place, systems[samples[:, 0]], np.asarray(gradient.values))
 
 
 def _free(spent: list[list[_Piece]]) -> None:
@@ -182,9 +183,10 @@ def _add(rows: dict[str, NDArray[np.float64]], piece: _Piece) -> None:
     sums = sums.reshape(len(labels), *(values.shape[1:] if values.ndim > 2 else (1, -1)))
     if values.ndim == 4:  # of shape (n, 3, 3, n_columns)
         sums = np.stack([0.5 * (sums[:, i, j] + sums[:, j, i]) for i, j in VOIGT], axis=1)
+    sums = piece.place.of(sums)
     whole = labels[-1] - labels[0] + 1 == len(labels)
-    place = slice(labels[0], labels[-1] + 1) if whole else labels  # a slice adds in place, labels by way of a copy
+    rows = slice(labels[0], labels[-1] + 1) if whole else labels  # a slice adds in place, labels by way of a copy
     if piece.term == "energy":
-        out[place, :, piece.columns] += sums
+        out[rows, :, piece.place.columns] += sums
     else:
-        out[place, :, piece.columns] -= sums
+        out[rows, :, piece.place.columns] -= sums

@@ -10,17 +10,21 @@ import hashlib
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from rigidities.interop.featomic.calculators import Calculators, ColumnBlock, column_blocks, n_properties
+from rigidities.interop.featomic.calculators import Calculators
+from rigidities.interop.featomic.columns import ColumnBlock, Columns
 from rigidities.interop.featomic.gradients import CENTRES, Derivatives
 from rigidities.interop.featomic.limits import check_limits
+from rigidities.interop.featomic.pseudo_species import as_mixing
+from rigidities.interop.featomic.spectra import properties
 from rigidities.interop.featomic.systems import systems_of, types_of
 from rigidities.structures.species import atomic_number, symbols
-from rigidities.validation import as_integer, as_number
+from rigidities.validation import as_flag, as_integer, as_number
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -87,6 +91,8 @@ class Soap:
     species: tuple[int, ...]
     body_orders: tuple[int, ...]
     settings: str
+    compact: bool
+    mixing: tuple[tuple[float, ...], ...] | None
 
     def __init__(
         self,
@@ -99,6 +105,8 @@ class Soap:
         max_angular: int = 6,
         body_orders: Iterable[int] = (3,),
         hyperparameters: Mapping[str, Any] | None = None,
+        compact: bool = True,
+        pseudo_species: int | ArrayLike | None = None,
     ) -> None:
         given = (cutoff, smoothing, density_width, max_radial, max_angular)
         if hyperparameters is None:
@@ -110,7 +118,17 @@ class Soap:
         object.__setattr__(self, "body_orders", _body_orders(body_orders))
         object.__setattr__(self, "settings", _canonical_json(hyperparameters))
         for order in self.body_orders:
-            n_properties(self.settings, order)
+            properties(self.settings, order)
+        self._set_columns(compact, pseudo_species)
+
+    def _set_columns(self, compact: bool, pseudo_species: int | ArrayLike | None) -> None:
+        mixing = None if pseudo_species is None else as_mixing(pseudo_species, self.species)
+        if pseudo_species is not None and not compact:
+            raise ValueError("compact is False: with pseudo_species, columns are always compact")
+        if pseudo_species is not None and 3 not in self.body_orders:
+            raise ValueError(f"pseudo_species mix columns of body order 3, but body_orders is {self.body_orders}")
+        object.__setattr__(self, "compact", as_flag(compact, "compact") and 3 in self.body_orders)
+        object.__setattr__(self, "mixing", mixing)
 
     def __repr__(self) -> str:
         return (
@@ -129,20 +147,29 @@ class Soap:
         return float(self.hyperparameters["cutoff"]["radius"])
 
     @property
+    def columns(self) -> Columns:
+        """All columns, and where featomic's values go to in them."""
+        return _columns(self.settings, self.body_orders, self.species, self.compact, self.mixing)
+
+    @property
     def blocks(self) -> tuple[ColumnBlock, ...]:
         """The blocks of columns, in order."""
-        return column_blocks(self.settings, self.body_orders, self.species)
+        return self.columns.blocks
 
     @property
     def n_features(self) -> int:
         """Number of columns."""
-        return int(self.blocks[-1].columns.stop)
+        return self.columns.n_features
 
     @property
     def feature_space(self) -> str:
         """Short name of the columns: the same for the same settings and species, in any process."""
-        text = json.dumps([self.species, self.body_orders, self.settings])
-        return f"soap-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+        parts: list[Any] = [self.species, self.body_orders, self.settings]
+        if self.mixing is not None:
+            parts.append(self.mixing)
+        elif self.compact:
+            parts.append("compact")
+        return f"soap-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}"
 
     def components(self, by: Literal["body_order", "species"] = "body_order") -> dict[str, NDArray[np.int64]]:
         """Return the columns of each component, as `Hessian.component_rigidity` takes them.
@@ -182,7 +209,7 @@ class Soap:
 
     def calculators(self) -> Calculators:
         """Return featomic's calculators for one pass over structures."""
-        return Calculators(self.settings, self.blocks)
+        return Calculators(self.columns)
 
     def atom_rows(self, batches: Iterable[Sequence[Any]]) -> Iterator[NDArray[np.float64]]:
         """Yield the rows of all atoms of each batch, of shape (n_atoms, n_features)."""
@@ -195,25 +222,43 @@ class Soap:
         """Yield the rows of these terms of a loss for each batch, as in `Descriptor`."""
         with self.calculators() as calculators:
             derivatives = Derivatives(calculators)
-            gradient_bytes = derivatives.gradient_bytes(terms) / len(self.species)
+            gradient_bytes = derivatives.gradient_bytes(terms)
             yield from derivatives.rows(systems_of(batches, self.cutoff, gradient_bytes, CENTRES), terms)
 
     def state(self) -> dict[str, Any]:
-        """Return species, body orders and hyperparameters."""
-        return {
+        """Return species, body orders, hyperparameters, and how the columns are reduced."""
+        state: dict[str, Any] = {
             "species": list(self.species),
             "body_orders": list(self.body_orders),
             "hyperparameters": self.hyperparameters,
         }
+        if self.mixing is not None:
+            state["pseudo_species"] = [list(row) for row in self.mixing]
+        elif self.compact:
+            state["compact"] = True
+        return state
 
     @classmethod
     def of_state(cls, state: Mapping[str, Any]) -> Self:
-        """Return the `Soap` that has this state."""
-        return cls(state["species"], body_orders=state["body_orders"], hyperparameters=state["hyperparameters"])
+        """Return the `Soap` that has this state. States of version 0.1 have no "compact"."""
+        mixing = state.get("pseudo_species")
+        return cls(
+            state["species"],
+            body_orders=state["body_orders"],
+            hyperparameters=state["hyperparameters"],
+            compact=mixing is not None or state.get("compact", False),
+            pseudo_species=mixing,
+        )
 
     def describe(self) -> str:
         """Return cutoff and body orders in a few words."""
         return f"SOAP: cutoff {self.cutoff:g} Å, body orders {', '.join(map(str, self.body_orders))}"
+
+
+@lru_cache(maxsize=64)
+def _columns(*settings: Any) -> Columns:
+    """Return columns, the same object for the same settings: it keeps what it has worked out."""
+    return Columns(*settings)
 
 
 def _hyperparameters(
