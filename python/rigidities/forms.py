@@ -111,7 +111,7 @@ def _factor(
 ) -> _core.Hessian:
     choice = choose(core, "auto" if regularizer is None else regularizer, penalty)
     form = factorize(core, choice, penalty, consume=consume)
-    warn_if_unresolved(form)
+    warn_if_unresolved(form.diagonal(), form.reason, form.regularizer)
     return form
 
 
@@ -140,17 +140,17 @@ def _require_finite(F: NDArray[Any]) -> None:
         raise ValueError(f"features[{row}, {column}] is {name}: only finite numbers are taken")
 
 
-def warn_if_unresolved(form: Form) -> None:
+def warn_if_unresolved(diagonal: NDArray[np.float64], reason: str, regularizer: float) -> None:
     """Warn if cond(H) exceeds 1/(p·eps), so that no digit is left.
 
-    The pivots bound the condition from below at no cost: cond(H) ≥ (max L_jj / min L_jj)².
+    The pivots bound the condition from below at no cost: cond(H) ≥ (max L_jj / min L_jj)². The form
+    is not passed: a warning that is made an error would keep it, and the C that it stands in.
     """
-    diagonal = form.diagonal()
     ratio = (diagonal.min() / diagonal.max()) ** 2
-    if form.reason == Reason.GIVEN.value and ratio < len(diagonal) * np.finfo(np.float64).eps / 4:
+    if reason == Reason.GIVEN.value and ratio < len(diagonal) * np.finfo(np.float64).eps / 4:
         warn(
             IllConditionedWarning,
-            f"the pivots of H span a factor of {1 / ratio:.0e} at regularizer {form.regularizer:g}: rounding leaves "
+            f"the pivots of H span a factor of {1 / ratio:.0e} at regularizer {regularizer:g}: rounding leaves "
             "no digit of the variances along its weakest directions",
             Advice.RAISE_OR_AUTO,
         )
