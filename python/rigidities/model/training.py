@@ -31,7 +31,6 @@ from rigidities.model.atom_rows import iter_atom_rows
 from rigidities.model.errors import Errors, Tally, per_atom
 from rigidities.model.scale import LeftOut, scales_of
 from rigidities.model.training_set import TrainingSet, rank_of
-from rigidities.model.virial_units import check_virials
 from rigidities.regularizer.path import RegularizerPath, regularizer_path
 from rigidities.runtime import memory
 from rigidities.spectrum.evidence import warn_of_empty
@@ -110,6 +109,7 @@ def fit_model(
     -------
     ModelFit
     """
+    from rigidities.model.virial_units import check_virials
     from rigidities.structures.loss_rows import LossRows
 
     check_regularizer(regularizer, loss if isinstance(loss, Loss) else None)
