@@ -18,7 +18,7 @@ from rigidities.penalty import Penalty
 from rigidities.reason import Reason
 from rigidities.rows import CheckedRows, reduce_rows
 from rigidities.runtime import memory
-from rigidities.span import SpanForm, span_of
+from rigidities.span import Span, SpanForm, span_of
 from rigidities.validation import as_floats, as_outputs, as_regularizer
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def form_of_rows(
 
 
 def span_form(
-    span: Any,
+    span: Span,
     coordinates: NDArray[np.float64],
     weights: NDArray[np.float64] | None,
     targets: NDArray[np.float64] | None,
@@ -81,6 +81,13 @@ def span_form(
     core = _sums(coordinates, weights, targets)
     inner = _factor(core, regularizer, Penalty.of(None, core.n_features))
     return SpanForm(span, inner, norm_of(core.matrix(), inner.regularizer))
+
+
+def lifted(form: Form, span: Span, norm: float) -> SpanForm:
+    """Return the form of all features, from the one of their coordinates in a span."""
+    if isinstance(form, SpanForm):
+        raise TypeError("a form in a span is lifted once")
+    return SpanForm(span, form, norm)
 
 
 def norm_of(C: NDArray[np.float64], regularizer: float) -> float:

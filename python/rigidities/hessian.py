@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from rigidities.span import Span
+
 
 class Hessian(Factor, files.Stored):
     """The Hessian of a training loss, factorised. Made by `Covariance.factorize`.
@@ -66,9 +68,8 @@ class Hessian(Factor, files.Stored):
     ) -> Hessian:
         """Factorise the H of training rows; in the dual form if they are fewer than the features.
 
-        The dual form (`rigidities.span`) keeps a basis of the n rows and a factor of n × n: n²p
-        work and n·p numbers instead of p³ and p². If n ≥ p, or a direction is not penalised, C is
-        summed.
+        The dual form (`rigidities.span`) takes n²p work and n·p numbers. If n ≥ p, or a direction
+        is not penalised, C is summed.
 
         Parameters
         ----------
@@ -98,6 +99,12 @@ class Hessian(Factor, files.Stored):
         rows = CheckedRows.of(F, None)
         hessian = cls._without_core(rows.feature_space, is_column(targets))
         hessian._core = forms.form_of_rows(rows, regularizer, weights, targets, penalty)
+        return hessian
+
+    def lifted(self, span: Span, norm: float, feature_space: str | None) -> Hessian:
+        """Return the H of all features, if this one is in a span of rows; `norm` is its 1-norm."""
+        hessian = self._without_core(feature_space, self._in_column)
+        hessian._core = forms.lifted(self._core, span, norm)
         return hessian
 
     @classmethod
