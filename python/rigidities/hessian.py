@@ -68,8 +68,7 @@ class Hessian(Factor, files.Stored):
     ) -> Hessian:
         """Factorise the H of training rows; in the dual form if they are fewer than the features.
 
-        The dual form (`rigidities.span`) takes n²p work and n·p numbers. If n ≥ p, or a direction
-        is not penalised, C is summed.
+        That takes n²p work (`rigidities.span`). Where a direction is not penalised, C is summed.
 
         Parameters
         ----------
@@ -77,9 +76,8 @@ class Hessian(Factor, files.Stored):
             One row per target; the groups of `Rows` are reduced by their mean.
         regularizer, penalty
             As for `Covariance.factorize`.
-        weights : array_like of shape (n,), optional
-            Loss weights w ≥ 0; 1 by default.
-        targets : array_like of shape (n,) or (n, n_outputs), optional
+        weights, targets
+            As for `Covariance.update`.
 
         Returns
         -------
@@ -109,7 +107,6 @@ class Hessian(Factor, files.Stored):
 
     @classmethod
     def _without_core(cls, feature_space: str | None, in_column: bool) -> Hessian:
-        """Return an object to which `Covariance.factorize` gives the factor."""
         hessian = cls.__new__(cls)
         hessian.feature_space, hessian._in_column = feature_space, in_column
         return hessian
