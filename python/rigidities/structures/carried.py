@@ -203,7 +203,7 @@ def _is_read_back(name: Any, value: Any) -> bool:
             return False
         if name == "stress" and not (value.shape == (3, 3) and _equal(value.T, value)):
             return False  # ASE reads six components of it
-        if not isinstance(value, str | bool | np.bool_ | Real):
+        if not isinstance(value, str | bool | np.bool_ | Real | extxyz.Spacegroup):
             json.dumps(value.tolist() if isinstance(value, np.ndarray) else value)  # ASE only warns where this fails
         line = extxyz.key_val_dict_to_str({name: value, "behind": 1})
         found = extxyz.key_val_str_to_dict(line)
