@@ -14,6 +14,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import test_walls
 
@@ -131,13 +132,22 @@ def test_readmes_commands_run(tmp_path):
     frames = datasets.load_silicon(groups=["crystal", "strained", "vacancy"])
     for name, part in (("train", frames[0::2]), ("test", frames[1::4]), ("new", frames[3::8])):
         io.write(tmp_path / f"{name}.xyz", part)
+    rows = np.random.default_rng(0).normal(size=(40, 3))
+    np.savez(tmp_path / "features.npz", features=rows, energies=rows @ [1.0, -2.0, 0.5])
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     commands = [line for line in text.splitlines() if re.match(r"rigidities \w+ ", line)]
-    assert [command.split()[1] for command in commands] == ["report", "fit", "score", "demo"]
+    assert [command.split()[1] for command in commands] == ["report", "fit", "score", "fit", "demo"]
     for command in commands:
         arguments = command.partition(" #")[0].split()[1:]
         subprocess.run([sys.executable, "-m", "rigidities", *arguments], cwd=tmp_path, check=True)
-    for name in ("report/lpr_map.png", "model.safetensors", "model.png", "scored.xyz", "rigidities-demo/lpr_maps.png"):
+    for name in (
+        "report/lpr_map.png",
+        "model.safetensors",
+        "model.png",
+        "scored.xyz",
+        "rows.safetensors",
+        "rigidities-demo/lpr_maps.png",
+    ):
         assert (tmp_path / name).stat().st_size > 0, name
 
 

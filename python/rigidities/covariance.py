@@ -324,7 +324,7 @@ class Covariance(files.Stored):
         hessian = Hessian._without_core(self.feature_space, self._in_column)
         hessian._core = factorize(self._core, choice, checked, consume=consume)
         try:
-            warn_if_unresolved(hessian._core)
+            warn_if_unresolved(hessian._core.diagonal(), hessian._core.reason, hessian.regularizer)
             if consume:  # C is whole until here; after an assignment, unlike a call, Python looks for no signal
                 self._core.consumed = True
         except BaseException:

@@ -18,7 +18,7 @@ from rigidities.penalty import Penalty
 from rigidities.reason import Reason
 from rigidities.rows import CheckedRows, reduce_rows
 from rigidities.runtime import memory
-from rigidities.span import SpanForm, span_of
+from rigidities.span import Span, SpanForm, span_of
 from rigidities.validation import as_floats, as_outputs, as_regularizer
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def form_of_rows(
 
 
 def span_form(
-    span: Any,
+    span: Span,
     coordinates: NDArray[np.float64],
     weights: NDArray[np.float64] | None,
     targets: NDArray[np.float64] | None,
@@ -81,6 +81,13 @@ def span_form(
     core = _sums(coordinates, weights, targets)
     inner = _factor(core, regularizer, Penalty.of(None, core.n_features))
     return SpanForm(span, inner, norm_of(core.matrix(), inner.regularizer))
+
+
+def lifted(form: Form, span: Span, norm: float) -> SpanForm:
+    """Return the form of all features, from the one of their coordinates in a span."""
+    if isinstance(form, SpanForm):
+        raise TypeError("a form in a span is lifted once")
+    return SpanForm(span, form, norm)
 
 
 def norm_of(C: NDArray[np.float64], regularizer: float) -> float:
@@ -111,7 +118,7 @@ def _factor(
 ) -> _core.Hessian:
     choice = choose(core, "auto" if regularizer is None else regularizer, penalty)
     form = factorize(core, choice, penalty, consume=consume)
-    warn_if_unresolved(form)
+    warn_if_unresolved(form.diagonal(), form.reason, form.regularizer)
     return form
 
 
@@ -140,17 +147,17 @@ def _require_finite(F: NDArray[Any]) -> None:
         raise ValueError(f"features[{row}, {column}] is {name}: only finite numbers are taken")
 
 
-def warn_if_unresolved(form: Form) -> None:
+def warn_if_unresolved(diagonal: NDArray[np.float64], reason: str, regularizer: float) -> None:
     """Warn if cond(H) exceeds 1/(p·eps), so that no digit is left.
 
-    The pivots bound the condition from below at no cost: cond(H) ≥ (max L_jj / min L_jj)².
+    The pivots bound the condition from below at no cost: cond(H) ≥ (max L_jj / min L_jj)². The form
+    is not passed: a warning that is made an error would keep it, and the C that it stands in.
     """
-    diagonal = form.diagonal()
     ratio = (diagonal.min() / diagonal.max()) ** 2
-    if form.reason == Reason.GIVEN.value and ratio < len(diagonal) * np.finfo(np.float64).eps / 4:
+    if reason == Reason.GIVEN.value and ratio < len(diagonal) * np.finfo(np.float64).eps / 4:
         warn(
             IllConditionedWarning,
-            f"the pivots of H span a factor of {1 / ratio:.0e} at regularizer {form.regularizer:g}: rounding leaves "
+            f"the pivots of H span a factor of {1 / ratio:.0e} at regularizer {regularizer:g}: rounding leaves "
             "no digit of the variances along its weakest directions",
             Advice.RAISE_OR_AUTO,
         )

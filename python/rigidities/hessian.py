@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from rigidities.span import Span
+
 
 class Hessian(Factor, files.Stored):
     """The Hessian of a training loss, factorised. Made by `Covariance.factorize`.
@@ -66,9 +68,7 @@ class Hessian(Factor, files.Stored):
     ) -> Hessian:
         """Factorise the H of training rows; in the dual form if they are fewer than the features.
 
-        The dual form (`rigidities.span`) keeps a basis of the n rows and a factor of n × n: n²p
-        work and n·p numbers instead of p³ and p². If n ≥ p, or a direction is not penalised, C is
-        summed.
+        That takes n²p work (`rigidities.span`). Where a direction is not penalised, C is summed.
 
         Parameters
         ----------
@@ -76,9 +76,8 @@ class Hessian(Factor, files.Stored):
             One row per target; the groups of `Rows` are reduced by their mean.
         regularizer, penalty
             As for `Covariance.factorize`.
-        weights : array_like of shape (n,), optional
-            Loss weights w ≥ 0; 1 by default.
-        targets : array_like of shape (n,) or (n, n_outputs), optional
+        weights, targets
+            As for `Covariance.update`.
 
         Returns
         -------
@@ -100,9 +99,14 @@ class Hessian(Factor, files.Stored):
         hessian._core = forms.form_of_rows(rows, regularizer, weights, targets, penalty)
         return hessian
 
+    def lifted(self, span: Span, norm: float, feature_space: str | None) -> Hessian:
+        """Return the H of all features, if this one is in a span of rows; `norm` is its 1-norm."""
+        hessian = self._without_core(feature_space, self._in_column)
+        hessian._core = forms.lifted(self._core, span, norm)
+        return hessian
+
     @classmethod
     def _without_core(cls, feature_space: str | None, in_column: bool) -> Hessian:
-        """Return an object to which `Covariance.factorize` gives the factor."""
         hessian = cls.__new__(cls)
         hessian.feature_space, hessian._in_column = feature_space, in_column
         return hessian

@@ -103,14 +103,14 @@ class Span:
             yield self.whiten(F[start : start + AT_ONCE])
 
 
-def span_of(F: NDArray[Any], penalty: Penalty) -> Span:
+def span_of(F: NDArray[Any], penalty: Penalty | None = None) -> Span:
     """Return the span of training rows.
 
     Parameters
     ----------
     F : ndarray of shape (n, p)
-    penalty : Penalty
-        Positive definite.
+    penalty : Penalty, optional
+        Positive definite; the identity by default.
 
     Returns
     -------
@@ -119,8 +119,10 @@ def span_of(F: NDArray[Any], penalty: Penalty) -> Span:
     """
     n, p = F.shape
     memory.require(8 * min(n, p) * p, f"a basis of {n} rows of {p} features", Advice.FEWER_AT_A_TIME)
-    root = None if penalty.diagonal is None else np.sqrt(penalty.diagonal)
-    if penalty.matrix is not None:
+    root = None
+    if penalty is not None and penalty.diagonal is not None:
+        root = np.sqrt(penalty.diagonal)
+    elif penalty is not None and penalty.matrix is not None:
         root = np.asarray(np.linalg.cholesky(penalty.matrix))
     basis = np.empty((min(n, p), p))
     span, m = Span(basis[:0], root), 0

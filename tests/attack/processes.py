@@ -11,6 +11,7 @@ import warnings
 import numpy as np
 
 from rigidities.files import Stored
+from rigidities.model.training_set import TrainingSet
 
 
 def forked(work):
@@ -56,6 +57,8 @@ def bits(value):
             return "consumed" if "consumed" in str(error) else repr(error)
     if isinstance(value, np.ndarray):
         return value.dtype.str, value.shape, hashlib.sha256(value.tobytes()).hexdigest()
+    if isinstance(value, TrainingSet):
+        return bits(vars(value))
     if isinstance(value, dict):
         return {name: bits(part) for name, part in value.items()}
     if isinstance(value, (list, tuple)):

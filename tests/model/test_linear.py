@@ -303,6 +303,7 @@ def test_rows_that_are_not_kept_give_the_same(model, monkeypatch):
     assert streamed.training == model.training
 
 
+@pytest.mark.filterwarnings("ignore:evidence is best")
 def test_a_fit_that_one_wrong_label_empties_names_its_structure():
     frames = [copper(scale, seed) for seed, scale in enumerate(np.linspace(0.97, 1.03, 8))]
     wrong = frames[5].calc.results
@@ -313,11 +314,12 @@ def test_a_fit_that_one_wrong_label_empties_names_its_structure():
     ) as told:
         LinearModel.fit(frames, soap, LOSS, progress=False)
     assert len([one for one in told if issubclass(one.category, rg.EmptyFitWarning)]) == 1
-    assert "look for a wrong label" in str(told[0].message).lower()
+    assert any("look for a wrong label" in str(one.message).lower() for one in told)
 
 
 @pytest.mark.filterwarnings("ignore:the pivots", "ignore:the fit explains")
-def test_structures_that_alone_determine_a_direction_are_told():
+def test_structures_that_alone_determine_a_direction_are_told(monkeypatch):
+    monkeypatch.setattr(training, "KEPT", 0)  # in the span of three rows, each can be left out
     loss = rg.Loss(energy=LOSS.energy)
     trace = fit_model(TRAIN[:3], SOAP, loss, regularizer=1.0, progress=False).minimum.covariance.trace
     with (

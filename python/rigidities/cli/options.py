@@ -7,7 +7,7 @@ import math
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,6 +19,7 @@ from rigidities.cli.interrupts import files_whole
 from rigidities.exceptions import InputError, blame
 from rigidities.report.files import make_directory
 from rigidities.runtime.threads import set_num_threads
+from rigidities.runtime.writing import without_empty
 from rigidities.structures.read import require_file
 
 if TYPE_CHECKING:
@@ -115,19 +116,12 @@ def writing(*outputs: Path) -> Iterator[None]:
 
     A block that fails leaves none of these directories empty.
     """
-    with files_whole():
-        folders = list(dict.fromkeys(folder for output in outputs for folder in output.parents))
-        made = [folder for folder in folders if not folder.exists()]
+    with files_whole(), without_empty(*(output.parent for output in outputs)):
         try:
             for output in outputs:
                 make_directory(output.parent)
             yield
-        except BaseException as error:
-            for folder in sorted(made, key=lambda folder: -len(folder.parts)):
-                with suppress(OSError):  # it was not made, or holds a file that was written
-                    folder.rmdir()
-            if not isinstance(error, OSError):
-                raise
+        except OSError as error:
             output = error.filename or outputs[0]
             raise InputError(f"--output {output}: cannot be written ({error.strerror or error})") from error
 

@@ -29,9 +29,9 @@ from rigidities.loss.rows import Batch
 from rigidities.loss.terms import Loss
 from rigidities.model.atom_rows import iter_atom_rows
 from rigidities.model.errors import Errors, Tally, per_atom
+from rigidities.model.few_rows import in_span, lifted
 from rigidities.model.scale import LeftOut, scales_of
 from rigidities.model.training_set import TrainingSet, rank_of
-from rigidities.model.virial_units import check_virials
 from rigidities.regularizer.path import RegularizerPath, regularizer_path
 from rigidities.runtime import memory
 from rigidities.spectrum.evidence import warn_of_empty
@@ -70,6 +70,9 @@ class ModelFit:
         Number of missing targets of each term.
     training_set : TrainingSet
         Rigidities of the training set itself, and fingerprints of its structures.
+    in_span : bool
+        Whether the path, the sums and the rows of the energies have the coordinates of the span of
+        the training rows (`rigidities.model.few_rows`).
     """
 
     soap: Descriptor
@@ -80,6 +83,7 @@ class ModelFit:
     scales: dict[str, float]
     n_missing: dict[str, int]
     training_set: TrainingSet
+    in_span: bool = False
 
     @cached_property
     def path(self) -> RegularizerPath:
@@ -110,15 +114,22 @@ def fit_model(
     -------
     ModelFit
     """
+    from rigidities.model.virial_units import check_virials
     from rigidities.structures.loss_rows import LossRows
 
     check_regularizer(regularizer, loss if isinstance(loss, Loss) else None)
     rows = LossRows(structures, soap, loss, baseline=baseline, progress=progress)
     check_virials(rows)
-    batches = list(rows) if _are_few(rows) else rows
+    few, span = _are_few(rows), None
+    batches: Iterable[Batch] = list(rows) if few else rows
+    if few and _n_targets(rows) < rows.n_features:
+        span, batches = in_span(list(batches))
     with held(EmptyFitWarning):  # issued below, with the structure
         minimum = fit_loss(batches, regularizer=regularizer, keep_energies=keep_energies)
     training, left_out = _judge(batches, minimum, rows)
+    rank = rank_of(minimum.covariance)
+    if span is not None:
+        minimum = lifted(minimum, span, rows.feature_space)
     return ModelFit(
         soap,
         minimum,
@@ -130,15 +141,19 @@ def fit_model(
         TrainingSet.of(
             minimum.hessian,
             iter_atom_rows(rows.structures, rows.sizes, soap, progress),
-            rank=rank_of(minimum.covariance),
+            rank=rank,
         ),
+        span is not None,
     )
 
 
+def _n_targets(rows: LossRows) -> int:
+    return sum(math.prod(row_shape(name, rows.sizes)) for name in rows.loss.terms)
+
+
 def _are_few(rows: LossRows) -> bool:
-    n_rows = sum(math.prod(row_shape(name, rows.sizes)) for name in rows.loss.terms)
     free = memory.available()
-    return 8 * rows.n_features * n_rows <= min(KEPT, KEPT if free is None else free // 4)
+    return 8 * rows.n_features * _n_targets(rows) <= min(KEPT, KEPT if free is None else free // 4)
 
 
 # Errors and scale ---------------------------------------------------------------------------------

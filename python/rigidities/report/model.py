@@ -107,7 +107,8 @@ def regularizer_figure(fit: ModelFit, test: TermRows | None = None) -> Figure:
     fit : ModelFit
         If it has no path, one is decomposed now, which may cost more than the fit.
     test : TermRows, optional
-        Rows and targets of test energies.
+        Rows and targets of test energies. Left out where the fit is in the span of its rows, which
+        knows nothing of what lies across.
 
     Returns
     -------
@@ -122,7 +123,7 @@ def regularizer_figure(fit: ModelFit, test: TermRows | None = None) -> Figure:
         fit.path,
         train=_pair(energies),
         weights=energies.weights_in_loss,
-        test=None if test is None else _pair(test),
+        test=None if test is None or fit.in_span else _pair(test),
         regularizer=used,
         unit="meV/atom" if energies.term.per_atom else "meV",
         factor=1000.0,

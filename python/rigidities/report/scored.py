@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,6 +62,7 @@ def scored_summary(
         "structures": name,
         "n_structures": len(prediction.sizes),
         "n_atoms": int(prediction.sizes.sum()),
+        "versions": {"rigidities": version("rigidities")},
         "versions_of_fit": model.versions,
         "regularizer": hessian.regularizer,
         "regularizer_reason": hessian.regularizer_reason,

@@ -191,3 +191,20 @@ def _to_disk(handle: int) -> None:
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
             raise
+
+
+@contextmanager
+def without_empty(*folders: Path) -> Iterator[None]:
+    """Remove those of these directories, and of their parents, that the block made and left empty.
+
+    Only if it fails. What was there before stays.
+    """
+    wanted = dict.fromkeys(parent for folder in folders for parent in (folder, *folder.parents))
+    made = [folder for folder in wanted if not folder.exists()]
+    try:
+        yield
+    except BaseException:
+        for folder in sorted(made, key=lambda folder: -len(folder.parts)):
+            with suppress(OSError):  # it was not made, or holds a file that was written
+                folder.rmdir()
+        raise

@@ -85,12 +85,16 @@ def _read_arrays(path: str) -> Mapping[str, NDArray[Any]]:
         with blame(path):
             memory.require(unpacked, "its content", Advice.FREE_MEMORY)
         with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+            found = {name: arrays[name] for name in arrays.files}
     except InputError:
         raise
     except Exception as error:  # NumPy raises five unrelated types
         kind = path[-4:]
         raise InputError(f"{path}: NumPy cannot read it as {kind} ({' '.join(str(error).split())})") from error
+    for name, array in found.items():
+        if not isinstance(array, np.ndarray):  # NumPy gives the bytes of what has no header of an array
+            raise InputError(f"{path}: {name} is no array")
+    return found
 
 
 def _from_tensor(path: str) -> Features:

@@ -3,7 +3,9 @@
 C is tridiagonalised in one p × p array, a third of the cost of eigenvectors; then the evidence of a
 λ costs O(p). Below the λ at which this resolves the evidence, each λ takes a Cholesky factor, with
 fewer points in a decade. The highest point of both grids gives the peak, Brent's method its
-maximum.
+maximum. If there is none, because the evidence rises as long as it is resolved, then λ is the
+smallest that the decomposition resolves. So it is with labels without noise; forces that sum to
+zero are a part of it.
 """
 
 from __future__ import annotations
@@ -128,8 +130,9 @@ def largest_evidence(
     rises_at = float(grid[0]) if rises else None
     best = int(np.nanargmax(evidence))
     chosen, reason, height = float(grid[best]), Reason.EVIDENCE_TOP, float(evidence[best])
-    if best == 0:
-        reason = Reason.EVIDENCE_EDGE
+    if best == 0:  # no maximum at all: nothing speaks for a λ at which leaving out is lost in rounding
+        best = len(below)
+        chosen, reason, height = float(grid[best]), Reason.EVIDENCE_EDGE, float(evidence[best])
     elif best < len(grid) - 1:
         reason = Reason.EVIDENCE_MAXIMUM
         one_by_one = best <= len(below)  # the spectrum resolves only a part of the interval, or nothing

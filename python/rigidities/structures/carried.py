@@ -7,8 +7,8 @@ names it. An entry of ``info`` can be held if ASE reads it back from the line th
 
 from __future__ import annotations
 
+import json
 import re
-import warnings
 from collections import Counter
 from importlib import import_module
 from numbers import Real
@@ -65,9 +65,7 @@ def holdable(frames: Sequence[Any], info: Iterable[str] = (), arrays: Mapping[st
         If something was left out, or replaced that does not look like an earlier output.
     """
     lost: Counter[str] = Counter()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # ASE warns of each entry that it cannot write
-        kept = [_carried(frame, set(info), arrays or {}, lost) for frame in frames]
+    kept = [_carried(frame, set(info), arrays or {}, lost) for frame in frames]
     replaced: Counter[str] = Counter()
     for frame in frames:
         names = frame.info.keys() & set(info), frame.arrays.keys() & set(arrays or {})
@@ -205,6 +203,8 @@ def _is_read_back(name: Any, value: Any) -> bool:
             return False
         if name == "stress" and not (value.shape == (3, 3) and _equal(value.T, value)):
             return False  # ASE reads six components of it
+        if not isinstance(value, str | bool | np.bool_ | Real | extxyz.Spacegroup):
+            json.dumps(value.tolist() if isinstance(value, np.ndarray) else value)  # ASE only warns where this fails
         line = extxyz.key_val_dict_to_str({name: value, "behind": 1})
         found = extxyz.key_val_str_to_dict(line)
         return line.isprintable() and found.keys() == {name, "behind"} and _is_same(found[name], value)

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from ase import Atoms
 
 from rigidities.rows import CheckedRows, Rows
 from rigidities.validation import as_atomic_number, as_count, as_floats, check_feature_space
 
 if TYPE_CHECKING:
+    from ase import Atoms
     from numpy.typing import ArrayLike, NDArray
 
 KIND = "rows"
@@ -88,6 +88,8 @@ class GivenRows:
 
     def numbers(self, structure: Any, index: int) -> NDArray[np.int64]:
         """Return the atomic numbers of a structure that carries rows."""
+        from ase import Atoms
+
         if not isinstance(structure, Atoms):
             raise TypeError(f"structure {index} is a {type(structure).__name__}: expected ase.Atoms")
         rows = structure.arrays.get(FEATURES)
@@ -168,6 +170,8 @@ def structures_of_rows(
     TypeError
         If rows or values are not numbers.
     """
+    from ase import Atoms
+
     checked = CheckedRows.of(rows, None)
     groups = np.arange(len(checked.values)) if checked.groups is None else checked.groups
     order = np.argsort(groups, kind="stable")
