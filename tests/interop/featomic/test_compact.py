@@ -54,9 +54,9 @@ def test_columns_are_those_of_featomic_scaled(kind):
         assert one[:3] == other[:3]
         values = full.values[:, one.columns]
         if one.neighbours[0] == one.neighbours[1]:
-            l, n1, n2 = np.indices((3, 4, 4)).reshape(3, -1)
+            angular, n1, n2 = np.indices((3, 4, 4)).reshape(3, -1)
             np.testing.assert_array_equal(
-                values[:, n1 <= n2], values[:, np.ravel_multi_index((l, n2, n1), (3, 4, 4))[n1 <= n2]]
+                values[:, n1 <= n2], values[:, np.ravel_multi_index((angular, n2, n1), (3, 4, 4))[n1 <= n2]]
             )
             values = values[:, n1 <= n2] * np.where(n1 == n2, 1, np.sqrt(2))[n1 <= n2]
         np.testing.assert_array_equal(compact.values[:, other.columns], values)
@@ -92,7 +92,7 @@ def test_fits_of_forces_and_virials_are_the_same():
         LinearModel.fit(structures[:4], soap, loss, baseline="fit", regularizer=0.1, progress=False)
         for soap in both(["Cu", "Au"], **SMALL)
     ]
-    full, compact = (model.predict(structures[4:], progress=False) for model in models)
+    full, compact = (model.predict(structures[4:], virials=True, progress=False) for model in models)
     for name in ("energies", "energy_std", "pr", "lpr", "forces", "forces_std", "virials", "virial_std"):
         close(getattr(compact, name), getattr(full, name))
 

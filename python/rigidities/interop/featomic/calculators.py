@@ -133,7 +133,7 @@ def _require_rows(tensor: Any, n_centres: int) -> None:
 
 
 def _calculators(columns: Columns) -> dict[int, tuple[Any, TensorMap | None]]:
-    """Return, for each body order, the function that computes it and the properties it is asked for."""
+    """Return the function that computes each body order, and the properties it is asked for."""
     orders = columns.body_orders
     return {order: (calculator(columns.settings, order).compute, _selected(columns, order)) for order in orders}
 

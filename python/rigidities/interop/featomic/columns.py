@@ -161,11 +161,12 @@ class Columns:
         """Return l, k₁, n₁, k₂, n₂ of the columns of one centre: each pair (k₁, n₁) ≤ (k₂, n₂)."""
         assert self.mixing is not None
         n_channels = len(self.mixing[0])
-        l, n1, n2 = np.tile(properties(self.settings, 3), (n_channels**2, 1)).T
-        k1, k2 = np.divmod(np.repeat(np.arange(n_channels**2), len(properties(self.settings, 3))), n_channels)
+        found = properties(self.settings, 3)
+        angular, n1, n2 = np.tile(found, (n_channels**2, 1)).T
+        k1, k2 = np.divmod(np.repeat(np.arange(n_channels**2), len(found)), n_channels)
         once = (k1 < k2) | ((k1 == k2) & (n1 <= n2))
-        pairs = np.column_stack([l, k1, n1, k2, n2])[once]
-        return pairs[np.lexsort(pairs.T[::-1])]
+        pairs = np.column_stack([angular, k1, n1, k2, n2])[once]
+        return np.asarray(pairs[np.lexsort(pairs.T[::-1])])
 
     def _mixing_matrix(self, one: int, other: int) -> csr_array:
         """Return the share of each value of a pair of species in each column.
@@ -174,24 +175,24 @@ class Columns:
         with p_{s₂n₂s₁n₁l} = p_{s₁n₁s₂n₂l}.
         """
         U = dict(zip(self.species, np.array(self.mixing), strict=True))
-        l, k1, n1, k2, n2 = self._channel_pairs.T
+        angular, k1, n1, k2, n2 = self._channel_pairs.T
         scale = np.where((k1 == k2) & (n1 == n2), 1.0, np.sqrt(2.0))
         found = self.selected(3, (one, other))
         if one == other:
-            sources = [_index(found, l, np.minimum(n1, n2), np.maximum(n1, n2))]
+            sources = [_index(found, angular, np.minimum(n1, n2), np.maximum(n1, n2))]
             weights = [scale * U[one][k1] * U[one][k2]]
         else:
-            sources = [_index(found, l, n1, n2), _index(found, l, n2, n1)]
+            sources = [_index(found, angular, n1, n2), _index(found, angular, n2, n1)]
             weights = [
                 scale * U[one][k1] * U[other][k2] / np.sqrt(2.0),
                 scale * U[other][k1] * U[one][k2] / np.sqrt(2.0),
             ]
-        places = np.tile(np.arange(len(l)), len(sources))
-        return csr_array((np.concatenate(weights), (np.concatenate(sources), places)), shape=(len(found), len(l)))
+        places = np.tile(np.arange(len(angular)), len(sources))
+        return csr_array((np.concatenate(weights), (np.concatenate(sources), places)), shape=(len(found), len(angular)))
 
 
 def _index(found: NDArray[np.int64], *wanted: NDArray[np.int64]) -> NDArray[np.intp]:
     """Return where these l, n₁, n₂ are in the rising list of them."""
     radix = int(found.max()) + 1
     powers = np.array([radix**2, radix, 1])
-    return np.searchsorted(found @ powers, np.column_stack(wanted) @ powers)
+    return np.asarray(np.searchsorted(found @ powers, np.column_stack(wanted) @ powers))

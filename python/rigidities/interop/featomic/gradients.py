@@ -185,8 +185,8 @@ def _add(rows: dict[str, NDArray[np.float64]], piece: _Piece) -> None:
         sums = np.stack([0.5 * (sums[:, i, j] + sums[:, j, i]) for i, j in VOIGT], axis=1)
     sums = piece.place.of(sums)
     whole = labels[-1] - labels[0] + 1 == len(labels)
-    rows = slice(labels[0], labels[-1] + 1) if whole else labels  # a slice adds in place, labels by way of a copy
+    where = slice(labels[0], labels[-1] + 1) if whole else labels  # a slice adds in place, labels by way of a copy
     if piece.term == "energy":
-        out[rows, :, piece.place.columns] += sums
+        out[where, :, piece.place.columns] += sums
     else:
-        out[rows, :, piece.place.columns] -= sums
+        out[where, :, piece.place.columns] -= sums
