@@ -100,7 +100,7 @@ def test_demo_tests_on_the_other_half():
     energies = [{frame.get_potential_energy() for frame in part.source.frames} for part in (before, after, test)]
     assert energies[0] < energies[1]
     assert not energies[1] & energies[2]
-    theta = np.linalg.solve(before.rows.T @ before.rows + 0.1 * np.eye(448), before.rows.T @ before.energies)
+    theta = np.linalg.solve(before.rows.T @ before.rows + 0.1 * np.eye(252), before.rows.T @ before.energies)
     chosen = np.isin(kinds[2], demo.DEFECTIVE)
     miss = np.sqrt(np.mean((test.energies - test.rows @ theta)[chosen] ** 2))
     # In meV; cond(H) is 3e4, of which the energies keep ten digits.

@@ -112,7 +112,7 @@ def test_report_writes_its_files(inputs):
     soap = Soap("Si", 4.0)
     F = rg.reduce_rows(soap_rows(ase.io.read("train.xyz", ":"), soap, progress=False))[1]
     X = soap_rows(ase.io.read("test.xyz", ":"), soap, progress=False).values
-    direct = 1 / np.einsum("ij,ji->i", X, np.linalg.solve(F.T @ F + 1e-4 * np.eye(448), X.T))
+    direct = 1 / np.einsum("ij,ji->i", X, np.linalg.solve(F.T @ F + 1e-4 * np.eye(252), X.T))
     read = ase.io.read("out/deep/rigidities.xyz", ":")
     # cond(H) is |F|²/λ, 1e7: nine digits are left.
     np.testing.assert_allclose(np.concatenate([frame.arrays["lpr"] for frame in read]), direct, rtol=1e-7)
@@ -130,7 +130,7 @@ def test_table(inputs):
     lines = lines[start - 2 :]
     assert lines[2] == "training set  train.xyz: 4 structures, 30 atoms"
     assert lines[3] == "test set      test.xyz: 3 structures, 23 atoms"
-    assert lines[4] == "features      448 of SOAP: cutoff 5 Å, body orders 3"
+    assert lines[4] == "features      252 of SOAP: cutoff 5 Å, body orders 3"
     assert lines[5].startswith("regularizer   ")
     summary = json.loads(Path("out/summary.json").read_text())
     rows = {line[:26].strip(): line[26:].split() for line in lines}
@@ -325,7 +325,7 @@ def test_real_silicon_is_that_of_direct_evaluation(tmp_path, regularizer):
     soap = Soap("Si")
     F = rg.reduce_rows(soap_rows(ase.io.read(train, ":"), soap, progress=False))[1]
     X = soap_rows(ase.io.read(test, ":"), soap, progress=False).values
-    H = F.T @ F + summary["regularizer"] * np.eye(448)
+    H = F.T @ F + summary["regularizer"] * np.eye(252)
     direct = 1 / np.einsum("ij,ji->i", X, np.linalg.solve(H, X.T))
     lpr = np.concatenate([frame.arrays["lpr"] for frame in ase.io.read(tmp_path / "rigidities.xyz", ":")])
     # Both are off by some eps·cond: 3e-8 at 1e-3, 0.03 at auto's λ, the least that rounding allows

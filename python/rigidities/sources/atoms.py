@@ -84,6 +84,8 @@ class Structures(Source):
             "species": list(soap.species),
             "body_orders": list(soap.body_orders),
             "hyperparameters": soap.hyperparameters,
+            "compact": soap.compact,
+            "pseudo_species": None if soap.mixing is None else [list(shares) for shares in soap.mixing],
         }
         return Description(f"{soap.n_features} of {soap.describe()}", settings)
 

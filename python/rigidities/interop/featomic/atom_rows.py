@@ -105,7 +105,7 @@ def soap_rows(
     >>> from rigidities.datasets import load_silicon
     >>> from rigidities.interop.featomic import soap_rows
     >>> soap_rows(load_silicon(groups="crystal")[:2], progress=False).values.shape
-    (16, 448)
+    (16, 252)
     """
     structures = list(iterable(structures))
     types = [types_of(structure, index) for index, structure in enumerate(structures)]

@@ -35,13 +35,20 @@ class Soap:
     species of the neighbours (radial spectrum) or pairs of them (power spectrum), all rising.
     Within a block the order is featomic's: n, or l, n₁, n₂. A row is zero in the blocks of other
     centres, so each species has its own parameters in a linear model. With S species, N radial
-    functions and L = max_angular there are S²·N columns of body order 2 and S·S(S+1)/2·N²·(L+1) of
-    body order 3.
+    functions and L = max_angular there are S²·N columns of body order 2 and S·SN(SN+1)/2·(L+1) of body
+    order 3.
 
-    Featomic keeps a pair of different species once and scales it by √2, so that scalar products are
-    those of the full power spectrum. In a pair of equal species, column (l, n₁, n₂) repeats
-    (l, n₂, n₁). The power spectrum contains l = 0 and the central atom, so it depends on distances:
-    "2-body" and "3-body" share information.
+    A pair of different species is kept once and scaled by √2, so that scalar products are those of
+    the full power spectrum. So is, in a pair of equal species, the column of (l, n₁, n₂) and (l, n₂,
+    n₁): there are N(N+1)/2·(L+1) columns in place of N²·(L+1), 252 in place of 448, with the same
+    rigidities and fits. The power spectrum contains l = 0 and the central atom, so it depends on
+    distances: "2-body" and "3-body" share information.
+
+    From four species on there are many columns: 14,784 for four, 117,000 for eight. With
+    `pseudo_species` = K, the species of neighbours are mixed into K channels, which have S·KN(KN+1)/2·
+    (L+1) columns of body order 3: 7,616 for eight species and K = 2. Species that are near in the
+    periodic table have similar shares, and few data then give smaller errors than all columns
+    (docs/species.md).
 
     Parameters
     ----------
@@ -65,6 +72,13 @@ class Soap:
         Featomic's dictionary for `SoapPowerSpectrum`, in place of the settings above: "cutoff",
         "density" and "basis", as plain values or classes of featomic. The radial spectrum uses the
         basis functions of l = 0.
+    compact : bool, default True
+        If False, body order 3 has featomic's columns, as in version 0.1: both of (l, n₁, n₂) and
+        (l, n₂, n₁).
+    pseudo_species : int or array_like of shape (n_species, n_channels), optional
+        Number of channels, e.g. 2, that the species of neighbours are mixed into in body order 3, or
+        the share of each species in each channel, in the order of rising atomic numbers. As many
+        channels as species mix nothing. The species of centres are not mixed.
 
     Attributes
     ----------
@@ -72,6 +86,10 @@ class Soap:
         Rising, each once.
     settings : str
         The hyperparameters as canonical JSON.
+    compact : bool
+        As given; False if there is no body order 3.
+    mixing : tuple of tuple of float, or None
+        Shares of the species in the channels, one row for each species; None if they are not mixed.
 
     Raises
     ------
@@ -82,7 +100,9 @@ class Soap:
     --------
     >>> from rigidities.interop.featomic import Soap
     >>> Soap("Si", cutoff=4.0, max_radial=3, max_angular=2).n_features
-    48
+    30
+    >>> Soap(range(1, 9)).n_features, Soap(range(1, 9), pseudo_species=2).n_features
+    (116480, 7616)
     """
 
     kind: ClassVar[str] = "soap"
@@ -190,7 +210,7 @@ class Soap:
         --------
         >>> components = Soap("Si", body_orders=(2, 3)).components()
         >>> {name: len(columns) for name, columns in components.items()}
-        {'2-body': 8, '3-body': 448}
+        {'2-body': 8, '3-body': 252}
         """
         if by not in ("body_order", "species"):
             raise ValueError(f"by is {by!r}: expected 'body_order' or 'species'")
@@ -251,8 +271,9 @@ class Soap:
         )
 
     def describe(self) -> str:
-        """Return cutoff and body orders in a few words."""
-        return f"SOAP: cutoff {self.cutoff:g} Å, body orders {', '.join(map(str, self.body_orders))}"
+        """Return cutoff, body orders and pseudo-species in a few words."""
+        mixed = "" if self.mixing is None else f", {len(self.mixing[0])} pseudo-species"
+        return f"SOAP: cutoff {self.cutoff:g} Å, body orders {', '.join(map(str, self.body_orders))}{mixed}"
 
 
 @lru_cache(maxsize=64)
