@@ -54,6 +54,10 @@ class Advice(Enum):
     COMPARE_VERSIONS = "compare structures whose predictions are known, install that version, or fit again"
     # Memory
     FEWER_FEATURES = "use fewer features"
+    FEWER_ATOM_ROWS = (
+        "take some structures at a time, with iter_soap_rows, or fewer features: pass pseudo_species=2 if there are "
+        "four species or more, one of body_orders, or a smaller basis"
+    )
     MERGE_IN_PLACE = "merge in place, with +="
     FACTORIZE_WITHOUT = "factorize does not need it"
     CONSUME = "pass consume=True to factorise in place of C"

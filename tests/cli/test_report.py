@@ -189,7 +189,7 @@ def test_slices_hyperparameters_and_other_formats(inputs):
     assert "SOAP" in result.stderr
     summary = json.loads(Path("out/summary.json").read_text())
     assert summary["train"]["n_structures"] == 2
-    assert summary["descriptor"]["n_features"] == 18
+    assert summary["descriptor"]["n_features"] == 12
     assert "group" not in summary["lpr"]
 
 

@@ -17,6 +17,7 @@ from rigidities.cli.options import (
     Force,
     Hyperparameters,
     Progress,
+    PseudoSpecies,
     Threads,
     descriptor,
     progress_shown,
@@ -88,6 +89,7 @@ def fit(
     cutoff: Cutoff = None,
     body_orders: BodyOrders = "3",
     hyperparameters: Hyperparameters = None,
+    pseudo_species: PseudoSpecies = None,
     plot: Annotated[bool | None, typer.Option("--plot/--no-plot", help=PLOT, show_default=False)] = None,
     force: Force = False,
     threads: Threads = None,
@@ -130,7 +132,7 @@ def fit(
         loss = _loss(terms, missing=missing, weights=weights_key)
         loss = loss_of_rows(loss) if from_features else loss
         rule = as_regularizer(regularizer, *RULES)
-        settings = descriptor(cutoff, body_orders, hyperparameters)
+        settings = descriptor(cutoff, body_orders, hyperparameters, pseudo_species)
         plot = _may_plot(plot, rule)
         check_places(outputs_of_fit(output, plot is not False), train, test, hyperparameters, force=force)
         known = read_training(train, loss, settings, progress_shown(progress))

@@ -11,7 +11,10 @@ import typer
 
 from rigidities.exceptions import Advice, Advised, InputError, worded
 
-_SMALLER_DESCRIPTOR = "use fewer features: a smaller basis in --hyperparameters, or one body order"
+_SMALLER_DESCRIPTOR = (
+    "use fewer features: --pseudo-species 2 if there are four species or more, a smaller basis in --hyperparameters, "
+    "or one body order"
+)
 _FEWER_STRUCTURES = "take part of the structures, e.g. file.xyz@:100"
 _LOOSER_CRITERION = "choose another --regularizer: loo, or a number"
 
@@ -43,6 +46,7 @@ WORDS = {
     Advice.MORE_ITERATIONS: "raise the thresholds, --energy-huber, --forces-huber or --virial-huber",
     Advice.COMPARE_VERSIONS: "compare structures whose predictions are known, install that version, or fit again",
     Advice.FEWER_FEATURES: _SMALLER_DESCRIPTOR,
+    Advice.FEWER_ATOM_ROWS: f"{_FEWER_STRUCTURES}, or {_SMALLER_DESCRIPTOR}",
     Advice.MERGE_IN_PLACE: _SMALLER_DESCRIPTOR,
     Advice.FACTORIZE_WITHOUT: _SMALLER_DESCRIPTOR,
     Advice.CONSUME: _SMALLER_DESCRIPTOR,

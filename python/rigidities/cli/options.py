@@ -45,6 +45,10 @@ BodyOrders = Annotated[str, typer.Option(help="2, 3 or 2,3: radial spectrum, pow
 Hyperparameters = Annotated[
     Path | None, typer.Option(help="JSON file of featomic's hyper-parameters, in place of --cutoff.")
 ]
+PseudoSpecies = Annotated[
+    int | None,
+    typer.Option(min=1, help="Channels that the neighbours' species are mixed into: 2 for four species or more."),
+]
 
 Force = Annotated[bool, typer.Option("--force", help="Replace existing files of any kind; inputs are never replaced.")]
 
@@ -79,12 +83,15 @@ def regularizer(text: str, *rules: str) -> Any:
     return value
 
 
-def descriptor(cutoff: float | None, body_orders: str, hyperparameters: Path | None) -> dict[str, Any]:
+def descriptor(
+    cutoff: float | None, body_orders: str, hyperparameters: Path | None, pseudo_species: int | None
+) -> dict[str, Any]:
     """Return the settings of `Soap` that were given."""
     try:
         settings: dict[str, Any] = {"body_orders": [int(order) for order in body_orders.split(",")]}
     except ValueError:
         raise InputError(f"--body-orders {body_orders}: expected 2, 3 or 2,3") from None
+    settings |= {} if pseudo_species is None else {"pseudo_species": pseudo_species}
     if hyperparameters is None:
         return settings if cutoff is None else settings | {"cutoff": cutoff}
     if cutoff is not None:

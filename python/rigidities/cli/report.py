@@ -18,6 +18,7 @@ from rigidities.cli.options import (
     Force,
     Hyperparameters,
     Progress,
+    PseudoSpecies,
     Threads,
     descriptor,
     load_model,
@@ -60,6 +61,7 @@ def report(
     cutoff: Cutoff = None,
     body_orders: BodyOrders = "3",
     hyperparameters: Hyperparameters = None,
+    pseudo_species: PseudoSpecies = None,
     group_key: Annotated[
         str | None, typer.Option(help="Entry in info that names a structure's kind; by default group, or config_type.")
     ] = None,
@@ -97,7 +99,7 @@ def report(
         require(*[] if from_features else ["ase", "featomic", "chemiscope"], "matplotlib")
         set_threads(threads)
         value = as_regularizer(regularizer, *RULES)
-        settings = descriptor(cutoff, body_orders, hyperparameters)
+        settings = descriptor(cutoff, body_orders, hyperparameters, pseudo_species)
         _check_model_alone(
             model,
             train,
@@ -105,6 +107,7 @@ def report(
             cutoff=cutoff is not None,
             body_orders=body_orders != "3",
             hyperparameters=hyperparameters is not None,
+            pseudo_species=pseudo_species is not None,
             energy_key=energy_key is not None,
             forces_key=forces_key is not None,
         )

@@ -58,7 +58,7 @@ class Calculators:
 
     def zeros(self, n_atoms: int) -> NDArray[np.float64]:
         """Return zeros of shape (n_atoms, n_features)."""
-        self.require_memory(n_atoms, f"the rows of {n_atoms} atoms", Advice.FEWER_FEATURES)
+        self.require_memory(n_atoms, f"the rows of {n_atoms} atoms", Advice.FEWER_ATOM_ROWS)
         return np.zeros((n_atoms, self.columns.n_features))
 
     def require_memory(self, n_rows: int, what: str, advice: Advice) -> None:

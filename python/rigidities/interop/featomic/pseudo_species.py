@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 PERIODS, GROUPS = 4.0, 10.0
-"""Differences of period and of group at which the kernel of two species is exp(−1/2). With half these
-widths test errors of energies were a fifth larger, with fifths of them twice as large: wide kernels
-give channels in which shares change slowly with period and group (docs/species.md)."""
+"""Differences of period and of group at which the kernel of two species is exp(−1/2). In a wide
+kernel shares change slowly with period and group. With half these widths test errors of energies
+were a fifth larger (docs/species.md)."""
 
 LAST = (2, 10, 18, 36, 54, 86, 118)
 """Atomic number of the last element of each period."""

@@ -35,19 +35,19 @@ class Soap:
     species of the neighbours (radial spectrum) or pairs of them (power spectrum), all rising.
     Within a block the order is featomic's: n, or l, n₁, n₂. A row is zero in the blocks of other
     centres, so each species has its own parameters in a linear model. With S species, N radial
-    functions and L = max_angular there are S²·N columns of body order 2 and S·SN(SN+1)/2·(L+1) of body
-    order 3.
+    functions and L = max_angular there are S²·N columns of body order 2, and S·SN(SN+1)/2·(L+1) of
+    body order 3.
 
     A pair of different species is kept once and scaled by √2, so that scalar products are those of
-    the full power spectrum. So is, in a pair of equal species, the column of (l, n₁, n₂) and (l, n₂,
-    n₁): there are N(N+1)/2·(L+1) columns in place of N²·(L+1), 252 in place of 448, with the same
-    rigidities and fits. The power spectrum contains l = 0 and the central atom, so it depends on
-    distances: "2-body" and "3-body" share information.
+    the full power spectrum. So is the column of (l, n₁, n₂) and (l, n₂, n₁) in a pair of equal
+    species: one species has 252 columns in place of 448, with the same rigidities and fits. The
+    power spectrum contains l = 0 and the central atom, so it depends on distances: "2-body" and
+    "3-body" share information.
 
-    From four species on there are many columns: 14,784 for four, 117,000 for eight. With
-    `pseudo_species` = K, the species of neighbours are mixed into K channels, which have S·KN(KN+1)/2·
-    (L+1) columns of body order 3: 7,616 for eight species and K = 2. Species that are near in the
-    periodic table have similar shares, and few data then give smaller errors than all columns
+    From four species on there are many columns: 14,784 for four, 116,480 for eight. With
+    `pseudo_species` the species of neighbours are mixed into K channels. Body order 3 then has
+    S·KN(KN+1)/2·(L+1) columns, 7,616 for eight species and K = 2. Species that are near in the
+    periodic table have similar shares: with few data, errors are smaller than with all columns
     (docs/species.md).
 
     Parameters
@@ -76,8 +76,8 @@ class Soap:
         If False, body order 3 has featomic's columns, as in version 0.1: both of (l, n₁, n₂) and
         (l, n₂, n₁).
     pseudo_species : int or array_like of shape (n_species, n_channels), optional
-        Number of channels, e.g. 2, that the species of neighbours are mixed into in body order 3, or
-        the share of each species in each channel, in the order of rising atomic numbers. As many
+        Number of channels, e.g. 2, that the species of neighbours are mixed into in body order 3.
+        Or the share of each species in each channel, in the order of rising atomic numbers. As many
         channels as species mix nothing. The species of centres are not mixed.
 
     Attributes
