@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from rigidities.cli.announce import announce
 from rigidities.cli.messages import in_lines
 from rigidities.cli.options import (
     REGULARIZER,
@@ -139,6 +140,7 @@ def fit(
         plot = known.soap.n_features <= FEATURES_DRAWN if plot is None else plot
         outputs = outputs_of_fit(output, plot)
         asked = None if test is None else read_test(test, known, loss)
+        announce(known.source, None if asked is None else asked.source, list(loss.terms), known.progress)
         ground = _baseline("none" if baseline is None and not known.has_species else baseline, loss)
 
         from rigidities.model.intercept import warn_of_missing_intercept

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from rigidities.cli.announce import announce
 from rigidities.cli.kinds import check_labels
 from rigidities.cli.messages import in_lines
 from rigidities.cli.options import (
@@ -34,7 +35,7 @@ from rigidities.report.atom_map import map_of
 from rigidities.report.content import make_report
 from rigidities.report.files import STRUCTURES, write
 from rigidities.report.next_structures import TOP
-from rigidities.report.own_model import own_model
+from rigidities.report.own_model import labels_of, own_model
 from rigidities.report.text import table
 from rigidities.sources.feature_files import are_features
 from rigidities.sources.read import read_for_model, read_sources
@@ -122,7 +123,9 @@ def report(
         if not from_features:
             check_labels(output / STRUCTURES, sources[1].frames or [], force=force)
         if fitted is None:
-            fitted = own_model(sources[0], value, reduction, {"energy": energy_key, "forces": forces_key})
+            labels = labels_of(sources[0], {"energy": energy_key, "forces": forces_key})
+            announce(*sources, labels if "energy" in labels else ["energy"], shown)
+            fitted = own_model(sources[0], labels, value, reduction)
         atom_map = map_of(*sources)
         made = make_report(
             *sources, regularizer=value, reduction=reduction, group_key=group_key, atom_map=atom_map, model=fitted

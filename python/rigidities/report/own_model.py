@@ -6,6 +6,7 @@ same PR for the same files.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from rigidities.exceptions import InputError, blame
@@ -49,19 +50,19 @@ def labels_of(source: Source, keys: dict[str, str | None]) -> dict[str, Term]:
 
 
 def own_model(
-    train: Source, regularizer: float | Rule, reduction: Reduction, keys: dict[str, str | None]
+    train: Source, terms: Mapping[str, Term], regularizer: float | Rule, reduction: Reduction
 ) -> LinearModel | None:
     """Fit the energies of a training set, and its forces if all structures have them.
 
     Parameters
     ----------
     train : Source
+    terms : mapping of str to Term
+        Labels that all structures have, from `labels_of`.
     regularizer : float or "auto", "evidence", "gcv", "loo"
         As for `LinearModel.fit`.
     reduction : {"mean", "sum"}
         Fit energies per atom, or total energies.
-    keys : dict of str to str or None
-        As for `labels_of`.
 
     Returns
     -------
@@ -71,14 +72,13 @@ def own_model(
     Raises
     ------
     InputError
-        If a rule is asked for that needs energies and there are none, or a label cannot be used.
+        If a rule is asked for that needs energies and there are none.
     """
     from dataclasses import replace
 
     from rigidities.model.linear import LinearModel
     from rigidities.sources.atoms import Structures
 
-    terms = labels_of(train, keys)
     if "energy" not in terms or not isinstance(train, Structures):
         if isinstance(regularizer, str) and regularizer != "auto":
             raise InputError(
@@ -86,8 +86,12 @@ def own_model(
                 "by --energy-key, or pass a number, or auto"
             )
         return None
-    terms["energy"] = replace(terms["energy"], per_atom=reduction == "mean")
+    energy = replace(terms["energy"], per_atom=reduction == "mean")
     with blame(train.name):
         return LinearModel.fit(
-            train.frames, train.soap, Loss(**terms), regularizer=regularizer, progress=train.progress
+            train.frames,
+            train.soap,
+            Loss(**{**terms, "energy": energy}),
+            regularizer=regularizer,
+            progress=train.progress,
         )

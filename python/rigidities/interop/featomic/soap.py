@@ -221,6 +221,22 @@ class Soap:
             parts.setdefault(name, []).append(columns)
         return {name: np.concatenate(columns) for name, columns in parts.items()}
 
+    def with_pseudo_species(self, n_channels: int) -> Soap | None:
+        """Return the same SOAP with so many pseudo-species, or None if it has no more columns now.
+
+        None, too, if a species is no element, or there is no body order 3.
+        """
+        try:
+            mixed = Soap(
+                self.species,
+                body_orders=self.body_orders,
+                hyperparameters=self.hyperparameters,
+                pseudo_species=n_channels,
+            )
+        except ValueError:
+            return None
+        return mixed if mixed.n_features < self.n_features else None
+
     # The other members of a `Descriptor` ----------------------------------------------------------
 
     def numbers(self, structure: Any, index: int) -> NDArray[np.int64]:
