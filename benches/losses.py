@@ -74,6 +74,6 @@ def all_pairs(short):
     """All of these pairs, or a short form."""
     structures = load_silicon()
     yield from gathering(64 if short else 1024, 64 if short else 448)
-    soap = Soap("Si", cutoff=4.0, max_radial=2, max_angular=2) if short else Soap("Si")
+    soap = Soap("Si", cutoff=4.0, max_radial=2, max_angular=2) if short else Soap("Si", compact=False)
     yield from force_rows(structures[:4] if short else structures, soap)
     yield from every_regularizer(64 if short else 2048, 128 if short else 4096)

@@ -70,7 +70,9 @@ def print_table(models, predictions, train, test):
     rows = {
         "training targets": [f"{model.hessian.n_rows:,}" for model in models.values()],
         "regularizer": [f"{model.hessian.regularizer:.1e}" for model in models.values()],
-        "directions determined, of 448": [f"{model.hessian.effective_dimension:.0f}" for model in models.values()],
+        f"directions determined, of {models['energies'].soap.n_features}": [
+            f"{model.hessian.effective_dimension:.0f}" for model in models.values()
+        ],
         "RMSE of test energies, meV/atom": [f"{1000 * entry['energy'].rmse:.1f}" for entry in errors.values()],
         "RMSE of test forces, meV/Å": [f"{1000 * entry['forces'].rmse:.0f}" for entry in errors.values()],
         "RMS of σ, energies, meV/atom": [f"{1000 * rms(p.energy_std / p.sizes):.1f}" for p in predictions.values()],

@@ -239,7 +239,7 @@ def test_the_figure_that_needs_work_of_its_own_is_drawn_only_if_asked_for(inputs
 
 
 def test_of_many_features_the_figure_is_left_out(inputs, monkeypatch):
-    monkeypatch.setattr("rigidities.cli.fit.FEATURES_DRAWN", 26)
+    monkeypatch.setattr("rigidities.cli.fit.FEATURES_DRAWN", 17)
     fit("train.xyz", "-o", "model")
     assert not Path("model.png").exists()
     fit("train.xyz", "-o", "model", "--plot")

@@ -26,7 +26,7 @@ BATCH_SIZE_ENERGIES = 2048
 """Atoms in a batch if there are energies only."""
 
 BATCH_BYTES = 8_000_000
-"""Bytes of rows in a batch with forces or virials (750 atoms at 448 features).
+"""Bytes of rows in a batch with forces or virials (1,300 atoms at 252 features).
 
 This is enough for sums at full speed."""
 
@@ -38,7 +38,7 @@ class LossRows:
     Rows are in the order of the structures; within a structure, in the order of atoms and x, y, z
     for forces, and of xx, yy, zz, yz, xz, xy for virials. All are derivatives of the same model, E
     = Σ_atoms fᵀθ + baseline. A pass needs memory for the rows of a batch, and with a `Soap` for the
-    gradients of 2 · 64 centres on each thread (80 MB on two threads at 448 features and 5 Å).
+    gradients of 2 · 64 centres on each thread (45 MB on two threads at 252 features and 5 Å).
     ``list(rows)`` keeps the reduced rows, 8·n_targets·n_features bytes, so that further passes cost
     nothing.
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 CENTRES = 64
 """Centres on each thread whose gradients are in memory at once; smaller structures are not split.
-Silicon at 5 Å with 448 features: 64 centres · 28 neighbours · 3 · 448 · 8 bytes = 19 MB. With 128
+Silicon at 5 Å with 252 features: 64 centres · 28 neighbours · 3 · 252 · 8 bytes = 11 MB. With 128
 the force rows and sums of 2,230 atoms take as long, with 32 a tenth longer."""
 
 GRADIENTS = {"forces": "positions", "virial": "strain"}
