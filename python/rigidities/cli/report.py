@@ -120,7 +120,13 @@ def report(
             fitted = own_model(sources[0], value, reduction, {"energy": energy_key, "forces": forces_key})
         atom_map = map_of(*sources)
         made = make_report(
-            *sources, regularizer=value, reduction=reduction, group_key=group_key, atom_map=atom_map, model=fitted
+            *sources,
+            regularizer=value,
+            reduction=reduction,
+            group_key=group_key,
+            atom_map=atom_map,
+            model=fitted,
+            is_own=model is None,
         )
         for warning in made.warnings:
             typer.echo(f"rigidities: warning: {warning}", err=True)
