@@ -209,7 +209,7 @@ def test_float32_predictions():
     [
         (rg.NotPositiveDefiniteError, "14 rows determine 14 of 40 directions at most", {"regularizer": 0.0}),
         (ValueError, r"features\[2, 3\] is NaN", {"bad": np.nan}),
-        (ValueError, r"features\[2, 3\] is infinite", {"bad": np.inf}),
+        (ValueError, r"features\[2, 3\] is inf: only finite numbers", {"bad": np.inf}),
         (ValueError, "regularizer is -1", {"regularizer": -1.0}),
         (ValueError, "weights", {"weights": -np.ones(N)}),
         (ValueError, "targets", {"targets": np.ones(3)}),

@@ -1,4 +1,4 @@
-"""λ of sums: given, guaranteed, or at the largest evidence."""
+"""λ of sums, given, guaranteed or at the largest evidence, and their factor at that λ."""
 
 from __future__ import annotations
 
@@ -38,12 +38,15 @@ def largest_evidence(core: _core.Covariance, penalty: Penalty) -> Choice:
     memory.require(8 * p * p * arrays_needed(penalty), f"the evidence of {p} features", Advice.GIVE_REGULARIZER)
     moments = moments_of(core)
     moments.require_scale()
+    return maximum.largest_evidence(
+        core.matrix(), moments, penalty, lambda choice: _Factored(factorize(core, choice, penalty))
+    )
 
-    def factorize(choice: Choice) -> _Factored:
-        settled = choice.regularizer, choice.reason.value, choice.jitter
-        return _Factored(core.factorize(settled, penalty.values, penalty.eps, False))
 
-    return maximum.largest_evidence(core.matrix(), moments, penalty, factorize)
+def factorize(core: _core.Covariance, choice: Choice, penalty: Penalty, *, consume: bool = False) -> _core.Hessian:
+    """Factorise sums at a λ that was chosen."""
+    settled = choice.regularizer, choice.reason.value, choice.jitter
+    return core.factorize(settled, penalty.values, penalty.eps, consume)
 
 
 def moments_of(core: _core.Covariance) -> Moments:

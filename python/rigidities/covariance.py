@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from rigidities import _core, files
-from rigidities.choice import choose, largest_evidence, moments_of
+from rigidities.choice import choose, factorize, largest_evidence, moments_of
 from rigidities.exceptions import Advice
-from rigidities.forms import factorize, warn_if_unresolved
+from rigidities.forms import warn_if_unresolved
 from rigidities.hessian import Hessian
 from rigidities.moments import Moments
 from rigidities.penalty import Penalty

@@ -12,19 +12,18 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from rigidities import _core
-from rigidities.choice import choose
+from rigidities.choice import choose, factorize
 from rigidities.exceptions import Advice, IllConditionedWarning, NotPositiveDefiniteError, warn
 from rigidities.penalty import Penalty
 from rigidities.reason import Reason
 from rigidities.rows import CheckedRows, reduce_rows
 from rigidities.runtime import memory
-from rigidities.span import Span, SpanForm, span_of
+from rigidities.span import Span, SpanForm, root_of, span_of
 from rigidities.validation import as_floats, as_outputs, as_regularizer
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from rigidities.spectrum.maximum import Choice
 
 Form = _core.Hessian | SpanForm
 
@@ -55,11 +54,10 @@ def form_of_rows(
     y = None if targets is None else as_outputs(targets)
     n, p = F.shape
     value, checked = as_regularizer(regularizer), Penalty.of(penalty, p)
-    if n >= p or not _is_definite(checked):
+    span = _whitened_span(F, checked) if n < p else None
+    if span is None:
         memory.require(16 * p * p, f"C and the factor of {p} features", Advice.FEWER_FEATURES)
-        return _factorized(F, w, y, value, checked)
-    _require_finite(F)
-    span = span_of(F, checked)
+        return _factorize(_sums(F, w, y), regularizer, checked, consume=True)
     if value == 0 and len(span.basis) < p:
         raise NotPositiveDefiniteError(
             f"{n} rows determine {len(span.basis)} of {p} directions at most: H is singular at regularizer 0. Pass a "
@@ -67,20 +65,9 @@ def form_of_rows(
             len(span.basis),
             0.0,
         )
-    return span_form(span, span.coordinates(F), w, y, value)
-
-
-def span_form(
-    span: Span,
-    coordinates: NDArray[np.float64],
-    weights: NDArray[np.float64] | None,
-    targets: NDArray[np.float64] | None,
-    regularizer: float | None,
-) -> SpanForm:
-    """Factorise H of rows with these coordinates in a span; λ None: the rule of "auto"."""
-    core = _sums(coordinates, weights, targets)
-    inner = _factor(core, regularizer, Penalty.of(None, core.n_features))
-    return SpanForm(span, inner, norm_of(core.matrix(), inner.regularizer))
+    sums = _sums(span.coordinates(F), w, y)
+    inner = _factorize(sums, regularizer, Penalty.of(None, sums.n_features))
+    return SpanForm(span, inner, norm_of(sums.matrix(), inner.regularizer))
 
 
 def lifted(form: Form, span: Span, norm: float) -> SpanForm:
@@ -95,16 +82,6 @@ def norm_of(C: NDArray[np.float64], regularizer: float) -> float:
     return float(np.abs(C).sum(axis=0).max() + regularizer)
 
 
-def _factorized(
-    F: NDArray[Any],
-    weights: NDArray[np.float64] | None,
-    targets: NDArray[np.float64] | None,
-    regularizer: float | None,
-    penalty: Penalty,
-) -> _core.Hessian:
-    return _factor(_sums(F, weights, targets), regularizer, penalty, consume=True)
-
-
 def _sums(
     F: NDArray[Any], weights: NDArray[np.float64] | None, targets: NDArray[np.float64] | None
 ) -> _core.Covariance:
@@ -113,38 +90,22 @@ def _sums(
     return core
 
 
-def _factor(
-    core: _core.Covariance, regularizer: float | None, penalty: Penalty, consume: bool = False
+def _whitened_span(F: NDArray[Any], penalty: Penalty) -> Span | None:
+    """Return the span of rows; None if they cannot be whitened, as a direction is not penalised."""
+    try:
+        root = root_of(penalty)
+    except np.linalg.LinAlgError:
+        return None
+    return span_of(reduce_rows(F)[1], root)  # which names a number that is not finite
+
+
+def _factorize(
+    core: _core.Covariance, regularizer: float | Literal["auto"], penalty: Penalty, consume: bool = False
 ) -> _core.Hessian:
-    choice = choose(core, "auto" if regularizer is None else regularizer, penalty)
-    form = factorize(core, choice, penalty, consume=consume)
+    """Choose λ and factorise sums, with the warnings of both."""
+    form = factorize(core, choose(core, regularizer, penalty), penalty, consume=consume)
     warn_if_unresolved(form.diagonal(), form.reason, form.regularizer)
     return form
-
-
-def factorize(core: _core.Covariance, choice: Choice, penalty: Penalty, *, consume: bool = False) -> _core.Hessian:
-    """Factorise sums at a λ that was chosen."""
-    settled = choice.regularizer, choice.reason.value, choice.jitter
-    return core.factorize(settled, penalty.values, penalty.eps, consume)
-
-
-def _is_definite(penalty: Penalty) -> bool:
-    """Whether every direction is penalised beyond rounding, so that rows can be whitened."""
-    if penalty.matrix is None:
-        return not penalty.leaves_features_free
-    try:
-        diagonal = np.diagonal(np.linalg.cholesky(penalty.matrix))
-    except np.linalg.LinAlgError:
-        return False
-    return bool(diagonal.min() ** 2 > len(diagonal) * penalty.eps * diagonal.max() ** 2)
-
-
-def _require_finite(F: NDArray[Any]) -> None:
-    good = np.isfinite(F)
-    if not good.all():
-        row, column = np.argwhere(~good)[0]
-        name = "NaN" if np.isnan(F[row, column]) else "infinite"
-        raise ValueError(f"features[{row}, {column}] is {name}: only finite numbers are taken")
 
 
 def warn_if_unresolved(diagonal: NDArray[np.float64], reason: str, regularizer: float) -> None:
@@ -176,7 +137,7 @@ def require_state(form: Form) -> None:
 def require_components(form: Form, sizes: Sequence[int]) -> None:
     """Raise unless there is memory for the variances of components of these sizes."""
     if isinstance(form, SpanForm):
-        need = form.component_bytes(sizes)
+        need = form.component_bytes
     else:  # a triangle for each component, and the columns of L⁻¹ that one is made from
         need = 8 * (sum(size**2 for size in sizes) + form.n_features * max(sizes, default=0))
     memory.require(need, f"factors of {len(sizes)} components", Advice.FEWER_COMPONENTS)
@@ -187,8 +148,11 @@ def require_joint(n: int, m: int, p: int) -> None:
     memory.require(8 * (n * m + n * p), f"the joint covariance of {n} and {m} predictions", Advice.FEWER_AT_A_TIME)
 
 
-def require_single(rcond: float) -> None:
-    """Refuse float32 where its error in a variance, about eps32·√cond(H), would exceed 1e-3."""
+def require_single(form: Form, rcond: float, is_made: bool) -> None:
+    """Refuse float32 where its error in a variance, about eps32·√cond(H), would exceed 1e-3.
+
+    Raise MemoryError if its factor is not made yet and does not fit in memory.
+    """
     error = float(np.finfo(np.float32).eps / np.sqrt(rcond))
     if not error < SINGLE_ERROR:
         raise ValueError(
@@ -196,3 +160,6 @@ def require_single(rcond: float) -> None:
             f"(rcond is {rcond:.1e}), more than {SINGLE_ERROR:g}: "
             'pass precision="float64", or raise the regularizer'
         )
+    n = form.inner.n_features if isinstance(form, SpanForm) else form.n_features
+    if not is_made:
+        memory.require(4 * n * n, f"the factor of {n} features in float32", Advice.FLOAT64)

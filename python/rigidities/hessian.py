@@ -283,15 +283,9 @@ class Hessian(Factor, files.Stored):
         check_precision(precision)
         rows = self._rows(X, groups)
         if precision == "float32":
-            self._require_single()
-        return self._core.variance(rows.values, rows.groups, reduction, precision)
-
-    def _require_single(self) -> None:
-        forms.require_single(self.rcond)
-        if not self._has_single:
-            p = self.n_features
-            memory.require(4 * p * p, f"the factor of {p} features in float32", Advice.FLOAT64)
+            forms.require_single(self._core, self.rcond, self._has_single)
             self._has_single = True
+        return self._core.variance(rows.values, rows.groups, reduction, precision)
 
     def rigidity(
         self,

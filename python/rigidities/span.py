@@ -103,14 +103,33 @@ class Span:
             yield self.whiten(F[start : start + AT_ONCE])
 
 
-def span_of(F: NDArray[Any], penalty: Penalty | None = None) -> Span:
+def root_of(penalty: Penalty) -> NDArray[np.float64] | None:
+    """Return M with Λ = MMᵀ, as in `Span`.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If a direction is not penalised beyond rounding.
+    """
+    if penalty.matrix is None:
+        if penalty.leaves_features_free:
+            raise np.linalg.LinAlgError("the penalty has zeros")
+        return None if penalty.diagonal is None else np.sqrt(penalty.diagonal)
+    root = np.asarray(np.linalg.cholesky(penalty.matrix))
+    pivots = np.diagonal(root)
+    if pivots.min() ** 2 <= len(pivots) * penalty.eps * pivots.max() ** 2:
+        raise np.linalg.LinAlgError("the penalty is singular to rounding")
+    return root
+
+
+def span_of(F: NDArray[Any], root: NDArray[np.float64] | None = None) -> Span:
     """Return the span of training rows.
 
     Parameters
     ----------
     F : ndarray of shape (n, p)
-    penalty : Penalty, optional
-        Positive definite; the identity by default.
+    root : ndarray, optional
+        M, from `root_of`; None for the identity.
 
     Returns
     -------
@@ -119,11 +138,6 @@ def span_of(F: NDArray[Any], penalty: Penalty | None = None) -> Span:
     """
     n, p = F.shape
     memory.require(8 * min(n, p) * p, f"a basis of {n} rows of {p} features", Advice.FEWER_AT_A_TIME)
-    root = None
-    if penalty is not None and penalty.diagonal is not None:
-        root = np.sqrt(penalty.diagonal)
-    elif penalty is not None and penalty.matrix is not None:
-        root = np.asarray(np.linalg.cholesky(penalty.matrix))
     basis = np.empty((min(n, p), p))
     span, m = Span(basis[:0], root), 0
     for start in range(0, n, BLOCK):
@@ -300,8 +314,9 @@ class SpanForm:
         """Divide what lies across the span by λ; without such directions it is rounding."""
         return across / self.regularizer if self.n_across else np.zeros_like(across)
 
-    def component_bytes(self, sizes: Sequence[int]) -> int:
-        """Return the memory that `component_variance` needs beside its result."""
+    @property
+    def component_bytes(self) -> int:
+        """Memory that `component_variance` needs beside its result."""
         return 8 * AT_ONCE * 3 * self.n_features
 
     # Files ----------------------------------------------------------------------------------------

@@ -208,9 +208,9 @@ def as_integer(value: object, name: str, expected: str = "an integer") -> int:
     return int(value)
 
 
-def as_atomic_number(value: object, name: str) -> int:
+def as_atomic_number(value: object, name: str, expected: str = "an atomic number, e.g. 14") -> int:
     """Return an atomic number; numbers from 119 on stand for sites that are no elements."""
-    number = as_integer(value, name, "an atomic number, e.g. 14")
+    number = as_integer(value, name, expected)
     if not 0 <= number < SPECIES_END:
         raise ValueError(f"{name} is {shown(number)}: expected an atomic number from 0, below {SPECIES_END}")
     return number

@@ -85,6 +85,18 @@ def test_structures_are_named_by_strings(order):
     np.testing.assert_array_equal(np.load("report/rigidities.npz")["labels"], names)
 
 
+def test_fewer_structures_than_features():
+    """The missing intercept is looked for in the span of the rows, where the fit takes place."""
+    rng = np.random.default_rng(0)
+    F = rng.normal(size=(20, 50))
+    np.savez("wide.npz", features=F, energies=F[:, :3].sum(axis=1) + 0.01 * rng.normal(size=20))
+    done = run("fit", "wide.npz", "-o", "m.safetensors", "--regularizer", "0.1")
+    assert done.exit_code == 0, done.output
+    assert LinearModel.load("m.safetensors").coef.shape == (50,)
+    scored = run("score", "m.safetensors", "wide.npz", "-o", "out.npz")
+    assert scored.exit_code == 0, scored.output
+
+
 def test_integer_groups_can_have_names():
     np.savez("named.npz", **features(0) | {"labels": [f"s{i}" for i in range(40)]})
     assert list(read_features("named.npz").names[:2]) == ["s0", "s1"]

@@ -21,6 +21,8 @@ from scipy.stats import spearmanr
 from rigidities.datasets import load_silicon
 from rigidities.interop.featomic import Soap
 from rigidities.model import LinearModel
+from rigidities.model.training_set import TrainingSet
+from rigidities.sources.atoms import Structures
 
 SMALL = ["--hyperparameters", "h.json", "--no-progress"]
 
@@ -287,3 +289,20 @@ def test_auto_means_one_thing():
     helps = [" ".join(run(command, "--help").replace("│", " ").split()) for command in ("fit", "report")]
     for text in helps:
         assert "auto (the maximum of the evidence; without labels, the smallest λ that rounding" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "n_assessed"), [([], 1), (["--reduction", "sum"], 2), (["--model", "m.safetensors"], 1)]
+)
+def test_a_training_set_is_assessed_once_if_its_rigidities_are_known(folder, monkeypatch, options, n_assessed):
+    monkeypatch.chdir(folder)
+    assessed, of = [], TrainingSet.of
+    monkeypatch.setattr(
+        TrainingSet, "of", lambda *arguments, **settings: assessed.append(0) or of(*arguments, **settings)
+    )
+    sampled, sample = [], Structures.sample
+    monkeypatch.setattr(Structures, "sample", lambda self, n: sampled.append(0) or sample(self, n))
+    settings = SMALL if "--model" not in options else ["--no-progress"]
+    run("report", "train.xyz", "test.xyz", "-o", "once", *options, *settings)
+    assert len(assessed) == n_assessed
+    assert len(sampled) == 2  # for the axes of the map: training and test atoms

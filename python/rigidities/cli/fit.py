@@ -15,7 +15,9 @@ from rigidities.cli.options import (
     RULES,
     BodyOrders,
     Cutoff,
+    EnergyKey,
     Force,
+    ForcesKey,
     Hyperparameters,
     Progress,
     PseudoSpecies,
@@ -30,6 +32,7 @@ from rigidities.cli.options import regularizer as as_regularizer
 from rigidities.cli.places import check_places, figure_of, outputs_of_fit
 from rigidities.exceptions import InputError, blame
 from rigidities.loss.terms import Loss, Term
+from rigidities.report.own_model import WEIGHTS
 from rigidities.sources.feature_files import are_features
 from rigidities.sources.labelled import Labelled, loss_of_rows, read_test, read_training
 
@@ -57,19 +60,19 @@ def fit(
     ] = None,
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="File of the model, e.g. model.safetensors.")],
-    energy_weight: Annotated[float, typer.Option(min=0, help="Weight of energies; 0 leaves them out.")] = 1000.0,
-    forces_weight: Annotated[float, typer.Option(min=0, help="Weight of force components; 0 leaves them out.")] = 1.0,
+    energy_weight: Annotated[float, typer.Option(min=0, help="Weight of energies; 0 leaves them out.")] = WEIGHTS[
+        "energy"
+    ],
+    forces_weight: Annotated[
+        float, typer.Option(min=0, help="Weight of force components; 0 leaves them out.")
+    ] = WEIGHTS["forces"],
     virial_weight: Annotated[float, typer.Option(min=0, help="Weight of virials; 0 leaves them out.")] = 0.0,
     per_atom: Annotated[bool, typer.Option("--per-atom/--total", help=PER_ATOM)] = True,
     energy_huber: Annotated[float | None, typer.Option(help="Huber's threshold in eV, or eV/atom.")] = None,
     forces_huber: Annotated[float | None, typer.Option(help="Huber's threshold in eV/Å.")] = None,
     virial_huber: Annotated[float | None, typer.Option(help="Huber's threshold in eV, or eV/atom.")] = None,
-    energy_key: Annotated[
-        str | None, typer.Option(help="Name of energies in info; the calculator's by default.")
-    ] = None,
-    forces_key: Annotated[
-        str | None, typer.Option(help="Name of forces in arrays; the calculator's by default.")
-    ] = None,
+    energy_key: EnergyKey = None,
+    forces_key: ForcesKey = None,
     virial_key: Annotated[
         str | None, typer.Option(help="Name of virials (eV) in info; by default −volume · stress.")
     ] = None,

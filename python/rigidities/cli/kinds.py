@@ -36,6 +36,9 @@ class Kind(NamedTuple):
     is_ours: Callable[[Path], bool]
 
 
+RIGIDITIES = {"lpr.npy", "pr.npy", "labels.npy"}
+"""Arrays of rigidities in an .npz file."""
+
 LOOKED_AT = 65536
 """Bytes of a file in which its writer is named."""
 
@@ -54,11 +57,7 @@ def _is_figure(path: Path) -> bool:
 
 
 def _is_arrays(path: Path) -> bool:
-    try:
-        with zipfile.ZipFile(path) as file:
-            return set(file.namelist()) == {"lpr.npy", "pr.npy", "labels.npy"}
-    except (zipfile.BadZipFile, ValueError):
-        return False
+    return _arrays_in(path) == RIGIDITIES
 
 
 def _is_summary(path: Path) -> bool:
@@ -93,11 +92,16 @@ def _is_ranking(path: Path) -> bool:
 
 
 def _is_predicted_rows(path: Path) -> bool:
+    return _arrays_in(path) > RIGIDITIES
+
+
+def _arrays_in(path: Path) -> set[str]:
+    """Return the names of the arrays of an .npz file; none of another file."""
     try:
         with zipfile.ZipFile(path) as file:
-            return {"lpr.npy", "pr.npy", "labels.npy"} < set(file.namelist())
+            return set(file.namelist())
     except (zipfile.BadZipFile, ValueError):
-        return False
+        return set()
 
 
 MODEL = Kind("a model", (".safetensors", ""), _is_model)

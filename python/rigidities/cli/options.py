@@ -42,6 +42,8 @@ Progress = Annotated[
 ]
 Cutoff = Annotated[float | None, typer.Option(help="Radius of the SOAP neighbourhood in Å; 5 by default.")]
 BodyOrders = Annotated[str, typer.Option(help="2, 3 or 2,3: radial spectrum, power spectrum, both.")]
+EnergyKey = Annotated[str | None, typer.Option(help="Name of energies in info; the calculator's by default.")]
+ForcesKey = Annotated[str | None, typer.Option(help="Name of forces in arrays; the calculator's by default.")]
 Hyperparameters = Annotated[
     Path | None, typer.Option(help="JSON file of featomic's hyper-parameters, in place of --cutoff.")
 ]

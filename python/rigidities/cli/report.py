@@ -16,7 +16,9 @@ from rigidities.cli.options import (
     TOP_HELP,
     BodyOrders,
     Cutoff,
+    EnergyKey,
     Force,
+    ForcesKey,
     Hyperparameters,
     Progress,
     PseudoSpecies,
@@ -53,12 +55,8 @@ def report(
     reduction: Annotated[
         Literal["mean", "sum"], typer.Option(help="Targets are energies per atom (mean) or total energies (sum).")
     ] = "mean",
-    energy_key: Annotated[
-        str | None, typer.Option(help="Name of energies in info; the calculator's by default.")
-    ] = None,
-    forces_key: Annotated[
-        str | None, typer.Option(help="Name of forces in arrays; the calculator's by default.")
-    ] = None,
+    energy_key: EnergyKey = None,
+    forces_key: ForcesKey = None,
     cutoff: Cutoff = None,
     body_orders: BodyOrders = "3",
     hyperparameters: Hyperparameters = None,
@@ -128,7 +126,13 @@ def report(
             fitted = own_model(sources[0], labels, value, reduction)
         atom_map = map_of(*sources)
         made = make_report(
-            *sources, regularizer=value, reduction=reduction, group_key=group_key, atom_map=atom_map, model=fitted
+            *sources,
+            regularizer=value,
+            reduction=reduction,
+            group_key=group_key,
+            atom_map=atom_map,
+            model=fitted,
+            is_own=model is None,
         )
         for warning in made.warnings:
             typer.echo(f"rigidities: warning: {warning}", err=True)
@@ -142,7 +146,7 @@ def _check_model_alone(model: Path | None, train: str, **given: bool) -> None:
     """Raise if options are given that --model decides."""
     if model is None:
         return
-    if train.endswith(".npz"):
+    if are_features(train):
         raise InputError(f"--model {model}: is a model of structures, but {train} holds features")
     asked = [f"--{name.replace('_', '-')}" for name, is_given in given.items() if is_given]
     if asked:

@@ -153,14 +153,13 @@ class LinearModel:
     @classmethod
     def of_fit(cls, fitted: ModelFit) -> LinearModel:
         """Return the model of a fit that `rigidities.model.training.fit_model` returned."""
-        minimum = fitted.minimum
         packages = ("rigidities", "numpy", *fitted.soap.packages)
         return cls(
             soap=fitted.soap,
-            loss=minimum.loss,
+            loss=fitted.minimum.loss,
             baseline=fitted.baseline,
-            hessian=minimum.hessian,
-            coef=minimum.coef,
+            hessian=fitted.hessian,
+            coef=fitted.coef,
             scales=fitted.scales,
             training=fitted.training,
             left_out=fitted.left_out,

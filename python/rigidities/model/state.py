@@ -35,6 +35,7 @@ from rigidities.state import (
     text,
     vector,
 )
+from rigidities.structures.given import KIND
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -47,9 +48,6 @@ _HESSIAN = "hessian."
 
 _SOAP = "soap"
 """Kind of descriptor of a `Soap`. Files of version 1 may name no kind and hold this one."""
-
-_ROWS = "rows"
-"""Kind of descriptor of `GivenRows`, the other that can be made from a file."""
 
 
 def state_of(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -122,7 +120,7 @@ _SOAP_COLUMNS: dict[str, Check] = {"compact": flag, "pseudo_species": listed(lis
 
 _STATES: dict[str, dict[str, Check]] = {
     _SOAP: _SOAP_STATE,
-    _ROWS: {"n_features": count(1), "species": listed(count()), "space": text},
+    KIND: {"n_features": count(1), "species": listed(count()), "space": text},
 }
 
 
@@ -280,7 +278,7 @@ def _baseline_of(state: Mapping[str, Any] | None) -> Baseline | None:
 
 def _made_of(state: Mapping[str, Any]) -> Descriptor:
     soap: Descriptor
-    if state["kind"] == _ROWS:
+    if state["kind"] == KIND:
         from rigidities.structures.given import GivenRows
 
         soap = GivenRows.of_state(state)

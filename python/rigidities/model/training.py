@@ -41,6 +41,7 @@ from rigidities.structures.progress import stage
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from rigidities.hessian import Hessian
     from rigidities.loss.baseline import Baseline
     from rigidities.structures.descriptor import Descriptor
     from rigidities.structures.loss_rows import LossRows
@@ -58,8 +59,11 @@ class ModelFit:
     soap : Soap, or another Descriptor
         Defines the columns.
     minimum : LossFit
-        The fit, with the sums of its loss, the path of λ if there was one, and the rows of the
-        energies if they were kept.
+        The fit as it was minimised, with the sums of its loss, the path of λ if there was one, and
+        the rows of the energies if they were kept. If it is `in_span`, all of it has the
+        coordinates of the span of the training rows (`rigidities.model.few_rows`).
+    coef, hessian
+        Parameters and Hessian of all features.
     baseline : Baseline or None
         Energies of the species that were subtracted.
     training, left_out : dict of str to Errors
@@ -71,20 +75,23 @@ class ModelFit:
         Number of missing targets of each term.
     training_set : TrainingSet
         Rigidities of the training set itself, and fingerprints of its structures.
-    in_span : bool
-        Whether the path, the sums and the rows of the energies have the coordinates of the span of
-        the training rows (`rigidities.model.few_rows`).
     """
 
     soap: Descriptor
     minimum: LossFit
+    coef: NDArray[np.float64]
+    hessian: Hessian
     baseline: Baseline | None
     training: dict[str, Errors]
     left_out: dict[str, Errors]
     scales: dict[str, float]
     n_missing: dict[str, int]
     training_set: TrainingSet
-    in_span: bool = False
+
+    @property
+    def in_span(self) -> bool:
+        """Whether there were fewer targets than features, so that `minimum` is in their span."""
+        return self.hessian is not self.minimum.hessian
 
     @cached_property
     def path(self) -> RegularizerPath:
@@ -130,22 +137,24 @@ def fit_model(
             minimum = fit_loss(batches, regularizer=regularizer, keep_energies=keep_energies)
         training, left_out = _judge(batches, minimum, rows)
         rank = rank_of(minimum.covariance)
+    coef, hessian = minimum.coef, minimum.hessian
     if span is not None:
-        minimum = lifted(minimum, span, rows.feature_space)
+        coef, hessian = lifted(minimum, span, rows.feature_space)
     return ModelFit(
         soap,
         minimum,
+        coef,
+        hessian,
         rows.baseline,
         {name: tally.errors() for name, tally in training.items()},
         {name: tally.errors() for name, tally in left_out.items()},
         scales_of(left_out),
         rows.n_missing,
         TrainingSet.of(
-            minimum.hessian,
+            hessian,
             iter_atom_rows(rows.structures, rows.sizes, soap, progress),
             rank=rank,
         ),
-        span is not None,
     )
 
 

@@ -162,6 +162,7 @@ def make_report(
     group_key: str | None = None,
     atom_map: AtomMap | None = None,
     model: LinearModel | None = None,
+    is_own: bool = False,
 ) -> Report:
     """Assess how firmly a training set determines the predictions for a test set.
 
@@ -180,6 +181,8 @@ def make_report(
     model : LinearModel, optional
         Fitted model whose Hessian counts, with its λ and loss. By default each training structure
         is one target of weight 1.
+    is_own : bool, default False
+        The model was fitted to `train`, so that it holds the rigidities of this set.
 
     Returns
     -------
@@ -194,6 +197,8 @@ def make_report(
     if model is not None:
         kept = model.training_set
         options |= {"rank": None if kept is None else kept.rank, "scale": model.scale("energy")}
+        if is_own and reduction == "mean":  # the model's PR is that of the energy per atom
+            options["training"] = kept
         return assess(model.hessian, train, test, energy=model.loss.energy, **options)
     covariance = accumulate(train, reduction)
     with blame(train.name):
@@ -214,6 +219,7 @@ def assess(
     warned: Sequence[str] = (),
     energy: Term | None = None,
     rank: int | None = None,
+    training: TrainingSet | None = None,
     scale: float = math.nan,
     why: str = "",
 ) -> Report:
@@ -229,6 +235,8 @@ def assess(
         Energies in the loss, with the weight that PR is compared with.
     rank : int, optional
         Rank of C.
+    training : TrainingSet, optional
+        Rigidities of the training set, if they are known; else they are computed.
     scale : float
         σ/√v of energies; NaN if there is none.
     why : str
@@ -239,8 +247,9 @@ def assess(
         parts = [_assess(hessian, rows, reduction, components, atom_map) for rows in test.batches()]
     rigidities = Rigidities(*(np.concatenate(column) for column in zip(*parts, strict=True)))
     labels = test.labels()
-    with blame(train.name):
-        training = TrainingSet.of(hessian, train.batches(), reduction, rank)
+    if training is None:
+        with blame(train.name):
+            training = TrainingSet.of(hessian, train.batches(), reduction, rank)
     compared = against(
         training,
         structures=labels.structures,

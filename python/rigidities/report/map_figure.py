@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rigidities.report.atom_map import MAP_ATOMS
 from rigidities.report.maps import lpr_map
 
 if TYPE_CHECKING:
-    import numpy as np
     from matplotlib.figure import Figure
-    from numpy.typing import NDArray
 
     from rigidities.report.atom_map import AtomMap
     from rigidities.report.content import Report
@@ -30,6 +27,7 @@ def map_figure(report: Report, atom_map: AtomMap) -> Figure:
     -------
     matplotlib.figure.Figure
     """
+    training = report.against.training
     test, train = _size(report.test, " test"), _size(report.train)
     return lpr_map(
         report.rigidities.coordinates,
@@ -38,13 +36,8 @@ def map_figure(report: Report, atom_map: AtomMap) -> Figure:
         background=atom_map.background,
         marks=report.classes.get("group"),
         title=f"{test}\ntrained on {train}, λ = {report.hessian.regularizer:.3g}",
-        training=training_rigidities(report),
+        training=training.lpr if training is not None else None,
     )
-
-
-def training_rigidities(report: Report) -> NDArray[np.float64]:
-    """Return the LPR of a sample of at most `MAP_ATOMS` training atoms, of shape (n_atoms,)."""
-    return report.hessian.rigidity(report.train.sample(MAP_ATOMS))
 
 
 def _size(source: Source, kind: str = "") -> str:

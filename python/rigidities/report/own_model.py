@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rigidities.validation import Reduction
 
 WEIGHTS = {"energy": 1000.0, "forces": 1.0}
-"""Weights of the terms, those of `rigidities fit`."""
+"""Weights of the terms, unless options of `rigidities fit` say otherwise."""
 
 
 def labels_of(source: Source, keys: dict[str, str | None]) -> dict[str, Term]:

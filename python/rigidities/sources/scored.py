@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rigidities.exceptions import InputError
 from rigidities.sources.feature_files import read_features
 from rigidities.sources.labelled import structures_of
+from rigidities.structures.given import KIND
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -35,7 +36,7 @@ class Scored(NamedTuple):
 
 def read_scored(path: str, model: LinearModel) -> Scored:
     """Read features, for a model of such."""
-    if model.soap.kind != "rows":
+    if model.soap.kind != KIND:
         raise InputError(f"{path}: holds features, but the model computes its own from structures: pass these")
     features = read_features(path)
     mean = model.loss.energy is not None and model.loss.energy.per_atom

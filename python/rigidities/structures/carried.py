@@ -226,7 +226,8 @@ def _is_same(found: Any, value: Any) -> bool:
         # ASE reads some matrices column by column
         return any(_equal(np.ravel(found, order), np.ravel(value)) for order in ("C", "F"))
     if isinstance(value, Real):
-        return not isinstance(found, str) and bool(type(value)(found) == value or value != value)  # type: ignore[call-arg]
+        kind: Any = type(value)
+        return not isinstance(found, str) and bool(kind(found) == value or value != value)
     if value is None or isinstance(value, dict):
         return bool(found == value)
     return bool(found == getattr(value, "symbol", None))  # a space group

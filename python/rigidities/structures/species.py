@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ase.data import atomic_numbers, chemical_symbols
 
-from rigidities.validation import as_integer
+from rigidities.validation import as_atomic_number
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,10 +20,7 @@ VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 def atomic_number(species: int | str) -> int:
     """Return the atomic number of a chemical symbol, or the number itself."""
     if not isinstance(species, str):
-        number = as_integer(species, "a species", "a chemical symbol such as 'Si', or an atomic number")
-        if not 0 <= number < 2**31:
-            raise ValueError(f"a species is {number}: expected an atomic number from 0")
-        return number
+        return as_atomic_number(species, "a species", "a chemical symbol such as 'Si', or an atomic number")
     if species not in atomic_numbers:
         raise ValueError(f"{species!r} is no chemical symbol: expected e.g. 'Si', or an atomic number")
     return int(atomic_numbers[species])
