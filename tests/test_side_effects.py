@@ -179,14 +179,14 @@ def test_warnings_are_kept_in_one_thread_alone():
 def test_reports_and_peers_leave_the_filters_of_warnings_alone(monkeypatch):
     """Both factorise systems that may be ill-conditioned, and keep the warning for themselves."""
     from rigidities.interop.skmatter import local_prediction_rigidity
-    from rigidities.report.content import factorize
+    from rigidities.report.without_labels import without_labels
+    from rigidities.sources.features import Features
 
-    covariance = rg.Covariance(2)
-    covariance.update(np.diag([1.0, 1e-9]))
+    train = Features("train", rg.Rows(np.diag([1.0, 1e-9])))
     rows = [np.array([[1.0, 1e-9], [1.0, -1e-9]])]
     with held(IllConditionedWarning) as mine, monkeypatch.context() as patch:
         patch.setattr(warnings, "catch_warnings", lambda **_: pytest.fail("filters are changed"))
-        _, theirs = factorize(covariance, 1e-19)
+        theirs = without_labels(train, 1e-19, "mean").warned
         values, _ = local_prediction_rigidity(rows, rows, 1e-19)
     assert ["rounding leaves no digit" in text for text in theirs] == [True]
     assert ["the pseudo-inverse is used" in str(warning) for warning in mine] == [True]

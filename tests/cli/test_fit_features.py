@@ -57,6 +57,80 @@ def test_fit_score_and_report():
     assert run("report", "train.npz", "test.npz", "-o", "report").exit_code == 0
 
 
+@pytest.mark.parametrize("species", [False, True])
+def test_a_report_of_features_is_that_of_the_fitted_model(species):
+    train, test = ({name: data for name, data in features(seed).items()} for seed in (0, 1))
+    train["weights"] = np.linspace(0.5, 2.0, 40)
+    if species:
+        for data in (train, test):
+            data["species"] = np.where(np.arange(len(data["groups"])) % 3, "C", "O")
+            data["energies"] = data["energies"] - 100.0
+    np.savez("train.npz", **train)
+    np.savez("test.npz", **test)
+    for arguments in (
+        ("fit", "train.npz", "-o", "model.safetensors"),
+        ("score", "model.safetensors", "test.npz", "-o", "scored.npz"),
+        ("report", "train.npz", "test.npz", "-o", "own"),
+        ("report", "train.npz", "test.npz", "-o", "given", "--model", "model.safetensors"),
+    ):
+        done = run(*arguments)
+        assert done.exit_code == 0, done.output
+    assert "λ is only the least" not in done.stdout
+    assert "PR/weight counts equal training structures" in done.stdout
+    scored, own, given = (np.load(path) for path in ("scored.npz", "own/rigidities.npz", "given/rigidities.npz"))
+    for name in ("pr", "lpr"):
+        np.testing.assert_array_equal(own[name], given[name])
+    np.testing.assert_allclose(own["pr"], scored["pr"], rtol=1e-9)
+
+
+def test_a_report_without_all_energies_says_so():
+    data = features(0)
+    data["energies"][3] = np.nan
+    np.savez("train.npz", **data)
+    np.savez("test.npz", **features(1))
+    assert "λ is only the least" in run("report", "train.npz", "test.npz", "-o", "report").stdout
+    refused = run("report", "train.npz", "test.npz", "-o", "r", "--regularizer", "loo")
+    assert "add an array named energies" in " ".join(refused.stderr.split())
+
+
+def test_a_report_warns_of_a_missing_intercept():
+    np.savez("train.npz", **features(0, per_row=5.0))
+    assert "an intercept is missing" in run("report", "train.npz", "train.npz", "-o", "report").stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("fit", "f.npz", "-o", "m", "--energy-key", "e"), "--energy-key: for structures only, and f.npz holds"),
+        (("fit", "f.npz", "-o", "m", "--cutoff", 3, "--body-orders", "3"), "--cutoff, --body-orders: for structures"),
+        (("report", "f.npz", "f.npz", "-o", "r", "--group-key", "k"), "--group-key: for structures only"),
+        (("report", "f.npz", "f.npz", "-o", "r", "--pseudo-species", 2), "--pseudo-species: for structures only"),
+        (
+            ("report", "f.npz", "f.npz", "-o", "r", "--regularizer", 1, "--model", "m"),
+            "--regularizer: --model m decides",
+        ),
+    ],
+)
+def test_options_of_structures_are_refused(arguments, said):
+    np.savez("f.npz", **features(0))
+    done = run(*arguments)
+    assert done.exit_code != 0
+    assert said in " ".join(done.stderr.split())
+
+
+def test_features_of_another_model_are_refused():
+    np.savez("train.npz", **features(0))
+    wide = features(1)
+    np.savez("wide.npz", **wide | {"features": np.hstack([wide["features"]] * 2)})
+    assert run("fit", "train.npz", "-o", "model.safetensors").exit_code == 0
+    for command in (
+        ("score", "model.safetensors", "wide.npz", "-o", "s.npz"),
+        ("report", "wide.npz", "wide.npz", "-o", "r", "--model", "model.safetensors"),
+    ):
+        said = " ".join(run(*command).stderr.split())
+        assert "wide.npz: features have 12 columns, but the model 6" in said
+
+
 def test_energies_of_whole_structures_with_total():
     data = features(0, noise=0.0)
     sizes = np.unique(data["groups"], return_counts=True)[1]

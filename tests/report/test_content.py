@@ -7,9 +7,10 @@ import pytest
 
 import rigidities as rg
 from rigidities.exceptions import InputError
-from rigidities.report.content import accumulate, factorize, make_report
+from rigidities.report.content import make_report
 from rigidities.report.files import summary, write_npz, write_summary, write_xyz
 from rigidities.report.statistics import QUANTILES, describe
+from rigidities.report.without_labels import without_labels
 from rigidities.sources.atoms import Structures
 from rigidities.sources.features import Features
 from rigidities.structures.read import coordination
@@ -222,10 +223,28 @@ def test_infinite_rigidities_are_null_in_json(tmp_path):
 
 
 def test_warnings_of_the_factorisation_are_kept():
-    hessian, warned = factorize(accumulate(features(np.diag([1.0, 1e-9]))), 1e-19)
-    assert hessian.regularizer == 1e-19
-    assert len(warned) == 1
-    assert "rounding leaves no digit" in warned[0]
+    found = without_labels(features(np.diag([1.0, 1e-9])), 1e-19, "mean")
+    assert found.hessian.regularizer == 1e-19
+    assert len(found.warned) == 1
+    assert "rounding leaves no digit" in found.warned[0]
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("n_alike", [0, 3])
+def test_few_structures_give_the_same_as_the_whole_sums(monkeypatch, reduction, n_alike):
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(24, 40))
+    rows[: 3 * n_alike] = np.tile(rows[:3], (n_alike, 1))
+    train = features(rows, groups=np.repeat(np.arange(8), 3))
+    test = features(rng.normal(size=(10, 40)), groups=np.arange(10) // 2)
+    with monkeypatch.context() as patch:
+        patch.setattr("rigidities.report.without_labels.Covariance", None)  # it would have 40 features
+        few = make_report(train, test, regularizer=0.3, reduction=reduction)
+    monkeypatch.setattr("rigidities.report.without_labels.FEW", np.inf)
+    whole = make_report(train, test, regularizer=0.3, reduction=reduction)
+    for name in ("lpr", "pr"):
+        np.testing.assert_allclose(getattr(few.rigidities, name), getattr(whole.rigidities, name), rtol=1e-10)
+    assert few.against.training.rank == whole.against.training.rank == 8 - max(n_alike - 1, 0)
 
 
 # ---- files

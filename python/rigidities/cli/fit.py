@@ -24,6 +24,7 @@ from rigidities.cli.options import (
     Threads,
     descriptor,
     progress_shown,
+    refuse_options_of_structures,
     require,
     set_threads,
     writing,
@@ -49,6 +50,7 @@ PER_ATOM = "Fit energies and virials per atom (default), or of the whole structu
 
 
 def fit(
+    context: typer.Context,
     train: Annotated[
         str,
         typer.Argument(
@@ -127,6 +129,8 @@ def fit(
     with in_lines():
         from_features = are_features(train)
         require(*["ase"] if from_features else ["ase", "featomic"])
+        if from_features:
+            refuse_options_of_structures(context, train)
         set_threads(threads)
         terms = {
             "energy": _term(energy_weight, per_atom, energy_huber, target=energy_key),

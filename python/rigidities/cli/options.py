@@ -55,6 +55,32 @@ PseudoSpecies = Annotated[
 Force = Annotated[bool, typer.Option("--force", help="Replace existing files of any kind; inputs are never replaced.")]
 
 
+OF_DESCRIPTOR = ("cutoff", "body_orders", "hyperparameters", "pseudo_species")
+OF_STRUCTURES = (
+    *("forces_weight", "virial_weight", "forces_huber", "virial_huber"),
+    *("energy_key", "forces_key", "virial_key", "stress_key", "weights_key", "group_key"),
+    *OF_DESCRIPTOR,
+)
+"""Options that say nothing of features."""
+
+OF_MODEL = ("regularizer", "energy_key", "forces_key", *OF_DESCRIPTOR)
+"""Options of a report that a fitted model decides."""
+
+
+def given(context: typer.Context, *names: str) -> str:
+    """Return those of the options that are on the command line, as they are written there."""
+    sources = {name: context.get_parameter_source(name) for name in names if name in context.params}
+    found = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    return ", ".join(f"--{name.replace('_', '-')}" for name in found)
+
+
+def refuse_options_of_structures(context: typer.Context, path: str) -> None:
+    """Raise if there are options that say nothing of the features in a file."""
+    asked = given(context, *OF_STRUCTURES)
+    if asked:
+        raise InputError(f"{asked}: for structures only, and {path} holds features: leave it out")
+
+
 def require(*modules: str) -> None:
     """Raise if one of these modules is missing."""
     missing = [module for module in modules if find_spec(module) is None]

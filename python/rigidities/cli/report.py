@@ -11,6 +11,7 @@ from rigidities.cli.announce import announce
 from rigidities.cli.kinds import check_labels
 from rigidities.cli.messages import in_lines
 from rigidities.cli.options import (
+    OF_MODEL,
     REGULARIZER,
     RULES,
     TOP_HELP,
@@ -24,8 +25,10 @@ from rigidities.cli.options import (
     PseudoSpecies,
     Threads,
     descriptor,
+    given,
     load_model,
     progress_shown,
+    refuse_options_of_structures,
     require,
     set_threads,
     writing,
@@ -44,6 +47,7 @@ from rigidities.sources.read import read_for_model, read_sources
 
 
 def report(
+    context: typer.Context,
     train: Annotated[str, typer.Argument(help="Training structures, or features (.npz, .npy, .mts).", metavar="TRAIN")],
     test: Annotated[str, typer.Argument(help="Test structures, or features (.npz, .npy, .mts).", metavar="TEST")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write into; made if it does not exist.")],
@@ -78,7 +82,8 @@ def report(
     computed from them. Or both are .npz files with features of any model: the array "features"
     (n_rows, n_features), and optional arrays, "groups" (n_rows,) with the integer or string label
     of each row's structure (without it, each row is a structure), "labels" (n_structures,) with
-    their names, and "species" (n_rows,). Or .npy files with the features alone, or metatensor's
+    their names, "energies" and "weights" (n_structures,) as for `rigidities fit`, and "species"
+    (n_rows,). Or .npy files with the features alone, or metatensor's
     (.mts).
 
     Rigidities belong to a loss and a λ. They are those of --model, or of a fit to TRAIN as
@@ -99,17 +104,9 @@ def report(
         set_threads(threads)
         value = as_regularizer(regularizer, *RULES)
         settings = descriptor(cutoff, body_orders, hyperparameters, pseudo_species)
-        _check_model_alone(
-            model,
-            train,
-            regularizer=regularizer != "auto",
-            cutoff=cutoff is not None,
-            body_orders=body_orders != "3",
-            hyperparameters=hyperparameters is not None,
-            pseudo_species=pseudo_species is not None,
-            energy_key=energy_key is not None,
-            forces_key=forces_key is not None,
-        )
+        if from_features:
+            refuse_options_of_structures(context, train)
+        _check_model_alone(context, model)
         outputs = outputs_of_report(output, from_features)
         check_places(outputs, train, test, hyperparameters, model, force=force)
         shown = progress_shown(progress)
@@ -142,12 +139,8 @@ def report(
         typer.echo(f"\nWritten to {output}: {', '.join(names)}")
 
 
-def _check_model_alone(model: Path | None, train: str, **given: bool) -> None:
+def _check_model_alone(context: typer.Context, model: Path | None) -> None:
     """Raise if options are given that --model decides."""
-    if model is None:
-        return
-    if are_features(train):
-        raise InputError(f"--model {model}: is a model of structures, but {train} holds features")
-    asked = [f"--{name.replace('_', '-')}" for name, is_given in given.items() if is_given]
+    asked = given(context, *OF_MODEL) if model is not None else ""
     if asked:
-        raise InputError(f"{', '.join(asked)}: --model {model} decides this already; leave it out")
+        raise InputError(f"{asked}: --model {model} decides this already; leave it out")

@@ -17,9 +17,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rigidities.exceptions import Advice
-from rigidities.runtime import memory
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -149,22 +146,26 @@ def fingerprints(rows: Rows) -> NDArray[np.float64]:
     return np.column_stack([counts, mean, spread])
 
 
-def rank_of(covariance: Covariance) -> int:
-    """Return how many directions of the features the training set has at all.
+def rank_of(covariance: Covariance) -> int | None:
+    """Return how many directions of the features the training set has at all, the rank of C.
 
-    Cholesky's factorisation with pivots, of C; a pivot below the rounding of C, p·ε times its
-    largest diagonal entry, counts as zero. It takes p²·rank operations, less than a factor of H.
+    None if a copy of C does not fit in memory: no fit is to fail for this.
+    """
+    try:
+        return rank_of_products(covariance.matrix())
+    except MemoryError:
+        return None
 
-    Raises
-    ------
-    MemoryError
-        If a copy of C does not fit in memory.
+
+def rank_of_products(products: NDArray[np.float64]) -> int:
+    """Return the rank of FᵀF, or FFᵀ, in place of it.
+
+    Cholesky's factorisation with pivots; a pivot below rounding, n·ε times the largest diagonal
+    entry, counts as zero. It takes n²·rank operations, less than a factor.
     """
     from scipy.linalg.lapack import dpstrf
 
-    p = covariance.n_features
-    memory.require(16 * p * p, f"the rank of C for {p} features", Advice.FEWER_FEATURES)
-    return int(dpstrf(covariance.matrix().T, lower=1, overwrite_a=1)[2])
+    return int(dpstrf(products.T, lower=1, overwrite_a=1)[2])
 
 
 def equivalents(

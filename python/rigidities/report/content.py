@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from rigidities.covariance import Covariance
-from rigidities.exceptions import IllConditionedWarning, blame, held
+from rigidities.exceptions import blame
 from rigidities.loss.terms import Term
-from rigidities.model.training_set import TrainingSet, fingerprints, rank_of
+from rigidities.model.training_set import TrainingSet, fingerprints
 from rigidities.report.against import Against, against
+from rigidities.report.without_labels import without_labels
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -200,12 +200,9 @@ def make_report(
         if is_own and reduction == "mean":  # the model's PR is that of the energy per atom
             options["training"] = kept
         return assess(model.hessian, train, test, energy=model.loss.energy, **options)
-    covariance = accumulate(train, reduction)
-    with blame(train.name):
-        rank = rank_of(covariance)
-    hessian, warned = factorize(covariance, regularizer)
-    each = Term(per_atom=reduction == "mean")
-    return assess(hessian, train, test, energy=each, rank=rank, warned=warned, why=NO_ENERGIES, **options)
+    alone = without_labels(train, regularizer, reduction)
+    options |= {"rank": alone.rank, "warned": alone.warned, "why": NO_ENERGIES}
+    return assess(alone.hessian, train, test, energy=Term(per_atom=reduction == "mean"), **options)
 
 
 def assess(
@@ -272,22 +269,6 @@ def assess(
 def _energy_std(pr: NDArray[np.float64], scale: float, sizes: NDArray[np.int64] | int) -> NDArray[np.float64] | None:
     """Return σ of the energy per atom in meV; PR is that of `sizes` times it."""
     return None if math.isnan(scale) else 1000 * scale / np.sqrt(pr) / sizes
-
-
-def accumulate(source: Source, reduction: Reduction = "mean") -> Covariance:
-    """Return C of a training set; each structure is one target of weight 1."""
-    with blame(source.name):
-        covariance = Covariance(source.n_features)
-        for rows in source.batches():
-            covariance.update(rows, reduction=reduction)
-    return covariance
-
-
-def factorize(covariance: Covariance, regularizer: float | Literal["auto"]) -> tuple[Hessian, list[str]]:
-    """Factorise C + λ in place of C; return the Hessian and the texts of the warnings."""
-    with held(IllConditionedWarning) as warned, blame(f"regularizer {regularizer}"):
-        hessian = covariance.factorize(regularizer, consume=True)
-    return hessian, [str(warning) for warning in warned]
 
 
 def _assess(

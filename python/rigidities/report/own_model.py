@@ -7,10 +7,16 @@ same PR for the same files.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from rigidities.exceptions import InputError, blame
 from rigidities.loss.terms import Loss, Term
+from rigidities.sources.atoms import Structures
+from rigidities.sources.features import Features
+from rigidities.sources.labelled import labelled, loss_of_rows
 
 if TYPE_CHECKING:
     from rigidities.loss.minimum import Rule
@@ -36,6 +42,8 @@ def labels_of(source: Source, keys: dict[str, str | None]) -> dict[str, Term]:
     InputError
         If a label that was named is missing, or one has an invalid value.
     """
+    if isinstance(source, Features):
+        return _labels_of_features(source)
     if source.frames is None:
         return {}
     from rigidities.structures.reference import read_known_reference, read_reference
@@ -47,6 +55,12 @@ def labels_of(source: Source, keys: dict[str, str | None]) -> dict[str, Term]:
             read_reference(source.frames, Loss(**named))
         known = read_known_reference(source.frames, Loss(**terms))
     return {name: terms[name] for name, reference in known.items() if not reference.n_missing}
+
+
+def _labels_of_features(features: Features) -> dict[str, Term]:
+    if features.energies is None or not np.isfinite(features.energies).all():
+        return {}
+    return loss_of_rows(Loss(energy=Term(WEIGHTS["energy"]))).terms
 
 
 def own_model(
@@ -74,24 +88,30 @@ def own_model(
     InputError
         If a rule is asked for that needs energies and there are none.
     """
-    from dataclasses import replace
-
-    from rigidities.model.linear import LinearModel
-    from rigidities.sources.atoms import Structures
-
-    if "energy" not in terms or not isinstance(train, Structures):
+    if "energy" not in terms or not isinstance(train, Structures | Features):
         if isinstance(regularizer, str) and regularizer != "auto":
+            named = "add an array named energies" if isinstance(train, Features) else "name it by --energy-key"
             raise InputError(
-                f"--regularizer {regularizer}: needs the energy of each structure, which {train.name} lacks: name it "
-                "by --energy-key, or pass a number, or auto"
+                f"--regularizer {regularizer}: needs the energy of each structure, which {train.name} lacks: {named}, "
+                "or pass a number, or auto"
             )
         return None
-    energy = replace(terms["energy"], per_atom=reduction == "mean")
+    from rigidities.model.intercept import warn_of_missing_intercept
+    from rigidities.model.linear import LinearModel
+    from rigidities.model.training import fit_model
+
+    loss = Loss(**{**terms, "energy": replace(terms["energy"], per_atom=reduction == "mean")})
+    known = labelled(train, loss)
     with blame(train.name):
-        return LinearModel.fit(
-            train.frames,
-            train.soap,
-            Loss(**{**terms, "energy": energy}),
+        fitted = fit_model(
+            known.frames,
+            known.soap,
+            loss,
+            baseline="fit" if known.has_species else None,
             regularizer=regularizer,
-            progress=train.progress,
+            keep_energies=isinstance(train, Features),
+            progress=known.progress,
         )
+    if isinstance(train, Features):
+        warn_of_missing_intercept(fitted, known.labelled_sizes)
+    return LinearModel.of_fit(fitted)

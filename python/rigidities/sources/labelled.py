@@ -58,9 +58,8 @@ class Labelled(NamedTuple):
 
 def read_training(path: str, loss: Loss, descriptor: dict[str, Any], progress: bool) -> Labelled:
     """Read a training set: structures with labels, or features with energies."""
-    if are_features(path):
-        return _of_features(read_features(path), loss, progress)
-    return _of_structures(read.read_training(path, descriptor, progress))
+    source = read_features(path) if are_features(path) else read.read_training(path, descriptor, progress)
+    return labelled(source, loss, progress)
 
 
 def read_test(path: str, known: Labelled, loss: Loss) -> Labelled:
@@ -70,10 +69,10 @@ def read_test(path: str, known: Labelled, loss: Loss) -> Labelled:
     if isinstance(known.source, Structures) == are_features(path):
         raise InputError(f"{known.name}, {path}: one holds features, the other structures; give two of the same kind")
     if isinstance(known.source, Structures):
-        return _of_structures(read.read_test(path, known.source))
+        return labelled(read.read_test(path, known.source), loss)
     features = read_features(path)
     read.require_columns(known.source, features)
-    asked = _of_features(features, loss, known.progress)
+    asked = labelled(features, loss, known.progress)
     if asked.has_species != known.has_species:
         raise InputError(f"{path}: species must be given in both files or in none, see {known.name}")
     return asked._replace(soap=known.soap)
@@ -88,8 +87,17 @@ def loss_of_rows(loss: Loss) -> Loss:
     return Loss(energy=replace(loss.energy, target=ENERGY, weights=WEIGHT))
 
 
-def _of_structures(structures: Structures) -> Labelled:
-    return Labelled(structures, structures.frames, structures.soap, structures.progress)
+def labelled(source: Structures | Features, loss: Loss, progress: bool = False) -> Labelled:
+    """Return what a loss is fitted to or judged by.
+
+    Structures know whether to show progress. Energies of features that look like totals are warned
+    of if the loss takes them per atom.
+    """
+    from rigidities.sources.features import Features
+
+    if isinstance(source, Features):
+        return _of_features(source, loss, progress)
+    return Labelled(source, source.frames, source.soap, source.progress)
 
 
 def _of_features(features: Features, loss: Loss, progress: bool) -> Labelled:

@@ -12,6 +12,7 @@ from rigidities.exceptions import InputError, blame
 from rigidities.sources.atoms import Structures
 from rigidities.sources.feature_files import are_features, read_features
 from rigidities.sources.source import Source
+from rigidities.structures.given import KIND
 from rigidities.structures.read import read_structures
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from rigidities.interop.featomic import Soap
     from rigidities.model.linear import LinearModel
+    from rigidities.sources.features import Features
 
 
 def read_sources(train: str, test: str, descriptor: dict[str, Any], progress: bool = False) -> tuple[Source, Source]:
@@ -49,8 +51,10 @@ def read_test(path: str, train: Structures) -> Structures:
     return Structures(path, frames, train.soap, train.progress)
 
 
-def read_for_model(path: str, model: LinearModel, name: str, progress: bool = False) -> Structures:
-    """Read structures with the descriptor of a fitted model, whose file has this name."""
+def read_for_model(path: str, model: LinearModel, name: str, progress: bool = False) -> Source:
+    """Read structures, or features, for a fitted model, whose file has this name."""
+    if are_features(path):
+        return read_features_for(path, model)
     from rigidities.interop.featomic import Soap
 
     if not isinstance(model.soap, Soap):
@@ -58,6 +62,19 @@ def read_for_model(path: str, model: LinearModel, name: str, progress: bool = Fa
     frames = read_structures(path)
     _require_species(path, frames, name, model.soap.species)
     return Structures(path, frames, model.soap, progress)
+
+
+def read_features_for(path: str, model: LinearModel) -> Features:
+    """Read features, for a model of such."""
+    if model.soap.kind != KIND:
+        raise InputError(f"{path}: holds features, but the model computes its own from structures: pass these")
+    features = read_features(path)
+    if features.n_features != model.soap.n_features:
+        raise InputError(
+            f"{path}: features have {features.n_features} columns, but the model {model.soap.n_features}: compute them "
+            "as those that it was fitted to"
+        )
+    return features
 
 
 def _soap(species: Sequence[int], descriptor: dict[str, Any]) -> Soap:

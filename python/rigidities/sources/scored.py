@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rigidities.exceptions import InputError
-from rigidities.sources.feature_files import read_features
 from rigidities.sources.labelled import structures_of
-from rigidities.structures.given import KIND
+from rigidities.sources.read import read_features_for
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -36,9 +34,7 @@ class Scored(NamedTuple):
 
 def read_scored(path: str, model: LinearModel) -> Scored:
     """Read features, for a model of such."""
-    if model.soap.kind != KIND:
-        raise InputError(f"{path}: holds features, but the model computes its own from structures: pass these")
-    features = read_features(path)
+    features = read_features_for(path, model)
     mean = model.loss.energy is not None and model.loss.energy.per_atom
     frames, _ = structures_of(features, mean)
     return Scored(frames, features.labels().labels, mean)
