@@ -296,7 +296,7 @@ def test_with_a_huber_loss_what_is_beyond_the_threshold_has_no_say_in_the_scale(
 
 
 def test_rows_that_are_not_kept_give_the_same(model, monkeypatch):
-    monkeypatch.setattr(training, "KEPT", 0)
+    monkeypatch.setattr(training, "_are_kept", lambda rows: False)
     streamed = made(regularizer=1e-3)
     np.testing.assert_array_equal(streamed.coef, model.coef)
     assert streamed.scales == model.scales
@@ -319,7 +319,7 @@ def test_a_fit_that_one_wrong_label_empties_names_its_structure():
 
 @pytest.mark.filterwarnings("ignore:the pivots", "ignore:the fit explains")
 def test_structures_that_alone_determine_a_direction_are_told(monkeypatch):
-    monkeypatch.setattr(training, "KEPT", 0)  # in the span of three rows, each can be left out
+    monkeypatch.setattr(training, "_are_kept", lambda rows: False)  # in the span of three rows, each can be left out
     loss = rg.Loss(energy=LOSS.energy)
     trace = fit_model(TRAIN[:3], SOAP, loss, regularizer=1.0, progress=False).minimum.covariance.trace
     with (

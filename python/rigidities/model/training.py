@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from rigidities.structures.loss_rows import LossRows
 
 KEPT = 1_000_000_000
-"""Most bytes of rows that are kept between passes. 13,233 atoms with 252 features: 0.08 GB."""
+"""Most bytes of rows, no fewer than features, that are kept between passes. 13,233 atoms with 252 features: 0.08 GB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,9 +128,9 @@ def fit_model(
     check_regularizer(regularizer, loss if isinstance(loss, Loss) else None)
     rows = LossRows(structures, soap, loss, baseline=baseline, progress=progress)
     check_virials(rows)
-    few, span = _are_few(rows), None
-    batches: Iterable[Batch] = list(rows) if few else rows
-    if few and _n_targets(rows) < rows.n_features:
+    kept, span = _are_kept(rows), None
+    batches: Iterable[Batch] = list(rows) if kept else rows
+    if kept and _n_targets(rows) < rows.n_features:
         span, batches = in_span(list(batches))
     with stage(f"fit of {rows.n_features:,} features", progress):
         with held(EmptyFitWarning):  # issued below, with the structure
@@ -162,9 +162,12 @@ def _n_targets(rows: LossRows) -> int:
     return sum(math.prod(row_shape(name, rows.sizes)) for name in rows.loss.terms)
 
 
-def _are_few(rows: LossRows) -> bool:
-    free = memory.available()
-    return 8 * rows.n_features * _n_targets(rows) <= min(KEPT, KEPT if free is None else free // 4)
+def _are_kept(rows: LossRows) -> bool:
+    """Whether all rows are kept between passes: if they take little memory, or less than C would."""
+    n, p, free = _n_targets(rows), rows.n_features, memory.available()
+    if n < p:  # the rows, a copy of them, and their basis
+        return free is None or 24 * n * p <= free
+    return 8 * n * p <= min(KEPT, KEPT if free is None else free // 4)
 
 
 # Errors and scale ---------------------------------------------------------------------------------

@@ -71,7 +71,7 @@ def outlay_of(train: Source, test: Source | None, terms: Collection[str]) -> Out
     work = products / RATE + (DECOMPOSITION * rank**3 if n else 0.0) + _soap_seconds(train, terms) * PASSES
     work += 0.0 if test is None else _soap_seconds(test, terms)
     squares = (len(terms) + 3) * rank**2
-    rows = 2 * n * p if n < p else 0
+    rows = 3 * n * p if n < p else 0  # with a copy, and their basis
     return Outlay(START + work / threads, 8.0 * (squares + rows))
 
 
