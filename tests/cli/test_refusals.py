@@ -37,10 +37,11 @@ def run(*arguments, **environment):
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
 
 
-def refused(done, *said):
+def refused(done, *said, announced=False):
     assert done.returncode == 2, done
     assert done.stdout == ""
-    [line] = done.stderr.splitlines()
+    *before, line = done.stderr.splitlines()
+    assert len(before) == announced
     assert line.startswith("rigidities: error: ")
     assert all(text in line for text in said), line
     assert not Path("out").exists()
@@ -134,7 +135,8 @@ def test_structures_that_featomic_cannot_compute():
 
 def test_many_species_need_more_memory_than_there_is():
     ase.io.write("all.traj", ase.Atoms(range(1, 100), np.arange(99)[:, None] * [3.0, 0, 0]))
-    refused(report("all.traj", "all.traj"), "features of 99 species) needs", "GB are free; use fewer features")
+    said = "features of 99 species) needs", "GB are free", "--pseudo-species 2"
+    refused(report("all.traj", "all.traj"), *said, announced=True)
 
 
 # ---- lines of other libraries

@@ -245,7 +245,7 @@ def test_warnings_go_to_stderr(inputs):
     ("train.xyz test.xyz --regularizer nan", "--regularizer nan: expected a number from 0, or auto"),
     ("train.xyz test.xyz --regularizer -1", "--regularizer -1: expected a number from 0, or auto"),
     ("train.xyz test.xyz --regularizer much", "--regularizer much: expected"),
-    ("train.xyz test.xyz --regularizer 0", "regularizer 0.0: pivot"),
+    ("train.xyz test.xyz --regularizer 0", "regularizer 0.0: 4 rows determine 4 of 252 directions"),
     ("train.xyz test.xyz --group-key colour", "test.xyz: no structure has 'colour'"),
     ("train.xyz test.xyz --body-orders 2,x", "--body-orders 2,x: expected 2, 3 or 2,3"),
     ("train.xyz test.xyz --body-orders 4", "descriptor: body_orders is (4,)"),

@@ -128,12 +128,13 @@ def test_rows_can_be_pickled(two_species):
 def test_soap_through_a_tensor_is_soap():
     featomic = pytest.importorskip("featomic")
     build = pytest.importorskip("ase.build")
-    from rigidities.interop.featomic import soap_rows
+    from rigidities.interop.featomic import Soap, soap_rows
 
     salt = build.bulk("NaCl", "rocksalt", a=5.6, cubic=True)
     salt.rattle(0.1, seed=1)
     structures = [salt, salt * (2, 1, 1)]
-    direct = soap_rows(structures, cutoff=3.5, max_radial=2, max_angular=2, progress=False)
+    soap = Soap(["Na", "Cl"], cutoff=3.5, max_radial=2, max_angular=2, compact=False)
+    direct = soap_rows(structures, soap=soap, progress=False)
     descriptor = featomic.SoapPowerSpectrum(**direct.soap.hyperparameters).compute(structures)
     rows = tensor_rows(descriptor)
     np.testing.assert_array_equal(rows.values, direct.values)

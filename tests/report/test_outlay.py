@@ -50,7 +50,7 @@ def test_quick_work_is_quiet(capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert re.fullmatch(
-        r"rigidities: train.xyz: 2 structures, 18 atoms; train.xyz: 1 structures, 9 atoms; 14,784 features: "
+        r"rigidities: train.xyz: 2 structures, 18 atoms; train.xyz: 1 structure, 9 atoms; 14,784 features: "
         r"roughly \d+ s and 0.1 GB\n",
         err,
     )

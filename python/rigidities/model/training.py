@@ -47,7 +47,8 @@ if TYPE_CHECKING:
     from rigidities.structures.loss_rows import LossRows
 
 KEPT = 1_000_000_000
-"""Most bytes of rows, no fewer than features, that are kept between passes. 13,233 atoms with 252 features: 0.08 GB."""
+"""Most bytes of rows that are kept between passes, if they are no fewer than the features. Forces
+of 13,233 atoms with 252 features: 0.08 GB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +164,7 @@ def _n_targets(rows: LossRows) -> int:
 
 
 def _are_kept(rows: LossRows) -> bool:
-    """Whether all rows are kept between passes: if they take little memory, or less than C would."""
+    """Whether all rows are kept between passes: if they take little memory, or less than C."""
     n, p, free = _n_targets(rows), rows.n_features, memory.available()
     if n < p:  # the rows, a copy of them, and their basis
         return free is None or 24 * n * p <= free

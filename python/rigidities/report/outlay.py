@@ -15,6 +15,8 @@ from rigidities import _core
 from rigidities.sources.atoms import Structures
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from rigidities.sources.source import Source
 
 PAIR_SECONDS = 1.0e-7
@@ -72,7 +74,14 @@ def outlay_of(train: Source, test: Source | None, terms: Collection[str]) -> Out
     work += 0.0 if test is None else _soap_seconds(test, terms)
     squares = (len(terms) + 3) * rank**2
     rows = 3 * n * p if n < p else 0  # with a copy, and their basis
-    return Outlay(START + work / threads, 8.0 * (squares + rows))
+    return Outlay(START + work / threads, 8.0 * (squares + rows + _batch(train.sizes) * p))
+
+
+def _batch(sizes: NDArray[np.int64]) -> int:
+    """Return how many rows of atoms are in memory at once."""
+    from rigidities.structures.loss_rows import BATCH_SIZE_ENERGIES
+
+    return min(int(sizes.sum()), max(BATCH_SIZE_ENERGIES, int(sizes.max())))
 
 
 def _soap_seconds(source: Source, terms: Collection[str]) -> float:

@@ -47,7 +47,11 @@ TABLE_ROWS = 30
 
 def size_text(source: Source) -> str:
     """Return the name of a source and how many structures and atoms it has."""
-    return f"{source.name}: {len(source.sizes):,} structures, {source.sizes.sum():,} atoms"
+    return f"{source.name}: {_several(len(source.sizes), 'structure')}, {_several(int(source.sizes.sum()), 'atom')}"
+
+
+def _several(n: int, what: str) -> str:
+    return f"{n:,} {what}" + "s" * (n != 1)
 
 
 def table(report: Report, top: int = TOP) -> str:
