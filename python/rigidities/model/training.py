@@ -131,9 +131,9 @@ def fit_model(
     check_virials(rows)
     kept, span = _are_kept(rows), None
     batches: Iterable[Batch] = list(rows) if kept else rows
-    if kept and _n_targets(rows) < rows.n_features:
-        span, batches = in_span(list(batches))
     with stage(f"fit of {rows.n_features:,} features", progress):
+        if kept and _n_targets(rows) < rows.n_features:
+            span, batches = in_span(list(batches))
         with held(EmptyFitWarning):  # issued below, with the structure
             minimum = fit_loss(batches, regularizer=regularizer, keep_energies=keep_energies)
         training, left_out = _judge(batches, minimum, rows)
