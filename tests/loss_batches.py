@@ -22,3 +22,14 @@ def batches(loss=LOSS, n_batches=3, seed=0, outliers=0.0, weighted=True, targets
             batch[name] = rg.TermRows(values, term=term, weights=weights, targets=y if targets else None)
         made.append(batch)
     return made
+
+
+def dense(rows, loss):
+    """All rows, targets and weights of the loss, end to end."""
+    parts = [(batch[name], term.weight) for batch in rows for name, term in loss.terms.items()]
+    X = np.concatenate([part.values for part, _ in parts])
+    y = np.concatenate([part.targets for part, _ in parts])
+    w = np.concatenate(
+        [weight * (1.0 if part.weights is None else part.weights) * np.ones(len(part)) for part, weight in parts]
+    )
+    return X, y, w

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from enum import Enum
@@ -247,10 +247,20 @@ def warn(category: type[Warning], fault: str, advice: Advice | None = None, **fi
     **fields
         Values for the names in braces in the advice.
     """
-    warning, holder = category(fault, advice, **fields), _held.get()
-    if holder is not None and isinstance(warning, holder[0]):
-        holder[1].append(warning)
-        return
+    issue([category(fault, advice, **fields)])
+
+
+def issue(told: Iterable[Warning]) -> None:
+    """Issue warnings that were `held`, as `warn` does."""
+    holder = _held.get()
+    for warning in told:
+        if holder is not None and isinstance(warning, holder[0]):
+            holder[1].append(warning)
+        else:
+            _issue(warning)
+
+
+def _issue(warning: Warning) -> None:
     package = __name__.partition(".")[0]
     frame, depth = sys._getframe(1), 2
     while frame.f_back is not None and _module(frame).partition(".")[0] == package:

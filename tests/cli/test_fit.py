@@ -154,7 +154,7 @@ def test_score_needs_no_labels_and_can_leave_out_forces(inputs):
     ("--regularizer loo", 1),
     ("--regularizer gcv", 1),
     ("--forces-huber 0.02", 1),
-    ("--forces-huber 0.02 --regularizer loo", 1),
+    ("--forces-huber 0.02 --regularizer loo", 2),  # λ is chosen again beside the new weights
     ("--no-plot", 0),
 ])  # fmt: skip
 def test_nothing_is_computed_twice(inputs, monkeypatch, options, n_decompositions):

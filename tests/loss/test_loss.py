@@ -5,24 +5,12 @@ from dataclasses import FrozenInstanceError, asdict, replace
 
 import numpy as np
 import pytest
-from loss_batches import LOSS, P, batches
+from loss_batches import LOSS, P, batches, dense
 from scipy.linalg import lstsq
 from scipy.optimize import minimize
 
 import rigidities as rg
-from rigidities.loss.minimum import REASONS
-
-
-def dense(rows, loss):
-    """All rows, targets and weights of the loss, end to end."""
-    parts = [(batch[name], term.weight) for batch in rows for name, term in loss.terms.items()]
-    X = np.concatenate([part.values for part, _ in parts])
-    y = np.concatenate([part.targets for part, _ in parts])
-    w = np.concatenate(
-        [weight * (1.0 if part.weights is None else part.weights) * np.ones(len(part)) for part, weight in parts]
-    )
-    return X, y, w
-
+from rigidities.loss.rules import REASONS
 
 # ---- loss and terms
 
@@ -239,10 +227,9 @@ def test_thresholds_can_be_given_with_the_fit():
 
 
 @pytest.mark.filterwarnings("ignore:loo is best at the smallest")  # the rows have few energies
-@pytest.mark.parametrize("huber", [None, 0.2])
 @pytest.mark.parametrize("rule", ["evidence", "gcv", "loo"])
-def test_a_rule_takes_the_best_of_the_path_of_squares(rule, huber):
-    loss = rg.Loss(energy=rg.Term(weight=2.0), forces=rg.Term(weight=0.5, huber=huber))
+def test_a_rule_takes_the_best_of_the_path_of_squares(rule):
+    loss = rg.Loss(energy=rg.Term(weight=2.0), forces=rg.Term(weight=0.5))
     rows = batches(loss, outliers=0.1)
     penalty = np.arange(1.0, P + 1)
     fit = rg.fit_loss(rows, regularizer=rule, penalty=penalty)
@@ -256,9 +243,8 @@ def test_a_rule_takes_the_best_of_the_path_of_squares(rule, huber):
     assert (fit.energies is not None) == (rule == "loo")
 
 
-@pytest.mark.parametrize("huber", [None, 0.2])
-def test_sums_of_squares_are_there_after_the_fit(huber):
-    loss = rg.Loss(energy=rg.Term(weight=2.0), forces=rg.Term(weight=0.5, huber=huber))
+def test_sums_of_squares_are_there_after_the_fit():
+    loss = rg.Loss(energy=rg.Term(weight=2.0), forces=rg.Term(weight=0.5))
     rows = batches(loss)
     fit = rg.fit_loss(rows)
     assert fit.path is None
@@ -375,5 +361,5 @@ def test_a_guaranteed_regularizer_keeps_its_jitter_in_a_huber_fit(kind):
     assert squares.hessian.jitter > 0
     assert huber.converged
     assert huber.hessian.reason is squares.hessian.reason
-    assert huber.hessian.regularizer == squares.hessian.regularizer
+    assert huber.hessian.jitter > 0
     assert huber.coef[2] == squares.coef[2] == 0.0

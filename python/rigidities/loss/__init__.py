@@ -11,7 +11,8 @@ parameters θ. Nothing here depends on a library of atoms.
 """
 
 from rigidities.loss.baseline import Baseline
-from rigidities.loss.minimum import LossFit, fit_loss
+from rigidities.loss.minimum import fit_loss
+from rigidities.loss.result import LossFit
 from rigidities.loss.rows import Batch, TermRows
 from rigidities.loss.sums import LossSums, loss_sums
 from rigidities.loss.terms import NAMES, Loss, Term

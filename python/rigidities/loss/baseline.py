@@ -17,6 +17,10 @@ from rigidities.validation import SPECIES_END, as_array, as_atomic_number, as_fl
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+MOST_FITS, SETTLED = 200, 0.01
+"""Most re-weighted fits for a Huber threshold, and the change of energies, in thresholds, at which
+they end. Forces and the features explain what is left."""
+
 
 @dataclass(frozen=True, init=False)
 class Baseline:
@@ -70,11 +74,17 @@ class Baseline:
         object.__setattr__(self, "energies", tuple(known[number] for number in sorted(known)))
 
     @classmethod
-    def fit(cls, numbers: Sequence[ArrayLike], energies: ArrayLike) -> Baseline:
+    def fit(
+        cls, numbers: Sequence[ArrayLike], energies: ArrayLike, *, huber: float | None = None, per_atom: bool = True
+    ) -> Baseline:
         """Fit E/n = Σ_species (count/n) · energy by least squares over the structures.
 
         If the compositions do not determine the energies (as when all structures are NaCl), the
         solution of least norm is taken. All solutions give these compositions the same energies.
+
+        With a Huber threshold, errors beyond it count in proportion to their size, not to its
+        square: one wrong energy does not move the baseline of all others. Energies differ by more
+        than a threshold for errors of a model, so it is nearly the least sum of |errors|.
 
         Parameters
         ----------
@@ -82,6 +92,10 @@ class Baseline:
             Atomic numbers of each structure.
         energies : array_like of shape (n_structures,)
             Energy of each whole structure, in eV.
+        huber : float, optional
+            Threshold δ, in eV per atom, or in eV if `per_atom` is False.
+        per_atom : bool, default True
+            The threshold is that of energies per atom.
 
         Returns
         -------
@@ -104,7 +118,8 @@ class Baseline:
             raise ValueError(f"the energy of structure {structure} is {energies[structure]}: expected a finite number")
         species = np.unique(np.concatenate(atoms))
         shares = np.array([(entry[:, None] == species).mean(axis=0) for entry in atoms])
-        solution = np.linalg.lstsq(shares, energies / sizes, rcond=None)[0]
+        units = np.ones(len(sizes)) if per_atom else sizes
+        solution = _least(shares, energies / sizes, None if huber is None else huber / units)
         return cls(dict(zip(species.tolist(), solution.tolist(), strict=True)))
 
     def energy(self, numbers: ArrayLike) -> float:
@@ -133,6 +148,22 @@ class Baseline:
         if not math.isfinite(total):
             raise ValueError(f"the baseline of {len(atoms)} atoms is {total}: its energies are too large for float64")
         return total
+
+
+def _least(
+    shares: NDArray[np.float64], means: NDArray[np.float64], thresholds: NDArray[np.float64] | None
+) -> NDArray[np.float64]:
+    """Return the energies of least squares, or of Huber's loss, by re-weighted squares."""
+    solution = np.linalg.lstsq(shares, means, rcond=None)[0]
+    if thresholds is None:
+        return np.asarray(solution)
+    for _ in range(MOST_FITS):
+        before = solution
+        root = np.sqrt(thresholds / np.maximum(np.abs(means - shares @ solution), thresholds))
+        solution = np.linalg.lstsq(root[:, None] * shares, root * means, rcond=None)[0]
+        if np.abs(shares @ (solution - before)).max() <= SETTLED * thresholds.min():
+            break
+    return np.asarray(solution)
 
 
 def _numbers(numbers: ArrayLike, name: str) -> NDArray[np.int64]:

@@ -172,3 +172,8 @@ class Loss:
 def _check_name(value: object, field: str) -> None:
     if value is not None and not (isinstance(value, str) and value):
         raise TypeError(f"{field} is {value!r}: expected the name under which structures carry it, or None")
+
+
+def without_thresholds(loss: Loss) -> Loss:
+    """Return the loss with squares in place of Huber's function."""
+    return Loss(**{name: replace(term, huber=None) for name, term in loss.terms.items()})

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rigidities.hessian import Hessian
-    from rigidities.loss.minimum import LossFit
+    from rigidities.loss.result import LossFit
     from rigidities.loss.rows import Batch
 
 

@@ -23,7 +23,7 @@ from rigidities.exceptions import Advice, OtherVersionWarning, warn
 from rigidities.factor import reciprocal
 from rigidities.hessian import Hessian
 from rigidities.loss.baseline import Baseline
-from rigidities.loss.minimum import Rule
+from rigidities.loss.rules import Rule
 from rigidities.loss.terms import NAMES, Loss, Term
 from rigidities.model.atom_rows import iter_atom_rows
 from rigidities.model.errors import Errors, Evaluation, evaluate, read_to_compare

@@ -24,8 +24,11 @@ import numpy as np
 
 from rigidities.exceptions import Advice, EmptyFitWarning, IllConditionedWarning, held, warn
 from rigidities.leave_one_out import leave_out
-from rigidities.loss.minimum import LossFit, Rule, check_regularizer, curvature, fit_loss
+from rigidities.loss.minimum import fit_loss
+from rigidities.loss.result import LossFit
+from rigidities.loss.reweighting import curvature
 from rigidities.loss.rows import Batch
+from rigidities.loss.rules import Rule, check_regularizer
 from rigidities.loss.terms import Loss
 from rigidities.model.atom_rows import iter_atom_rows
 from rigidities.model.errors import Errors, Tally, per_atom

@@ -19,7 +19,7 @@ from rigidities.sources.features import Features
 from rigidities.sources.labelled import labelled, loss_of_rows
 
 if TYPE_CHECKING:
-    from rigidities.loss.minimum import Rule
+    from rigidities.loss.rules import Rule
     from rigidities.model.linear import LinearModel
     from rigidities.sources.source import Source
     from rigidities.validation import Reduction

@@ -52,10 +52,10 @@ class LossRows:
     loss : Loss
         Its terms define which rows are made, and where their targets and weights are found.
     baseline : Baseline, mapping of species to energy, or "fit", optional
-        Energies of the species, subtracted from the reference energies. "fit" fits them by least
-        squares to the energies of these structures (for a training set; pass its ``rows.baseline``
-        for the test set). Species are atomic numbers or symbols, energies eV per atom. None:
-        nothing is subtracted.
+        Energies of the species, subtracted from the reference energies. "fit" fits them to the
+        energies of these structures by least squares, or with the threshold of the term (for a
+        training set; pass its ``rows.baseline`` for the test set). Species are atomic numbers or
+        symbols, energies eV per atom. None: nothing is subtracted.
     targets : bool or dict of str to Reference, default True
         Read targets and weights, or take those that `rigidities.structures.reference` read before.
         If False, structures need no reference values, and can be of any library that the descriptor
@@ -191,7 +191,9 @@ class LossRows:
             raise ValueError("baseline is 'fit', but there are no energies to fit it to: pass one, or None")
         energies = np.concatenate(self._reference["energy"].values)
         known = np.flatnonzero(~np.isnan(energies))
-        return Baseline.fit([numbers[index] for index in known], energies[known])
+        term = self.loss.terms["energy"]
+        known_numbers = [numbers[index] for index in known]
+        return Baseline.fit(known_numbers, energies[known], huber=term.huber, per_atom=term.per_atom)
 
     def _subtract_baseline(self, numbers: list[NDArray[np.int64]]) -> None:
         self.subtracted = np.zeros(len(numbers))
