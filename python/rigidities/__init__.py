@@ -25,6 +25,7 @@ from rigidities.exceptions import (
     NotPositiveDefiniteError,
     NotWrittenWarning,
     OtherVersionWarning,
+    UndeterminedWarning,
     UnresolvedEvidenceWarning,
 )
 from rigidities.hessian import Hessian
@@ -72,6 +73,7 @@ __all__ = [
     "Term",
     "TermRows",
     "TermWeightScan",
+    "UndeterminedWarning",
     "UnresolvedEvidenceWarning",
     "__version__",
     "datasets",

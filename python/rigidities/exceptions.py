@@ -36,6 +36,7 @@ class Advice(Enum):
     )
     MORE_STRUCTURES = "fit to more structures"
     TOTAL_ENERGIES = 'divide them by the sizes of the groups, or pass reduction="sum"'
+    OTHER_COMPOSITIONS = "fit to structures of other compositions, too, or pass the energies of atoms as baseline"
     FIT_BASELINE = 'subtract their mean, add a column of ones, or pass baseline="fit"'
     # The regularizer
     LEAVE_ONE_OUT = "choose it by leave-one-out, path.best('loo', F, y) of a regularizer_path"
@@ -210,6 +211,10 @@ class NotWrittenWarning(Advised, RuntimeWarning):
 
 class OtherVersionWarning(Advised, UserWarning):
     """The features of a model came from another version of a library than the installed one."""
+
+
+class UndeterminedWarning(Advised, RuntimeWarning):
+    """The data of a fit do not determine a result: another fit of the same data would differ."""
 
 
 class UnresolvedEvidenceWarning(Advised, RuntimeWarning):

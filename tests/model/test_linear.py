@@ -79,6 +79,7 @@ def _force_rows(structures):
     return np.concatenate([batch["forces"].values for batch in rows])
 
 
+@pytest.mark.filterwarnings("ignore:the compositions of the training")
 def test_forces_are_minus_the_derivative_of_the_energy():
     train = [copper(0.98 + 0.01 * i, seed=i) for i in range(5)]
     model = made(train, soap=Soap(["Cu", "Au"], 4.0, max_radial=2, max_angular=1), regularizer=1e-3)
@@ -95,6 +96,7 @@ def test_forces_are_minus_the_derivative_of_the_energy():
         assert forces[atom, axis] == pytest.approx((low - high) / (2 * step), abs=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:the compositions of the training")
 def test_virials_are_minus_the_derivative_of_the_energy():
     """Of a model fitted to energies and forces alone, with cell and positions strained together."""
     train = [copper(0.98 + 0.01 * i, seed=i) for i in range(5)]
@@ -303,7 +305,7 @@ def test_rows_that_are_not_kept_give_the_same(model, monkeypatch):
     assert streamed.training == model.training
 
 
-@pytest.mark.filterwarnings("ignore:evidence is best")
+@pytest.mark.filterwarnings("ignore:evidence is best", "ignore:the compositions of the training")
 def test_a_fit_that_one_wrong_label_empties_names_its_structure():
     frames = [copper(scale, seed) for seed, scale in enumerate(np.linspace(0.97, 1.03, 8))]
     wrong = frames[5].calc.results

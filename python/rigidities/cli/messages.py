@@ -44,6 +44,7 @@ WORDS = {
     Advice.ERRORS_ON_OTHERS: "choose the weights by errors on other structures",
     Advice.RAISE_PEER_REGULARIZER: "raise --regularizer",
     Advice.MORE_ITERATIONS: "raise the thresholds, --energy-huber, --forces-huber or --virial-huber",
+    Advice.OTHER_COMPOSITIONS: "fit to structures of other compositions, too, or pass energies of atoms by --baseline",
     Advice.COMPARE_VERSIONS: "compare structures whose predictions are known, install that version, or fit again",
     Advice.FEWER_FEATURES: _SMALLER_DESCRIPTOR,
     Advice.FEWER_ATOM_ROWS: f"{_FEWER_STRUCTURES}, or {_SMALLER_DESCRIPTOR}",

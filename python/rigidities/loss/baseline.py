@@ -17,6 +17,9 @@ from rigidities.validation import SPECIES_END, as_array, as_atomic_number, as_fl
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+SAME = 1e-10
+"""Relative difference of compositions that is rounding."""
+
 MOST_FITS, SETTLED = 200, 0.01
 """Most re-weighted fits for a Huber threshold, and the change of energies, in thresholds, at which
 they end. Forces and the features explain what is left."""
@@ -32,6 +35,10 @@ class Baseline:
     ----------
     energies : mapping of int to float
         Energy per atom, in eV, by atomic number.
+    undetermined : sequence of sequence of float, default ()
+        Orthonormal changes of the energies, of shape (n, n_species), that the structures of a fit
+        do not notice: all of these are CO₂, say, and a higher energy of C can be balanced by one
+        of O.
 
     Attributes
     ----------
@@ -39,11 +46,14 @@ class Baseline:
         Atomic numbers, rising.
     energies : tuple of float
         Their energies, in eV per atom.
+    undetermined : tuple of tuple of float
+        As given.
 
     Raises
     ------
     ValueError
-        If there is no energy, one is not finite, or a species is out of range.
+        If there is no energy, one is not finite, a species is out of range, or `undetermined` has
+        another number of columns than there are species.
     TypeError
         If a species is no integer, or an energy is no number.
 
@@ -57,8 +67,9 @@ class Baseline:
 
     species: tuple[int, ...]
     energies: tuple[float, ...]
+    undetermined: tuple[tuple[float, ...], ...]
 
-    def __init__(self, energies: Mapping[int, float]) -> None:
+    def __init__(self, energies: Mapping[int, float], undetermined: Sequence[Sequence[float]] = ()) -> None:
         if not isinstance(energies, Mapping):
             raise TypeError(f"energies is a {type(energies).__name__}: expected a mapping, e.g. {{14: -5.4}}")
         if not energies:
@@ -72,6 +83,12 @@ class Baseline:
         # a frozen dataclass cannot set its fields in another way
         object.__setattr__(self, "species", tuple(sorted(known)))
         object.__setattr__(self, "energies", tuple(known[number] for number in sorted(known)))
+        changes = tuple(tuple(as_number(share, "undetermined", "a number") for share in row) for row in undetermined)
+        if any(len(row) != len(known) for row in changes):
+            raise ValueError(
+                f"undetermined has rows that are not of {len(known)} species, in the order of their numbers"
+            )
+        object.__setattr__(self, "undetermined", changes)
 
     @classmethod
     def fit(
@@ -80,7 +97,8 @@ class Baseline:
         """Fit E/n = Σ_species (count/n) · energy by least squares over the structures.
 
         If the compositions do not determine the energies (as when all structures are NaCl), the
-        solution of least norm is taken. All solutions give these compositions the same energies.
+        solution of least norm is taken. All solutions give these compositions the same energies;
+        `determines` tells other compositions.
 
         With a Huber threshold, errors beyond it count in proportion to their size, not to its
         square: one wrong energy does not move the baseline of all others. Energies differ by more
@@ -120,7 +138,37 @@ class Baseline:
         shares = np.array([(entry[:, None] == species).mean(axis=0) for entry in atoms])
         units = np.ones(len(sizes)) if per_atom else sizes
         solution = _least(shares, energies / sizes, None if huber is None else huber / units)
-        return cls(dict(zip(species.tolist(), solution.tolist(), strict=True)))
+        return cls(dict(zip(species.tolist(), solution.tolist(), strict=True)), _unnoticed(shares).tolist())
+
+    @property
+    def open_species(self) -> tuple[int, ...]:
+        """Atomic numbers of the species whose energies are not determined apart."""
+        changes = np.reshape(self.undetermined, (-1, len(self.species)))
+        noticed = np.abs(changes).max(axis=0, initial=0.0) <= SAME
+        return tuple(number for number, is_noticed in zip(self.species, noticed, strict=True) if not is_noticed)
+
+    def determines(self, numbers: ArrayLike) -> bool:
+        """Whether the structures of the fit determine the energy of this composition.
+
+        Parameters
+        ----------
+        numbers : array_like of int of shape (n_atoms,)
+
+        Returns
+        -------
+        bool
+            True for a baseline of energies that were given.
+
+        Examples
+        --------
+        >>> import rigidities as rg
+        >>> baseline = rg.Baseline.fit([[6, 8, 8], [6, 8, 8]], [-30.0, -30.2])
+        >>> baseline.determines([8, 6, 8, 8, 6, 8]), baseline.determines([6, 8])
+        (True, False)
+        """
+        counts = self._counts(_numbers(numbers, "numbers"))
+        changes = np.reshape(self.undetermined, (-1, len(self.species)))
+        return bool(np.linalg.norm(changes @ counts) <= SAME * np.linalg.norm(counts))
 
     def energy(self, numbers: ArrayLike) -> float:
         """Return the energy, in eV, of atoms with these atomic numbers.
@@ -139,7 +187,7 @@ class Baseline:
             If the baseline has no energy for one of them, or their sum overflows.
         """
         atoms = _numbers(numbers, "numbers")
-        counts = (atoms[:, None] == np.array(self.species)).sum(axis=0)
+        counts = self._counts(atoms)
         if counts.sum() != len(atoms):
             unknown = sorted(set(atoms.tolist()).difference(self.species))
             raise ValueError(f"the baseline has no energy for atomic number {', '.join(map(str, unknown))}: add it")
@@ -148,6 +196,16 @@ class Baseline:
         if not math.isfinite(total):
             raise ValueError(f"the baseline of {len(atoms)} atoms is {total}: its energies are too large for float64")
         return total
+
+    def _counts(self, atoms: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the number of atoms of each species."""
+        return np.asarray((atoms[:, None] == np.array(self.species)).sum(axis=0))
+
+
+def _unnoticed(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return an orthonormal basis of changes of energies that no composition notices, (n, S)."""
+    _, values, vectors = np.linalg.svd(np.linalg.qr(shares, mode="r"), full_matrices=True)
+    return vectors[np.count_nonzero(values > SAME * values[0]) :]
 
 
 def _least(

@@ -26,6 +26,7 @@ from rigidities.loss.baseline import Baseline
 from rigidities.loss.rules import Rule
 from rigidities.loss.terms import NAMES, Loss, Term
 from rigidities.model.atom_rows import iter_atom_rows
+from rigidities.model.compositions import undetermined
 from rigidities.model.errors import Errors, Evaluation, evaluate, read_to_compare
 from rigidities.model.prediction import Prediction
 from rigidities.model.scale import first_scale
@@ -226,14 +227,16 @@ class LinearModel:
             lpr.append(self.hessian.rigidity(rows.without_groups()))
             prints.append(fingerprints(rows))
         variance = np.concatenate(variances)
-        std = self.scale("energy") * np.sqrt(variance)
+        std, pr = self.scale("energy") * np.sqrt(variance), reciprocal(variance)
+        arbitrary = undetermined(self.baseline, numbers)
+        std[arbitrary], pr[arbitrary] = np.inf, 0.0
         whole = sizes * np.concatenate(energies) + self._baseline_energies(numbers)
         derivatives = self._derivatives(frames, forces, virials, progress)
         return Prediction(
             sizes,
             whole,
             sizes * std,
-            reciprocal(variance),
+            pr,
             np.concatenate(lpr),
             fingerprints=np.concatenate(prints),
             **derivatives,
@@ -302,7 +305,8 @@ class LinearModel:
         """Return the errors as `errors` does, or none, and the rows of the energies if asked."""
         from rigidities.structures.loss_rows import LossRows
 
-        frames, _ = self._checked(structures)
+        frames, numbers = self._checked(structures)
+        undetermined(self.baseline, numbers)  # for its warning
         loss, known = read_to_compare(frames, self.loss, terms)
         if loss is None:
             return Evaluation({})

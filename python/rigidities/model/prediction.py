@@ -28,9 +28,10 @@ class Prediction:
     sizes : ndarray of shape (n_structures,)
         Numbers of atoms.
     energies, energy_std : ndarray of shape (n_structures,)
-        Energy of each structure and its standard deviation, in eV.
+        Energy of each structure and its standard deviation, in eV. The latter is infinite where the
+        composition is outside those of the fit, so that the baseline is arbitrary.
     pr : ndarray of shape (n_structures,)
-        Prediction rigidity of the energy per atom, 1/v.
+        Prediction rigidity of the energy per atom, 1/v; 0 where σ is infinite.
     lpr : ndarray of shape (n_atoms,)
         Local prediction rigidity of each atom, in the order of the structures.
     forces, forces_std : ndarray of shape (n_atoms, 3), or None

@@ -62,7 +62,7 @@ def state_of(fields: Mapping[str, Any]) -> dict[str, Any]:
         "coef": fields["coef"],
         "soap": soap.state() | {"kind": soap.kind, "feature_space": soap.feature_space},
         "loss": {name: _term_state(term) for name, term in fields["loss"].terms.items()},
-        "baseline": None if baseline is None else asdict(baseline),
+        "baseline": None if baseline is None else _baseline_state(baseline),
         "scales": _without_nan(fields["scales"]),
         "training": {name: _without_nan(asdict(errors)) for name, errors in fields["training"].items()},
         "left_out": {name: _without_nan(asdict(errors)) for name, errors in fields["left_out"].items()},
@@ -130,7 +130,11 @@ def _species(value: Any, name: str) -> None:
         count(1)(value, name)
 
 
-_BASELINE = entries({"species": listed(_species), "energies": listed(number())})
+def _baseline(value: Any, name: str) -> None:
+    """Raise unless the value is a baseline; often, and in older files, nothing is undetermined."""
+    mapping(value, name)
+    checks: dict[str, Check] = {"species": listed(_species), "energies": listed(number())}
+    entries(checks | ({"undetermined": listed(listed(number()))} if "undetermined" in value else {}))(value, name)
 
 
 def _descriptor(value: Any, name: str) -> None:
@@ -148,7 +152,7 @@ _MODEL: dict[str, Check] = {
     "coef": vector,
     "soap": _descriptor,
     "loss": each(_term, NAMES),
-    "baseline": optional(_BASELINE),
+    "baseline": optional(_baseline),
     "scales": each(optional(number(0.0)), NAMES),
     "training": each(_ERRORS, NAMES),
     "left_out": each(_ERRORS, NAMES),
@@ -267,10 +271,16 @@ def _coef_of(coef: NDArray[np.float64], hessian: Hessian, soap: Descriptor) -> N
     return coef
 
 
+def _baseline_state(baseline: Baseline) -> dict[str, Any]:
+    state = asdict(baseline)
+    return state if baseline.undetermined else {name: state[name] for name in ("species", "energies")}
+
+
 def _baseline_of(state: Mapping[str, Any] | None) -> Baseline | None:
     if state is None:
         return None
-    baseline = Baseline(dict(zip(state["species"], state["energies"], strict=True)))
+    energies = dict(zip(state["species"], state["energies"], strict=True))
+    baseline = Baseline(energies, state.get("undetermined", ()))
     if len(baseline.species) < len(state["species"]):
         raise ValueError("the baseline names a species twice")
     return baseline

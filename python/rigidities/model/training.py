@@ -31,6 +31,7 @@ from rigidities.loss.rows import Batch
 from rigidities.loss.rules import Rule, check_regularizer
 from rigidities.loss.terms import Loss
 from rigidities.model.atom_rows import iter_atom_rows
+from rigidities.model.compositions import warn_of_fit
 from rigidities.model.errors import Errors, Tally, per_atom
 from rigidities.model.few_rows import in_span, lifted
 from rigidities.model.scale import LeftOut, scales_of
@@ -132,6 +133,7 @@ def fit_model(
     check_regularizer(regularizer, loss if isinstance(loss, Loss) else None)
     rows = LossRows(structures, soap, loss, baseline=baseline, progress=progress)
     check_virials(rows)
+    warn_of_fit(rows.baseline)
     kept, span = _are_kept(rows), None
     batches: Iterable[Batch] = list(rows) if kept else rows
     with stage(f"fit of {rows.n_features:,} features", progress):

@@ -72,7 +72,8 @@ def compare(model: LinearModel, frames: Any, prediction: Prediction) -> dict[str
     model : LinearModel
         Its loss names the labels.
     frames : iterable of ase.Atoms
-        The structures of the prediction. Labels that they lack are left out.
+        The structures of the prediction. Labels that they lack are left out, and energies whose σ
+        is infinite: the fit does not determine them.
     prediction : Prediction
 
     Returns
@@ -93,7 +94,7 @@ def compare(model: LinearModel, frames: Any, prediction: Prediction) -> dict[str
     for name, reference in read_known_reference(frames, loss).items():
         values, std, divisors = predicted[name]
         labels = np.concatenate(reference.values)
-        known = np.isfinite(labels)
+        known = np.isfinite(labels) & ~np.isinf(std)
         compared[name] = Compared(*((array / divisors)[known] for array in (labels, values, std)))
     return compared
 

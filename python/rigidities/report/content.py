@@ -17,9 +17,11 @@ import numpy as np
 
 from rigidities.exceptions import blame
 from rigidities.loss.terms import Term
+from rigidities.model.compositions import undetermined
 from rigidities.model.training_set import TrainingSet, fingerprints
 from rigidities.report.against import Against, against
 from rigidities.report.without_labels import without_labels
+from rigidities.sources.labelled import compositions
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -199,6 +201,9 @@ def make_report(
         options |= {"rank": None if kept is None else kept.rank, "scale": model.scale("energy")}
         if is_own and reduction == "mean":  # the model's PR is that of the energy per atom
             options["training"] = kept
+        numbers = compositions(test)
+        if numbers is not None:
+            options["arbitrary"] = undetermined(model.baseline, numbers)
         return assess(model.hessian, train, test, energy=model.loss.energy, **options)
     alone = without_labels(train, regularizer, reduction)
     options |= {"rank": alone.rank, "warned": alone.warned, "why": NO_ENERGIES}
@@ -218,6 +223,7 @@ def assess(
     rank: int | None = None,
     training: TrainingSet | None = None,
     scale: float = math.nan,
+    arbitrary: NDArray[np.bool_] | None = None,
     why: str = "",
 ) -> Report:
     """Assess a test set as `make_report` does, with a given Hessian.
@@ -236,6 +242,8 @@ def assess(
         Rigidities of the training set, if they are known; else they are computed.
     scale : float
         σ/√v of energies; NaN if there is none.
+    arbitrary : ndarray of bool of shape (n_structures,), optional
+        Structures whose energy the fit leaves open, by its baseline: their PR is 0.
     why : str
         Why there is no choice of λ, in half a line.
     """
@@ -243,6 +251,8 @@ def assess(
     with blame(test.name):
         parts = [_assess(hessian, rows, reduction, components, atom_map) for rows in test.batches()]
     rigidities = Rigidities(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    if arbitrary is not None:
+        rigidities.pr[arbitrary] = 0.0
     labels = test.labels()
     if training is None:
         with blame(train.name):

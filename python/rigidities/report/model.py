@@ -87,7 +87,9 @@ def _baseline(model: LinearModel) -> str:
     from rigidities.structures.species import symbols
 
     pairs = zip(model.baseline.species, model.baseline.energies, strict=True)
-    return ", ".join(f"{symbols([number])} {energy:.4f} eV" for number, energy in pairs)
+    energies = ", ".join(f"{symbols([number])} {energy:.4f} eV" for number, energy in pairs)
+    unknown = model.baseline.open_species
+    return energies + (f" (the energies of {symbols(unknown)} are not determined apart)" if unknown else "")
 
 
 def _cell(errors: Errors | None, what: str) -> str:

@@ -137,6 +137,16 @@ def structures_of(features: Features, mean: bool) -> tuple[list[Atoms], Descript
         return frames, GivenRows(features.n_features, species)
 
 
+def compositions(source: Source) -> list[NDArray[np.int64]] | None:
+    """Return the atomic numbers of each structure, or None if species are unknown."""
+    from rigidities.sources.features import Features
+
+    frames = source.frames
+    if isinstance(source, Features) and source.species is not None:
+        frames, _ = structures_of(source, mean=False)
+    return None if frames is None else [np.asarray(frame.numbers, dtype=np.int64) for frame in frames]
+
+
 def _atomic_numbers(species: NDArray[np.str_] | None) -> NDArray[np.int64] | None:
     """Return the atomic numbers of species that are symbols or numbers."""
     from rigidities.structures.species import atomic_number

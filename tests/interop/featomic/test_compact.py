@@ -85,6 +85,7 @@ def test_scalar_products_and_rigidities_are_the_same(kind, body_orders):
         close(one, other)
 
 
+@pytest.mark.filterwarnings("ignore:the compositions of the training")
 def test_fits_of_forces_and_virials_are_the_same():
     structures = [with_emt(triclinic(seed)) for seed in range(6)]
     loss = rg.Loss(energy=rg.Term(100.0), forces=rg.Term(), virial=rg.Term(0.1))

@@ -138,6 +138,7 @@ def test_forces_and_virials_are_derivatives_of_energies():
         np.testing.assert_allclose(batch["virial"].values[index], -slope, rtol=0, atol=1e-5 * np.abs(slope).max())
 
 
+@pytest.mark.filterwarnings("ignore:the compositions of the training")
 def test_fits_with_all_channels_are_those_of_the_species():
     structures = [with_emt(triclinic(seed)) for seed in range(6)]
     loss = rg.Loss(energy=rg.Term(100.0), forces=rg.Term(), virial=rg.Term(0.1))
