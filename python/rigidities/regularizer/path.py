@@ -15,15 +15,13 @@ import numpy as np
 
 from rigidities.covariance import Covariance
 from rigidities.exceptions import Advice, AdvisedValueError
-from rigidities.moments import Moments
 from rigidities.penalty import Penalty
+from rigidities.regularizer.decomposed import decomposed
 from rigidities.regularizer.path_residuals import block_scores, residuals_along, squared_norms
 from rigidities.rows import CheckedRows, Rows, target_batches
 from rigidities.runtime import memory
 from rigidities.scores import continuous_ranked_probability_score, negative_log_likelihood, root_mean_square
-from rigidities.spectrum.decomposition import Spectrum, decompose
 from rigidities.spectrum.evidence import Projection, warn_of_edge, warn_of_empty, warn_of_end
-from rigidities.spectrum.pencil import make_pencil
 from rigidities.validation import (
     Reduction,
     as_array,
@@ -56,8 +54,9 @@ def regularizer_path(
         It is not changed. Fits and their criteria need targets.
     regularizers : array_like of shape (n_λ,), optional
         λ > 0, unsquared, in any order. By default 200, evenly spaced in their logarithm over what
-        rounding resolves: from 2(p + 1)·u·trace(C), the guaranteed λ, to 100 times the largest
-        eigenvalue of C (with a penalty: of C in coordinates in which Λ is the identity).
+        rounding resolves: from 2(p + 1)·u·trace(C), the guaranteed λ (u² for "qr"), to 100 times
+        the largest eigenvalue of C (with a penalty: of C in coordinates in which Λ is the
+        identity).
     penalty : array_like of shape (n_features,) or (n_features, n_features), optional
         Λ, as for `Covariance.factorize`. Features whose entry or row is zero are unpenalised. A
         matrix that is singular to rounding, in directions that the data do not determine (K_MM of a
@@ -96,19 +95,17 @@ def regularizer_path(
         raise TypeError(f"cov is a {type(cov).__name__}: expected a Covariance")
     grid = None if regularizers is None else _as_grid(regularizers)
     checked = Penalty.of(penalty, cov.n_features)
-    p = cov.n_features
-    arrays = 7 if checked.matrix is not None else 4 if checked.diagonal is None else 5
-    memory.require(8 * p * p * arrays, f"the decomposition of {p} features", Advice.FEWER_FEATURES_OR_ONE_LAMBDA)
     moments = cov.moments()
     moments.require_scale()
-    spectrum, basis = decompose(make_pencil(cov.matrix(), checked, moments.unit))
+    basis, projection = decomposed(cov, moments, checked)
+    spectrum = projection.spectrum
     if grid is None:
         if spectrum.penalised.max(initial=0.0) < np.finfo(np.float64).tiny / np.finfo(np.float64).eps:
             raise ValueError(
                 f"nothing was summed (the trace of C is {cov.trace:g}): pass regularizers, or update first"
             )
         grid = np.geomspace(spectrum.floor, 100 * spectrum.penalised.max(), GRID_SIZE)
-    return RegularizerPath(grid, spectrum, basis, moments, cov.feature_space)
+    return RegularizerPath(grid, basis, projection, cov.feature_space)
 
 
 def _as_grid(regularizers: ArrayLike) -> NDArray[np.float64]:
@@ -133,17 +130,14 @@ class RegularizerPath:
     def __init__(
         self,
         regularizers: NDArray[np.float64],
-        spectrum: Spectrum,
         basis: NDArray[np.float64],
-        moments: Moments,
+        projection: Projection,
         feature_space: str | None,
     ) -> None:
         regularizers.flags.writeable = False
         self._regularizers = regularizers
-        self._spectrum = spectrum
-        self._basis = basis
-        self._moments = moments
-        self._projection = Projection.diagonal(spectrum, basis, moments)
+        self._spectrum, self._moments = projection.spectrum, projection.moments
+        self._basis, self._projection = basis, projection
         self.feature_space = feature_space
 
     def __repr__(self) -> str:

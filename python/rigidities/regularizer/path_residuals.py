@@ -33,7 +33,7 @@ class PathResiduals:
     """Residuals and variances at each λ, and bounds on their rounding.
 
     Rounding δC, δb of the sums (see `rigidities.spectrum.evidence`) changes v by fᵀH⁻¹δC H⁻¹f, at
-    most `rounding`. It changes r by fᵀH⁻¹(δCθ − δb), whose square is at most `rounding`·`of_fit`.
+    most `rounding`. It changes r by fᵀH⁻¹(δCθ − δb), at most `noise`.
 
     Attributes
     ----------
@@ -42,15 +42,15 @@ class PathResiduals:
     variances : ndarray of shape (n_λ, n)
         v = fᵀH⁻¹f
     rounding : ndarray of shape (n_λ, n)
-        ρ trace(C) ‖H⁻¹f‖²
-    of_fit : ndarray of shape (n_λ, k)
-        Bound on the rounding of S.
+        ρ trace(C) ‖H⁻¹f‖², or what follows from it if the factor of the rows is kept.
+    noise : ndarray of shape (n_λ, k, n)
+        √(`rounding` · bound on the rounding of S), or what follows then.
     """
 
     residuals: NDArray[np.float64]
     variances: NDArray[np.float64]
     rounding: NDArray[np.float64]
-    of_fit: NDArray[np.float64]
+    noise: NDArray[np.float64]
 
     def left_out(self, w: NDArray[np.float64]) -> NDArray[np.float64]:
         """√(Σwe²/Σw) of leave-one-out residuals e = r/(1 − wv), (n_λ,); NaN if no digit is left."""
@@ -58,8 +58,7 @@ class PathResiduals:
         least = (w * self.rounding / LEAST_DIGITS).max(axis=1, keepdims=True)
         left = np.where((left <= 0) | (least >= left), np.nan, left)
         scores = root_mean_square(self.residuals / left[:, None, :], w)
-        noise = np.sqrt(self.rounding)[:, None, :] * np.sqrt(self.of_fit)[:, :, None] / left[:, None, :]
-        noise = root_mean_square(noise, w)
+        noise = root_mean_square(self.noise / left[:, None, :], w)
         return np.where(noise <= LEAST_DIGITS * scores, scores, np.nan)
 
 
@@ -72,7 +71,7 @@ def residuals_along(
 ) -> PathResiduals:
     """Return residuals and variances of rows in batches, with targets y (n, k), at every λ."""
     (n, k), n_path, p = y.shape, len(regularizers), len(basis)
-    memory.require(8 * n_path * n * (k + 2), f"the residuals of {n} targets", Advice.FEWER_REGULARIZERS_OR_TARGETS)
+    memory.require(8 * n_path * n * (2 * k + 2), f"the residuals of {n} targets", Advice.FEWER_REGULARIZERS_OR_TARGETS)
     inverse, inverse_squared = _diagonals(projection, regularizers)
     coef = projection.coef(regularizers).transpose(1, 0, 2).reshape(p, n_path * k)
     residuals, variances, rounding = np.empty((n_path, k, n)), np.empty((n_path, n)), np.empty((n_path, n))
@@ -84,7 +83,8 @@ def residuals_along(
         residuals[:, :, part] = y[part].T - (z @ coef).T.reshape(n_path, k, -1)
         variances[:, part] = squared_norms(inverse, z)
         rounding[:, part] = squared_norms(inverse_squared, z)
-    return PathResiduals(residuals, variances, rounding, projection.residual_rounding(regularizers))
+    noise = projection.prediction_noise(regularizers, variances, rounding)
+    return PathResiduals(residuals, variances, projection.variance_rounding(variances, rounding), noise)
 
 
 def block_scores(
@@ -99,25 +99,26 @@ def block_scores(
     """√(Σwe²/Σw) with whole blocks left out, (n_λ,), else as `PathResiduals.left_out`.
 
     W^½e = M⁻¹W^½r with M = 1 − W^½VW^½ (`rigidities.leave_one_out`). Rounding changes M by at most
-    ε, the sum of w·`rounding` over the block, and W^½r by at most √(ε·`of_fit`). A block of m rows
-    takes O(m²p + m³) for each λ.
+    ε, the rounding of the block's Σwv, and W^½r by as much as a row with this v would be. A block
+    of m rows takes O(m²p + m³) for each λ.
     """
     inverse, inverse_squared = _diagonals(projection, regularizers)
-    coef, of_fit = projection.coef(regularizers), projection.residual_rounding(regularizers)
-    squares, noise = np.zeros(of_fit.shape), np.zeros(of_fit.shape)
+    coef = projection.coef(regularizers)
+    squares, noise = np.zeros((len(inverse), y.shape[1])), np.zeros((len(inverse), y.shape[1]))
     least, epsilon = np.full(len(inverse), np.inf), np.zeros(len(inverse))
     for block in blocks:
         root = np.sqrt(w[block])[:, None]
         z, t = root * (F[block] @ basis), root * y[block]
-        of_block = inverse_squared @ (z**2).sum(axis=0)
-        epsilon = np.maximum(epsilon, of_block)
+        of_block, v = (factors @ (z**2).sum(axis=0)[:, None] for factors in (inverse_squared, inverse))
+        epsilon = np.maximum(epsilon, projection.variance_rounding(v, of_block)[:, 0])
+        of_residuals = projection.prediction_noise(regularizers, v, of_block)[:, :, 0] ** 2
         for i, scale in enumerate(np.sqrt(inverse)):
             half = z * scale
             left, Q = np.linalg.eigh(np.eye(len(z)) - half @ half.T)
             least[i] = min(least[i], left[0])
             with np.errstate(divide="ignore", invalid="ignore"):  # if M is singular, `least` is 0
                 squares[i] += ((Q.T @ (t - z @ coef[i]) / left[:, None]) ** 2).sum(axis=0)
-                noise[i] += of_block[i] * of_fit[i] / left[0] ** 2
+                noise[i] += of_residuals[i] / left[0] ** 2
     scores, noise = (np.sqrt(total.mean(axis=1)) / np.sqrt(w.sum()) for total in (squares, noise))
     known = (least > epsilon / LEAST_DIGITS) & (noise <= LEAST_DIGITS * scores)
     return np.where(known, scores, np.nan)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +26,7 @@ from rigidities.spectrum.decomposition import decompose
 from rigidities.spectrum.direct import DirectEvidence, Factored
 from rigidities.spectrum.evidence import Projection, warn_of_edge, warn_of_empty, warn_of_rise
 from rigidities.spectrum.pencil import Pencil, make_pencil
+from rigidities.spectrum.row_factor import RowFactor, decompose_rows
 from rigidities.spectrum.tridiagonal import tridiagonalise
 
 if TYPE_CHECKING:
@@ -85,6 +87,11 @@ class Choice:
             warn_of_empty(self.explained, self.regularizer)
 
 
+ROWS_NEED = 9
+"""Arrays of p × p that the search takes where the factor of the rows is kept: R and a copy in other
+coordinates, U and V, and faer's memory."""
+
+
 def arrays_needed(penalty: Penalty) -> int:
     """Return how many p × p arrays the search takes, C included."""
     if penalty.matrix is not None:
@@ -116,15 +123,30 @@ def largest_evidence(
     except NotPositiveDefiniteError:  # the data leave an unpenalised feature undetermined
         return Choice(None, 0.0, Reason.EVIDENCE_UNDETERMINED)
     del C  # its memory is needed for factors
-    spectrum = projection.spectrum
-    trial = Choice(None, spectrum.jitter, Reason.EVIDENCE_MAXIMUM)
+    trial = Choice(None, projection.spectrum.jitter, Reason.EVIDENCE_MAXIMUM)
     direct = DirectEvidence(lambda value: factorize(replace(trial, regularizer=value)), projection, diagonal)
+    return _highest(projection, direct)
+
+
+def largest_evidence_of_rows(factor: RowFactor, moments: Moments, penalty: Penalty) -> Choice:
+    """Return the λ of the largest evidence, where the triangular factor of the rows is kept."""
+    try:
+        return _highest(decompose_rows(factor, moments, penalty)[2], None)
+    except NotPositiveDefiniteError:
+        return Choice(None, 0.0, Reason.EVIDENCE_UNDETERMINED)
+
+
+def _highest(projection: Projection, direct: DirectEvidence | None) -> Choice:
+    """Return the λ of the largest evidence, of a projection; below what it resolves, of factors."""
+    spectrum = projection.spectrum
     grid = _grid(spectrum.safe, 100 * spectrum.penalised.max(initial=0.0))
     evidence = projection.log_evidence(grid)
     hidden = _n_hidden(evidence)
     if hidden == len(grid):
         return Choice(None, 0.0, Reason.EVIDENCE_UNRESOLVED)
-    below, found = _descend(direct, float(grid[hidden]), float(evidence[hidden]))
+    below, found = np.zeros(0), np.zeros(0)
+    if direct is not None:
+        below, found = _descend(direct, float(grid[hidden]), float(evidence[hidden]))
     grid, evidence = np.r_[below, grid[hidden:]], np.r_[found, evidence[hidden:]]
     rises = len(below) > 1 and FACTORS_PER_DECADE * (found[0] - found[1]) > RISE
     rises_at = float(grid[0]) if rises else None
@@ -135,8 +157,10 @@ def largest_evidence(
         chosen, reason, height = float(grid[best]), Reason.EVIDENCE_EDGE, float(evidence[best])
     elif best < len(grid) - 1:
         reason = Reason.EVIDENCE_MAXIMUM
-        one_by_one = best <= len(below)  # the spectrum resolves only a part of the interval, or nothing
-        function = direct.log_evidence if one_by_one else lambda regularizer: _of_one(projection, regularizer)
+        function: Callable[[float], float] = partial(_of_one, projection)
+        one_by_one = direct is not None and best <= len(below)
+        if direct is not None and one_by_one:  # the spectrum resolves only a part of the interval, or nothing
+            function = direct.log_evidence
         chosen, height = _climb(function, grid[best - 1], grid[best + 1], 0.01 if one_by_one else 1e-5)
     return Choice(chosen, spectrum.jitter, reason, height, projection.explained(chosen), rises_at)
 

@@ -31,6 +31,7 @@
 //! | diagnostics | `condition` | reciprocal condition, effective dimension |
 //! | components | `components`, `block_factors` | the variance of each component of a prediction |
 //! | eigenvalues | `eigen`, `symmetric`, `tridiagonal`, `divide`, `secular`, `reflectors` | A = V diag(τ) Vᵀ, for paths over λ |
+//! | singular values | `singular` | R = U diag(σ) Vᵀ, for paths over λ |
 //! | storage | `snapshot` | accumulators and factors as plain vectors, and back |
 //!
 //! `execution` says on how many threads, and until when; `error` lists what can go wrong.
@@ -67,6 +68,7 @@ mod regularizer;
 mod row_factor;
 mod rows;
 mod secular;
+mod singular;
 mod slab;
 mod snapshot;
 mod stage;
@@ -89,6 +91,7 @@ pub use pages::{require, zeros};
 pub use penalty::Penalty;
 pub use regularizer::{Reason, Regularizer};
 pub use rows::{Batch, Element, Groups, Reduction, RowBlock};
+pub use singular::singular_vectors;
 pub use snapshot::{HessianSnapshot, PenaltySnapshot, Snapshot};
 pub use stage::Precision;
 pub use tiles::take_workspace;
