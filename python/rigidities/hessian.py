@@ -173,7 +173,8 @@ class Hessian(Factor, files.Stored):
         """Reciprocal condition number 1/(‖H‖₁‖H⁻¹‖₁).
 
         Estimated as in LAPACK's ``dpocon``, mostly within a factor of three. Rounding changes a
-        variance by about p·eps/rcond at most, relative to its value.
+        variance by about p·eps/rcond at most, relative to its value; after accumulation "qr" by
+        p·eps/√rcond.
         """
         return self._core.rcond()
 

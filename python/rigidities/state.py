@@ -168,9 +168,12 @@ def squares(value: Any, name: str) -> None:
 IN_COLUMN = "targets_in_column"
 """Entry of a state: whether targets of one output came as (n, 1). Written only if they did."""
 
-UNEXPLAINED = "unexplained"
-"""Entry of a state: Σ w y² − ‖z‖² of each output. Written only if the triangular factor of the rows
-is kept; `lower` is then Rᵀ, and `cross` is z with b = Rᵀz."""
+ACCUMULATION = "accumulation"
+"""Entry of a state, "qr": the triangular factor of the rows is kept. `lower` is then Rᵀ, `cross` is
+z with b = Rᵀz, and there are the `unexplained` squares Σ w y² − ‖z‖² of each output. Sums have
+neither entry."""
+
+_OF_FACTOR = (ACCUMULATION, "unexplained")
 
 _MOMENTS: dict[str, Check] = {
     IN_COLUMN: flag,
@@ -232,7 +235,9 @@ def covariance_state(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_factor(state: Mapping[str, Any]) -> dict[str, Check]:
-    return {UNEXPLAINED: squares} if UNEXPLAINED in state else {}
+    """Return the checks of what only a factor of the rows has."""
+    checks = dict(zip(_OF_FACTOR, (one_of("qr"), squares), strict=True))
+    return checks if any(name in state for name in _OF_FACTOR) else {}
 
 
 def hessian_state(state: Mapping[str, Any]) -> dict[str, Any]:

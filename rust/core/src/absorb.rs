@@ -26,10 +26,13 @@ use crate::real::squared_norm;
 use crate::stage::ROWS;
 use crate::tiles::join;
 
-/// Columns whose reflections are applied together.
+/// Columns whose reflections are applied together. T costs 64/1024 of the products with 256 rows, and
+/// a product of depth 64 runs near its peak.
 const BLOCK: usize = 64;
 
-/// Columns behind a block that one task reflects.
+/// Columns behind a block that one task reflects: with 256 rows 0.26 MB, which stay in L2 beside V.
+/// One Zen 4 core, processor time over that of `update` with sums: 2.25, 2.16, 2.2 at p = 512, 1024,
+/// 2048 (2.3, 2.1, 2.25 with 64).
 const WIDTH: usize = 128;
 
 /// Rᵀ, in the lower triangle of an array, and z = Qᵀy of each output: (p, k).

@@ -5,6 +5,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use rigidities_core::Moments;
 
+use crate::words::accumulation_name;
+
 /// What only a factor of the rows has.
 const UNEXPLAINED: &str = "unexplained";
 
@@ -29,6 +31,7 @@ pub fn moments_to_dict(py: Python<'_>, moments: Moments) -> PyResult<Bound<'_, P
     state.set_item("cross", PyArray1::from_vec(py, moments.cross))?;
     state.set_item("squares", PyArray1::from_vec(py, moments.squares))?;
     if let Some(unexplained) = moments.unexplained {
+        state.set_item("accumulation", accumulation_name(true))?;
         state.set_item(UNEXPLAINED, PyArray1::from_vec(py, unexplained))?;
     }
     Ok(state)
