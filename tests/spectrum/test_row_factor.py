@@ -115,6 +115,32 @@ def test_a_path_is_that_of_sums(kind, n, p, k):
     np.testing.assert_allclose(found.coef, expected.coef, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("scale", [1e-100, 1e100])
+def test_the_unit_of_features_and_targets_does_not_matter(scale):
+    rng = np.random.default_rng(3)
+    F, w = rng.normal(size=(90, 6)), np.ones(90)
+    y = F @ rng.normal(size=6) + 0.1 * rng.normal(size=90)
+    plain = accumulated(F, y, w, "qr").choose()
+    scaled = accumulated(scale * F, scale * y, w, "qr")
+    np.testing.assert_allclose(scaled.choose().regularizer, plain.regularizer * scale**2, rtol=1e-3)
+    path = rg.regularizer_path(scaled, [plain.regularizer * scale**2])
+    reference = rg.regularizer_path(accumulated(F, y, w, "qr"), [plain.regularizer])
+    left_out = (p.score(unit * F, unit * y, "loo") / unit for p, unit in ((path, scale), (reference, 1.0)))
+    np.testing.assert_allclose(*left_out, rtol=1e-10)
+
+
+def test_a_penalty_of_a_kernel_has_its_maximum_below_the_edge_of_sums():
+    """K_MM of condition 1e17, as for sparse kernel models: sums end at their edge, with a warning."""
+    x, rng = np.linspace(0, 1, 200), np.random.default_rng(0)
+    kernel = np.exp(-((x[:, None] - x[::5]) ** 2) / 0.3)
+    y, w = np.sin(9 * x) + 0.01 * rng.normal(size=200), np.ones(200)
+    choice = accumulated(kernel, y, w, "qr").choose(penalty=kernel[::5])
+    assert choice.reason.value == "evidence maximum"
+    with pytest.warns(rg.UnresolvedEvidenceWarning):
+        edge = accumulated(kernel, y, w, "sums").choose(penalty=kernel[::5])
+    assert choice.regularizer < 0.5 * edge.regularizer
+
+
 def test_leave_one_out_at_small_regularizers():
     """Leaving a row out is refitting without it: exact weights of the others, by mended rows."""
     F, y, w = ill_conditioned(noise=1e-7)

@@ -100,7 +100,7 @@ class RowProjection(Projection):
     def residual_rounding(self, regularizers: NDArray[np.float64]) -> NDArray[np.float64]:
         """Bound on the rounding of S, and of Σwr², (√S + ε)² − S: (n_λ, n_outputs)."""
         squares = super().residual_rounding(regularizers)
-        return np.asarray(squares + 2 * np.sqrt(squares * self.residuals(regularizers)))
+        return np.asarray(squares + 2 * np.sqrt(squares) * np.sqrt(self.residuals(regularizers)))
 
     def determinant_rounding(self, regularizers: NDArray[np.float64]) -> NDArray[np.float64]:
         """Bound on the rounding of ln|H|, and of tr CH⁻¹: (n_λ,).
@@ -111,11 +111,12 @@ class RowProjection(Projection):
         n = len(spectrum.penalised)
         squares = self.rounding * (spectrum.spread[:n] * spectrum.trace + spectrum.penalised.max(initial=0.0))
         inverse = 1 / (spectrum.penalised + regularizers[:, None])
-        return np.asarray(np.sqrt(inverse**2 @ (4 * spectrum.penalised * squares)) + inverse @ squares)
+        first = 2 * inverse * np.sqrt(spectrum.penalised) * np.sqrt(squares)  # squares of 1/τ may overflow
+        return np.asarray(np.linalg.norm(first, axis=1) + inverse @ squares)
 
     def variance_rounding(self, variances: NDArray[np.float64], squares: NDArray[np.float64]) -> NDArray[np.float64]:
         """Bound on the rounding of variances, (√v + q)² − v with q² = `squares`."""
-        return np.asarray(squares + 2 * np.sqrt(variances * squares))
+        return np.asarray(squares + 2 * np.sqrt(variances) * np.sqrt(squares))
 
     def prediction_noise(
         self, regularizers: NDArray[np.float64], variances: NDArray[np.float64], squares: NDArray[np.float64]
