@@ -89,13 +89,20 @@ def require(*modules: str) -> None:
 
 
 def set_threads(threads: int | None) -> None:
-    """Set the number of threads, also of featomic."""
+    """Set the number of threads of the core, of featomic, and of the BLAS of NumPy and SciPy.
+
+    A BLAS with a thread for each core spins beside the others, and takes their time.
+    """
     if threads is None:
         return
     if threads > MAX_THREADS:
         raise InputError(f"--threads {threads}: expected at most {MAX_THREADS}")
     set_num_threads(threads)
-    os.environ["RAYON_NUM_THREADS"] = str(threads)  # featomic's, read when it starts
+    for name in ("RAYON_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(threads)  # read by featomic, and by what is not loaded yet, when they start
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(threads)  # of the libraries that are loaded, until the end of the process
 
 
 def regularizer(text: str, *rules: str) -> Any:
