@@ -25,6 +25,7 @@ from rigidities.exceptions import (
     NotPositiveDefiniteError,
     NotWrittenWarning,
     OtherVersionWarning,
+    SetByPriorWarning,
     UnresolvedEvidenceWarning,
 )
 from rigidities.hessian import Hessian
@@ -69,6 +70,7 @@ __all__ = [
     "OtherVersionWarning",
     "RegularizerPath",
     "Rows",
+    "SetByPriorWarning",
     "Term",
     "TermRows",
     "TermWeightScan",
