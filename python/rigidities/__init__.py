@@ -25,6 +25,7 @@ from rigidities.exceptions import (
     NotPositiveDefiniteError,
     NotWrittenWarning,
     OtherVersionWarning,
+    SetByPriorWarning,
     UndeterminedWarning,
     UnresolvedEvidenceWarning,
 )
@@ -70,6 +71,7 @@ __all__ = [
     "OtherVersionWarning",
     "RegularizerPath",
     "Rows",
+    "SetByPriorWarning",
     "Term",
     "TermRows",
     "TermWeightScan",

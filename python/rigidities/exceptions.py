@@ -49,6 +49,11 @@ class Advice(Enum):
     LOOK_FOR_OUTLIERS = "look for a wrong label among the largest residuals, or choose the regularizer another way"
     ERRORS_ON_OTHERS = "choose the weights by errors on other structures"
     RAISE_PEER_REGULARIZER = "raise alpha"
+    # Components
+    OTHER_COMPONENTS = (
+        "ask prior_share for this share of each prediction; name components that share no information, as those of "
+        "Soap(..., purified=True) do, or add data that tell them apart"
+    )
     # Iterations
     MORE_ITERATIONS = "raise max_iterations, the tolerance or the thresholds"
     # Other versions
@@ -215,6 +220,10 @@ class OtherVersionWarning(Advised, UserWarning):
 
 class UndeterminedWarning(Advised, RuntimeWarning):
     """The data of a fit do not determine a result: another fit of the same data would differ."""
+
+
+class SetByPriorWarning(Advised, RuntimeWarning):
+    """Rigidities of a component are those of λ: no training target limits what it contributes."""
 
 
 class UnresolvedEvidenceWarning(Advised, RuntimeWarning):

@@ -14,6 +14,7 @@ from rigidities import files, forms
 from rigidities.components import component_indices
 from rigidities.exceptions import Advice
 from rigidities.factor import Factor, reciprocal
+from rigidities.prior import Prior
 from rigidities.reason import Reason
 from rigidities.rows import CheckedRows, Rows
 from rigidities.runtime import memory
@@ -192,7 +193,7 @@ class Hessian(Factor, files.Stored):
             If no targets were accumulated.
         """
         coef = self._core.coef()
-        coef = coef[:, 0].copy() if self._core.n_outputs == 1 and not self._in_column else np.ascontiguousarray(coef)
+        coef = coef[:, 0].copy() if coef.shape[1] == 1 and not self._in_column else np.ascontiguousarray(coef)
         coef.flags.writeable = False
         return coef
 
@@ -234,10 +235,8 @@ class Hessian(Factor, files.Stored):
 
         Raises
         ------
-        ValueError, TypeError
-            As `Covariance.update`.
-        MemoryError
-            If the result does not fit in memory.
+        ValueError, TypeError, MemoryError
+            As `Covariance.update`, or if the result does not fit in memory.
         """
         rows = self._rows(X, groups)
         n = rows.n_targets
@@ -246,6 +245,13 @@ class Hessian(Factor, files.Stored):
 
     def _whitened(self, F: NDArray[np.float64]) -> NDArray[np.float64]:
         return self._core.whiten(F, None, "sum")
+
+    @cached_property
+    def _prior(self) -> Prior:
+        return Prior.of(self._core)
+
+    def _prior_variance(self, F: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self._prior.variance(F)
 
     def variance(
         self,
@@ -297,9 +303,8 @@ class Hessian(Factor, files.Stored):
     ) -> NDArray[np.float64]:
         """Prediction rigidity R = 1/(gᵀH⁻¹g) of each prediction.
 
-        With the atoms' rows and no groups this is the local prediction rigidity (LPR) of every
-        atom; with groups the prediction rigidity (PR) of every structure. A row of zeros has R =
-        inf: it predicts 0 for any data.
+        Local (LPR) with atoms' rows and no groups, or of structures (PR) with groups. A row of
+        zeros has R = inf: it predicts 0 for any data.
 
         Parameters
         ----------
@@ -332,13 +337,12 @@ class Hessian(Factor, files.Stored):
 
         Parameters
         ----------
-        X : array_like of shape (n_rows, n_features), or Rows
+        X, groups, reduction
+            As for `variance`.
         components : sequence
             One entry per component (body order, range, species, …): an array of feature indices, a
             slice or a boolean mask, which may overlap; or the sizes of components that follow one
             another, which sum to n_features.
-        groups, reduction
-            As for `variance`.
 
         Returns
         -------
@@ -346,22 +350,23 @@ class Hessian(Factor, files.Stored):
 
         Raises
         ------
-        ValueError
-            If a component is empty, repeats a feature or names one that does not exist, or as
-            `Covariance.update`.
-        TypeError
-            If a component is none of the above, or as `Covariance.update`.
+        ValueError, TypeError
+            If a component is none of the above, is empty, repeats a feature or names one that does
+            not exist, or as `Covariance.update`.
         MemoryError
             If the factors of the components, Σ p_c² numbers, do not fit in memory.
 
-        References
-        ----------
-        Faraday Discuss. 256 (2025) 322.
+        Warns
+        -----
+        SetByPriorWarning
+            If the rigidity of a component is set by λ; see `prior_share`.
         """
         indices = component_indices(components, self.n_features)
         rows = self._rows(X, groups)
         forms.require_components(self._core, [len(features) for features in indices])
-        return reciprocal(self._core.component_variance(rows.values, indices, rows.groups, reduction))
+        variances = self._core.component_variance(rows.values, indices, rows.groups, reduction)
+        self._warn_of_prior(rows, indices, reduction)
+        return reciprocal(variances)
 
     def prediction_covariance(self, X: ArrayLike | Rows, Y: ArrayLike | Rows | None = None) -> NDArray[np.float64]:
         """Joint covariance G_X H⁻¹ G_Yᵀ of predictions, for their differences and contrasts.

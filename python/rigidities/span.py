@@ -272,6 +272,14 @@ class SpanForm:
             parts.append(along + self._over(np.einsum("ij,ij->i", across, across)))
         return np.concatenate(parts)
 
+    def prior_variance(self, F: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return λfᵀH⁻¹ΛH⁻¹f = λ‖(C_m + λ)⁻¹s‖² + ‖r‖²/λ of each row, (n,); λ is not 0."""
+        parts, root = [], np.sqrt(self.regularizer)
+        for inside, across in self.span.split(F):
+            along = root * self.inner.solve(np.ascontiguousarray(inside.T))
+            parts.append(np.einsum("ij,ij->j", along, along) + self._over(np.einsum("ij,ij->i", across, across)))
+        return np.concatenate(parts)
+
     def whiten(self, features: NDArray[Any], groups: NDArray[np.int64] | None, reduction: str) -> NDArray[np.float64]:
         """Return z = VᵀL⁻¹s + r/√λ of each target, (n, p): z·z' is a covariance of predictions."""
         parts = []

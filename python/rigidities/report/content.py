@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from rigidities.exceptions import blame
+from rigidities.exceptions import SetByPriorWarning, blame, held
 from rigidities.loss.terms import Term
 from rigidities.model.compositions import undetermined
 from rigidities.model.training_set import TrainingSet, fingerprints
@@ -59,6 +59,8 @@ class Rigidities:
     cpr : ndarray of shape (n_structures, n_components)
         The same for structures. Contributions by the species of the central atom follow the body
         orders.
+    prior_lpr, prior_pr, prior_lcpr, prior_cpr : ndarray
+        The prior's share of each of these rigidities, from 0 to 1, in the same shapes.
     coordinates : ndarray of shape (n_atoms, 2)
         Place of each atom on the map. No columns without a map.
     fingerprints : ndarray of shape (n_structures, 5)
@@ -69,6 +71,10 @@ class Rigidities:
     pr: NDArray[np.float64]
     lcpr: NDArray[np.float64]
     cpr: NDArray[np.float64]
+    prior_lpr: NDArray[np.float64]
+    prior_pr: NDArray[np.float64]
+    prior_lcpr: NDArray[np.float64]
+    prior_cpr: NDArray[np.float64]
     coordinates: NDArray[np.float64]
     fingerprints: NDArray[np.float64]
 
@@ -287,10 +293,21 @@ def _assess(
     """Return the fields of `Rigidities` for one batch."""
     atoms = rows.without_groups()
     lpr, pr = hessian.rigidity(atoms), hessian.rigidity(rows, reduction=reduction)
-    lcpr, cpr = np.empty((len(lpr), 0)), np.empty((len(pr), 0))
-    if components.body_orders:
-        lcpr = hessian.component_rigidity(atoms, list(components.body_orders.values()))
-    if components.structure:
-        cpr = hessian.component_rigidity(rows, list(components.structure.values()), reduction=reduction)
+    prior_lpr, prior_pr = hessian.prior_share(atoms), hessian.prior_share(rows, reduction=reduction)
+    lcpr, prior_lcpr = _with_shares(hessian, atoms, reduction, components.body_orders)
+    cpr, prior_cpr = _with_shares(hessian, rows, reduction, components.structure)
     places = np.empty((len(lpr), 0)) if atom_map is None else atom_map.project(rows.values)
-    return lpr, pr, lcpr, cpr, places, fingerprints(rows)
+    return lpr, pr, lcpr, cpr, prior_lpr, prior_pr, prior_lcpr, prior_cpr, places, fingerprints(rows)
+
+
+def _with_shares(
+    hessian: Hessian, rows: Rows, reduction: Reduction, components: dict[str, NDArray[np.int64]]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return rigidities of components and the prior's shares, both (n_targets, n_components)."""
+    if not components:
+        n = len(rows) if rows.groups is None else len(np.unique(rows.groups))
+        return np.empty((n, 0)), np.empty((n, 0))
+    named = list(components.values())
+    with held(SetByPriorWarning):  # the report says it of all structures, by name
+        rigidity = hessian.component_rigidity(rows, named, reduction=reduction)
+    return rigidity, hessian.prior_share(rows, components=named, reduction=reduction)
