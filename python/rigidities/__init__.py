@@ -47,6 +47,7 @@ from rigidities.loss import (
 from rigidities.regularizer import RegularizerPath, regularizer_path
 from rigidities.rows import Rows, reduce_rows
 from rigidities.runtime.threads import set_num_threads
+from rigidities.whitening import Whitening
 
 if _TYPE_CHECKING:
     from rigidities import datasets
@@ -77,6 +78,7 @@ __all__ = [
     "TermWeightScan",
     "UndeterminedWarning",
     "UnresolvedEvidenceWarning",
+    "Whitening",
     "__version__",
     "datasets",
     "fit_loss",

@@ -45,6 +45,10 @@ class Advice(Enum):
     LARGER_OR_OTHER_CRITERION = "pass larger ones, or another criterion"
     SMALLER_REGULARIZERS = "pass smaller ones to regularizer_path, if rounding allows them"
     OTHER_CRITERION = "choose another"
+    WHITEN_ROWS = (
+        "sum whitened rows, which resolve them: whitening = rigidities.Whitening(penalty), "
+        "Covariance(whitening.n_features), update(whitening.rows(F), ...), and factorize with whitening.penalty"
+    )
     GIVE_REGULARIZER = "pass a regularizer"
     LOOK_FOR_OUTLIERS = "look for a wrong label among the largest residuals, or choose the regularizer another way"
     ERRORS_ON_OTHERS = "choose the weights by errors on other structures"

@@ -67,9 +67,11 @@ class Hessian(Factor, files.Stored):
         targets: ArrayLike | None = None,
         penalty: ArrayLike | None = None,
     ) -> Hessian:
-        """Factorise the H of training rows; in the dual form if they are fewer than the features.
+        """Factorise H of training rows, in their span if it is small or the penalty is a matrix.
 
-        That takes n²p work (`rigidities.span`). Where a direction is not penalised, C is summed.
+        With fewer rows than features that is the dual form and takes n²p work (`rigidities.span`).
+        A penalty matrix is met by whitened rows, which keep their digits. Where a direction is not
+        penalised, C is summed.
 
         Parameters
         ----------

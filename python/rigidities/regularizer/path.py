@@ -23,11 +23,11 @@ from rigidities.runtime import memory
 from rigidities.scores import continuous_ranked_probability_score, negative_log_likelihood, root_mean_square
 from rigidities.spectrum.decomposition import Spectrum, decompose
 from rigidities.spectrum.evidence import Projection, warn_of_edge, warn_of_empty, warn_of_end
+from rigidities.spectrum.hiding import fault_on_path, refusal
 from rigidities.spectrum.pencil import make_pencil
 from rigidities.validation import (
     Reduction,
-    as_array,
-    as_floats,
+    as_grid,
     as_noise,
     as_targets,
     as_weights,
@@ -94,7 +94,7 @@ def regularizer_path(
     """
     if not isinstance(cov, Covariance):
         raise TypeError(f"cov is a {type(cov).__name__}: expected a Covariance")
-    grid = None if regularizers is None else _as_grid(regularizers)
+    grid = None if regularizers is None else as_grid(regularizers)
     checked = Penalty.of(penalty, cov.n_features)
     p = cov.n_features
     arrays = 7 if checked.matrix is not None else 4 if checked.diagonal is None else 5
@@ -109,19 +109,6 @@ def regularizer_path(
             )
         grid = np.geomspace(spectrum.floor, 100 * spectrum.penalised.max(), GRID_SIZE)
     return RegularizerPath(grid, spectrum, basis, moments, cov.feature_space)
-
-
-def _as_grid(regularizers: ArrayLike) -> NDArray[np.float64]:
-    grid = as_array(regularizers, "regularizers")
-    if grid.ndim != 1 or not grid.size:
-        raise ValueError(f"regularizers has shape {grid.shape}: expected at least one, in one dimension")
-    grid = as_floats(grid, "regularizers", ndim=1, double=True).copy()
-    bad = ~(np.isfinite(grid) & (grid > 0))
-    if bad.any():
-        raise ValueError(
-            f"regularizers[{int(np.argmax(bad))}] is {grid[bad][0]:g}: expected finite and positive numbers"
-        )
-    return grid
 
 
 class RegularizerPath:
@@ -342,7 +329,8 @@ class RegularizerPath:
         Raises
         ------
         ValueError, TypeError
-            As `score`, or if the criterion is not resolved at any λ of the path.
+            As `score`, or if the criterion is not resolved at any λ of the path, or if a penalty
+            near to singular hides the best λ (see `Whitening`).
 
         Warns
         -----
@@ -361,8 +349,7 @@ class RegularizerPath:
         best = int(np.nanargmin(losses))
         chosen = float(self.regularizers[best])
         if criterion in ("evidence", "gcv"):
-            if self._is_edge(best, criterion):
-                warn_of_edge(criterion, chosen)
+            self._warn_of_edge(losses, best, criterion)
         elif chosen == self.regularizers.min() < self.regularizers.max():
             warn_of_end(criterion, chosen)
         warn_of_empty(self._projection.explained(chosen), chosen)
@@ -384,6 +371,18 @@ class RegularizerPath:
                     fault = f'best("{criterion}") needs {what} rows and their targets: best("{criterion}", X, y)'
                     raise TypeError(fault)
                 return self.score(X, y, criterion, **options)
+
+    def _warn_of_edge(self, losses: NDArray[np.float64], best: int, criterion: Criterion) -> None:
+        """Warn if a criterion is best where it is resolved no further; raise if Λ hides it."""
+        grid = self.regularizers
+        least = int(np.nanargmin(np.where(np.isnan(losses), np.nan, grid)))
+        edge = float(grid[least]) if self._is_edge(least, criterion) else None
+        likelihood = -losses if criterion == "evidence" else -self._projection.degrees / 2 * np.log(losses)
+        fault = fault_on_path(self._projection, grid, likelihood, edge, criterion)
+        if fault is not None:
+            raise refusal(fault)
+        if best == least and edge is not None:
+            warn_of_edge(criterion, edge)
 
     def _is_edge(self, best: int, criterion: Criterion) -> bool:
         """Whether a criterion is unresolved at all smaller λ of the path, and one step below."""

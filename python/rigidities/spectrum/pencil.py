@@ -52,6 +52,9 @@ class Pencil:
         ill-conditioned matrix.
     unit : float
         Unit roundoff u of the products that C was summed from.
+    gain : float
+        How many times smaller the λ are that sums of whitened rows (`rigidities.Whitening`) would
+        resolve: 1 unless Λ is a matrix.
     """
 
     C: NDArray[np.float64]
@@ -63,6 +66,7 @@ class Pencil:
     floor: float
     safe: float
     unit: float
+    gain: float = 1.0
 
     def project(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         """Rᵀx of each column of X."""
@@ -135,7 +139,7 @@ def _rotated(C: NDArray[np.float64], matrix: NDArray[np.float64], eps: float, un
     """
     p, trace = len(C), float(np.trace(C))
     d, U = eigh((0.5 * matrix + 0.5 * matrix.T).T)
-    free, jitter = d <= p * eps * d[-1], 0.0
+    free, jitter = d <= smallest_eigenvalue(d, eps), 0.0
     if free.any() and not _determined(U[:, free], C, trace, unit):
         jitter = float(max(np.sqrt(2 * (p + 1) * unit), 4 * p * eps) * d[-1])
         d, U = _decomposed(with_jitter(matrix, jitter))
@@ -145,7 +149,15 @@ def _rotated(C: NDArray[np.float64], matrix: NDArray[np.float64], eps: float, un
     rotated = R.T @ C @ R
     floor = _guaranteed(p, float(np.diagonal(rotated)[~free].sum()), unit)
     safe = max(floor, _guaranteed(p, trace, unit) / float(d[~free].min()))
-    return Pencil(rotated, R, free, jitter, float(-np.log(root).sum()), trace, floor, safe, unit)
+    # whitened rows have no directions without a penalty but single features
+    can_be_whitened = floor > 0 and int(free.sum()) == int((~matrix.any(axis=0)).sum())
+    gain = safe / floor if can_be_whitened else 1.0
+    return Pencil(rotated, R, free, jitter, float(-np.log(root).sum()), trace, floor, safe, unit, gain)
+
+
+def smallest_eigenvalue(d: NDArray[np.float64], eps: float) -> float:
+    """Return the size below which an eigenvalue of Λ is zero to rounding; d are all, rising."""
+    return len(d) * eps * float(d[-1])
 
 
 def _decomposed(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
