@@ -15,7 +15,7 @@ from crystals import labelled, rattled, with_emt  # noqa: E402
 import rigidities as rg  # noqa: E402
 from rigidities.interop.featomic import Soap  # noqa: E402
 from rigidities.model import LinearModel  # noqa: E402
-from rigidities.model.scale import LeftOut, first_scale, scales_of  # noqa: E402
+from rigidities.model.scale import LeftOut, calibrations_of, first_scale  # noqa: E402
 
 COPPER = Soap("Cu", cutoff=4.0, max_radial=3, max_angular=2)
 LOSS = rg.Loss(energy=rg.Term(1000.0, per_atom=True), forces=rg.Term(), virial=rg.Term())
@@ -121,11 +121,13 @@ def test_lone_atoms_have_no_rows_of_forces():
     said(texts, "σ of forces takes the scale of energies: their rows of features are zero")
 
 
-def test_the_scale_is_that_of_the_squares():
+@pytest.mark.parametrize(("name", "scale"), [("energy", np.sqrt(np.pi / 2) * (3 + 2) / 2), ("forces", np.sqrt(13 / 2))])
+def test_targets_that_cannot_be_left_out_do_not_count(name, scale):
     term = LeftOut()
     term.add_targets(*(np.array(x) for x in ([3.0, 4.0, 9.0], [1.0, 4.0, np.nan], [5.0] * 3, [1.0] * 3, [0, 1, 2])))
-    assert (term.n, term.structures) == (2, {0, 1})
-    assert scales_of({"energy": term}) == {"energy": np.sqrt(25 / 5)}
+    found = calibrations_of({name: term})[name]
+    assert (found.n, found.n_aside, found.noise) == (2, 0, 0.0)
+    assert found.scale == pytest.approx(scale, rel=1e-12)
     assert first_scale({"energy": np.nan, "forces": 2.0}) == "forces"
     assert first_scale({"energy": np.nan}) is None
 

@@ -17,6 +17,7 @@ import numpy as np
 from rigidities.hessian import Hessian
 from rigidities.loss.baseline import Baseline
 from rigidities.loss.terms import NAMES, Loss, Term
+from rigidities.model.calibration_state import CALIBRATION, calibration_state, calibrations_from
 from rigidities.model.errors import Errors
 from rigidities.model.training_set import FINGERPRINT, N_QUANTILES, TrainingSet
 from rigidities.state import (
@@ -63,10 +64,10 @@ def state_of(fields: Mapping[str, Any]) -> dict[str, Any]:
         "soap": soap.state() | {"kind": soap.kind, "feature_space": soap.feature_space},
         "loss": {name: _term_state(term) for name, term in fields["loss"].terms.items()},
         "baseline": None if baseline is None else _baseline_state(baseline),
-        "scales": _without_nan(fields["scales"]),
         "training": {name: _without_nan(asdict(errors)) for name, errors in fields["training"].items()},
         "left_out": {name: _without_nan(asdict(errors)) for name, errors in fields["left_out"].items()},
         "versions": fields["versions"],
+        **calibration_state(fields["calibrations"]),
     }
 
 
@@ -177,8 +178,9 @@ def checked_state(state: Mapping[str, Any]) -> dict[str, Any]:
     own = {name: value for name, value in state.items() if name not in hessian}
     if own["version"] == 1:
         own = _completed(own)
-    entries(_MODEL | (_TRAINING_SET if _TRAINING_SET.keys() & own.keys() else {}))(own, "")
-    for name in ("scales", "training", "left_out"):
+    later = [part for part in (_TRAINING_SET, CALIBRATION) if part.keys() & own.keys()]
+    entries(_MODEL | {name: check for part in later for name, check in part.items()})(own, "")
+    for name in ("scales", "training", "left_out", *CALIBRATION.keys() & own.keys()):
         if own[name].keys() != own["loss"].keys():
             raise ValueError(f"{name} has {_listed(own[name])}, but the loss {_listed(own['loss'])}")
     return own | hessian
@@ -240,7 +242,7 @@ def fields_of(state: Mapping[str, Any], descriptor: Descriptor | None) -> dict[s
         "baseline": _baseline_of(state["baseline"]),
         "hessian": hessian,
         "coef": _coef_of(state["coef"], hessian, soap),
-        "scales": _with_nan(state["scales"]),
+        "calibrations": calibrations_from(state),
         "training": {name: Errors(**_with_nan(errors)) for name, errors in state["training"].items()},
         "left_out": {name: Errors(**_with_nan(errors)) for name, errors in state["left_out"].items()},
         "versions": state["versions"],

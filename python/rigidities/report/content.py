@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
 
+    from rigidities.calibration.scale import Calibration
     from rigidities.hessian import Hessian
     from rigidities.model.linear import LinearModel
     from rigidities.report.atom_map import AtomMap
@@ -204,7 +205,7 @@ def make_report(
     options: dict[str, Any] = {"reduction": reduction, "group_key": group_key, "atom_map": atom_map}
     if model is not None:
         kept = model.training_set
-        options |= {"rank": None if kept is None else kept.rank, "scale": model.scale("energy")}
+        options |= {"rank": None if kept is None else kept.rank, "calibration": model.calibration("energy")}
         if is_own and reduction == "mean":  # the model's PR is that of the energy per atom
             options["training"] = kept
         numbers = compositions(test)
@@ -228,7 +229,7 @@ def assess(
     energy: Term | None = None,
     rank: int | None = None,
     training: TrainingSet | None = None,
-    scale: float = math.nan,
+    calibration: Calibration | None = None,
     arbitrary: NDArray[np.bool_] | None = None,
     why: str = "",
 ) -> Report:
@@ -246,8 +247,8 @@ def assess(
         Rank of C.
     training : TrainingSet, optional
         Rigidities of the training set, if they are known; else they are computed.
-    scale : float
-        σ/√v of energies; NaN if there is none.
+    calibration : Calibration, optional
+        What makes σ of the variance of an energy per atom.
     arbitrary : ndarray of bool of shape (n_structures,), optional
         Structures whose energy the fit leaves open, by its baseline: their PR is 0.
     why : str
@@ -272,7 +273,7 @@ def assess(
         prints=rigidities.fingerprints,
         energy=energy,
         reduction=reduction,
-        std=_energy_std(rigidities.pr, scale, test.sizes if reduction == "sum" else 1),
+        std=_energy_std(rigidities.pr, calibration, test.sizes if reduction == "sum" else 1, test.kinds()),
         kinds=kinds,
     )
     names = list(components.body_orders), list(components.structure)
@@ -282,9 +283,17 @@ def assess(
     )
 
 
-def _energy_std(pr: NDArray[np.float64], scale: float, sizes: NDArray[np.int64] | int) -> NDArray[np.float64] | None:
+def _energy_std(
+    pr: NDArray[np.float64],
+    calibration: Calibration | None,
+    sizes: NDArray[np.int64] | int,
+    kinds: NDArray[np.str_] | None,
+) -> NDArray[np.float64] | None:
     """Return σ of the energy per atom in meV; PR is that of `sizes` times it."""
-    return None if math.isnan(scale) else 1000 * scale / np.sqrt(pr) / sizes
+    if calibration is None or math.isnan(calibration.scale):
+        return None
+    with np.errstate(divide="ignore"):  # a PR of 0 is an infinite σ
+        return 1000 * calibration.standard_deviation(1 / pr / sizes**2, kinds)
 
 
 def _assess(
