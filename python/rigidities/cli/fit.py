@@ -21,6 +21,7 @@ from rigidities.cli.options import (
     Hyperparameters,
     Progress,
     PseudoSpecies,
+    Purified,
     Threads,
     descriptor,
     progress_shown,
@@ -96,6 +97,7 @@ def fit(
     body_orders: BodyOrders = "3",
     hyperparameters: Hyperparameters = None,
     pseudo_species: PseudoSpecies = None,
+    purified: Purified = False,
     plot: Annotated[bool | None, typer.Option("--plot/--no-plot", help=PLOT, show_default=False)] = None,
     force: Force = False,
     threads: Threads = None,
@@ -140,7 +142,7 @@ def fit(
         loss = _loss(terms, missing=missing, weights=weights_key)
         loss = loss_of_rows(loss) if from_features else loss
         rule = as_regularizer(regularizer, *RULES)
-        settings = descriptor(cutoff, body_orders, hyperparameters, pseudo_species)
+        settings = descriptor(cutoff, body_orders, hyperparameters, pseudo_species, purified)
         plot = _may_plot(plot, rule)
         check_places(outputs_of_fit(output, plot is not False), train, test, hyperparameters, force=force)
         known = read_training(train, loss, settings, progress_shown(progress))

@@ -51,11 +51,14 @@ PseudoSpecies = Annotated[
     int | None,
     typer.Option(min=1, help="Channels that the neighbours' species are mixed into: 2 for four species or more."),
 ]
+Purified = Annotated[
+    bool, typer.Option("--purified", help="Body order 3 without its two-body part; with --body-orders 2,3.")
+]
 
 Force = Annotated[bool, typer.Option("--force", help="Replace existing files of any kind; inputs are never replaced.")]
 
 
-OF_DESCRIPTOR = ("cutoff", "body_orders", "hyperparameters", "pseudo_species")
+OF_DESCRIPTOR = ("cutoff", "body_orders", "hyperparameters", "pseudo_species", "purified")
 OF_STRUCTURES = (
     *("forces_weight", "virial_weight", "forces_huber", "virial_huber"),
     *("energy_key", "forces_key", "virial_key", "stress_key", "weights_key", "group_key"),
@@ -119,14 +122,20 @@ def regularizer(text: str, *rules: str) -> Any:
 
 
 def descriptor(
-    cutoff: float | None, body_orders: str, hyperparameters: Path | None, pseudo_species: int | None
+    cutoff: float | None, body_orders: str, hyperparameters: Path | None, pseudo_species: int | None, purified: bool
 ) -> dict[str, Any]:
     """Return the settings of `Soap` that were given."""
     try:
         settings: dict[str, Any] = {"body_orders": [int(order) for order in body_orders.split(",")]}
     except ValueError:
         raise InputError(f"--body-orders {body_orders}: expected 2, 3 or 2,3") from None
+    if purified and sorted(set(settings["body_orders"])) != [2, 3]:
+        raise InputError(
+            f"--purified: it takes the two-body part out of body order 3, and --body-orders is {body_orders}; "
+            "pass --body-orders 2,3"
+        )
     settings |= {} if pseudo_species is None else {"pseudo_species": pseudo_species}
+    settings |= {"purified": True} if purified else {}
     if hyperparameters is None:
         return settings if cutoff is None else settings | {"cutoff": cutoff}
     if cutoff is not None:

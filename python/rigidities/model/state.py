@@ -115,7 +115,7 @@ _ERRORS = entries({"n": count(), "rmse": optional(number(0.0)), "mae": optional(
 
 _SOAP_STATE = {"species": listed(count(1)), "body_orders": listed(count(1)), "hyperparameters": mapping}
 
-_SOAP_COLUMNS: dict[str, Check] = {"compact": flag, "pseudo_species": listed(listed(number()))}
+_SOAP_COLUMNS: dict[str, Check] = {"compact": flag, "pseudo_species": listed(listed(number())), "purified": flag}
 """How columns are reduced. Without either entry, as in older files, they are featomic's."""
 
 _STATES: dict[str, dict[str, Check]] = {

@@ -85,6 +85,7 @@ class Structures(Source):
             "body_orders": list(soap.body_orders),
             "hyperparameters": soap.hyperparameters,
             "compact": soap.compact,
+            "purified": soap.purified,
             "pseudo_species": None if soap.mixing is None else [list(shares) for shares in soap.mixing],
         }
         return Description(f"{soap.n_features} of {soap.describe()}", settings)

@@ -72,6 +72,8 @@ class Derivatives:
             _add_all(rows, pieces)
             spent.append(pieces)
             if part.closes:
+                if self.calculators.purification is not None:
+                    self.calculators.purification.subtract_terms(part.batch, rows)
                 yield rows
         aside(_free, spent)
 
@@ -83,7 +85,7 @@ class Derivatives:
             steps = [(order, part, centres) for part, centres in cuts for order in self.calculators.columns.body_orders]
             for step, (order, part, centres) in enumerate(steps):
                 opens, closes = step == 0, step == len(steps) - 1
-                yield _Part(order, systems[part], centres, part.start, sizes, opens, closes)
+                yield _Part(order, systems[part], centres, part.start, systems, sizes, opens, closes)
 
     def _zeros(self, sizes: NDArray[np.int64], terms: Collection[str]) -> dict[str, NDArray[np.float64]]:
         shapes = {name: row_shape(name, sizes) for name in terms}
@@ -97,7 +99,7 @@ class Derivatives:
 class _Part:
     """Systems of a batch, or centres of one system, that featomic computes in one call.
 
-    `order` is the body order, `first` the index of the first system in the batch. `sizes` are the
+    `order` is the body order, `first` the index of the first system in the `batch`. `sizes` are the
     numbers of atoms of all systems of the batch. The first part of a batch `opens` it, the last
     part `closes` it.
     """
@@ -106,6 +108,7 @@ class _Part:
     systems: Sequence[Any]
     centres: NDArray[np.int32] | None
     first: int
+    batch: Sequence[Any]
     sizes: NDArray[np.int64]
     opens: bool
     closes: bool
