@@ -69,8 +69,8 @@ class Hessian(Factor, files.Stored):
     ) -> Hessian:
         """Factorise H of training rows, in their span if it is small or the penalty is a matrix.
 
-        With fewer rows than features this is the dual form, n²p work. A penalty matrix whitens rows,
-        which keeps their digits. Where a direction is not penalised, C is summed.
+        With fewer rows than features this is the dual form, n²p work. Rows are whitened by a matrix
+        as penalty, to keep their digits. Where a direction is not penalised, C is summed.
 
         Parameters
         ----------
