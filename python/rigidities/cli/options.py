@@ -23,6 +23,7 @@ from rigidities.runtime.writing import without_empty
 from rigidities.structures.read import require_file
 
 if TYPE_CHECKING:
+    from rigidities.model.kernel import SparseKernel
     from rigidities.model.linear import LinearModel
 
 REGULARIZER = (
@@ -55,13 +56,21 @@ Purified = Annotated[
     bool, typer.Option("--purified", help="Body order 3 without its two-body part; with --body-orders 2,3.")
 ]
 
+Kernel = Annotated[
+    int | None,
+    typer.Option(min=1, help="Fit a sparse kernel model, (x·x')^ζ of normalised SOAP rows, with this ζ, e.g. 2."),
+]
+Points = Annotated[
+    int | None, typer.Option(min=1, help="Representative atoms of each species of a kernel model; 500 by default.")
+]
+
 Force = Annotated[bool, typer.Option("--force", help="Replace existing files of any kind; inputs are never replaced.")]
 
 
 OF_DESCRIPTOR = ("cutoff", "body_orders", "hyperparameters", "pseudo_species", "purified")
 OF_STRUCTURES = (
     *("forces_weight", "virial_weight", "forces_huber", "virial_huber"),
-    *("energy_key", "forces_key", "virial_key", "stress_key", "weights_key", "group_key"),
+    *("energy_key", "forces_key", "virial_key", "stress_key", "weights_key", "group_key", "kernel", "points"),
     *OF_DESCRIPTOR,
 )
 """Options that say nothing of features."""
@@ -148,6 +157,19 @@ def descriptor(
     if not isinstance(content, dict):
         raise InputError(f"{hyperparameters}: expected a JSON object with cutoff, density and basis")
     return settings | {"hyperparameters": content}
+
+
+def sparse_kernel(zeta: int | None, points: int | None, body_orders: str) -> SparseKernel | None:
+    """Return the kernel that the options ask for, or None."""
+    if zeta is None:
+        if points is not None:
+            raise InputError(f"--points {points}: for a kernel model only; add --kernel 2, or leave it out")
+        return None
+    from rigidities.model.kernel import SparseKernel
+
+    if "," in body_orders:
+        raise InputError(f"--kernel {zeta}: a kernel takes one body order, but --body-orders is {body_orders}")
+    return SparseKernel(zeta) if points is None else SparseKernel(zeta, points)
 
 
 def load_model(path: Path) -> LinearModel:

@@ -71,8 +71,11 @@ class Calculators:
     def require_memory(self, n_rows: int, what: str, advice: Advice) -> None:
         """Raise if there is not the memory for so many rows."""
         n_features = self.columns.n_features
-        columns = f"{n_features} features of {len(self.columns.species)} species"
-        memory.require(8 * n_rows * n_features, f"{what} ({columns})", advice)
+        memory.require(8 * n_rows * n_features, f"{what} ({self.columns_text(n_features)})", advice)
+
+    def columns_text(self, n_features: int) -> str:
+        """Name the number of features in a message about memory."""
+        return f"{n_features} features of {len(self.columns.species)} species"
 
     def fill(self, systems: Sequence[Any], rows: NDArray[np.float64]) -> None:
         """Write the systems' blocks into `rows`, zeros of shape (n_atoms, n_features)."""
