@@ -286,6 +286,7 @@ def test_the_two_body_part_is_the_energy_of_a_dimer():
 # ---- models, states and errors
 
 
+@pytest.mark.filterwarnings("ignore:the compositions of the training")
 def test_a_model_is_stored_and_read(tmp_path):
     frames = [with_emt(triclinic(seed)) for seed in range(6)]
     loss = rg.Loss(energy=rg.Term(100.0), forces=rg.Term(), virial=rg.Term(0.1))
