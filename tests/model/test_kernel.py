@@ -223,6 +223,10 @@ def test_arrays_are_checked(model, tmp_path):
         ({"zeta": 0.5}, TypeError, r"zeta is 0\.5: expected an integer from 1"),
         ({"n_points": 0}, ValueError, "n_points is 0: expected an integer from 1"),
         ({"n_points": 2.5}, TypeError, r"n_points is 2\.5"),
+        ({"n_points": {}}, ValueError, "n_points names no species"),
+        ({"n_points": {"Si": 0}}, ValueError, "n_points is 0: expected an integer from 1"),
+        ({"n_points": {"Si": 3, 14: 2}}, ValueError, "Si is given twice"),
+        ({"n_points": {"Xy": 3}}, ValueError, "'Xy' is no chemical symbol"),
     ],
 )
 def test_settings_out_of_range(settings, error, fault):
@@ -241,6 +245,7 @@ def soap(species, **settings):
         ({"soap": soap(["Si", "O"])}, ValueError, "the training set has no atom of O"),
         ({"soap": soap("O")}, ValueError, "structure 0 contains Si"),
         ({"soap": soap("Si", body_orders=(2, 3))}, ValueError, "a kernel takes one of them"),
+        ({"kernel": SparseKernel(n_points={"O": 3})}, ValueError, "n_points has no number for Si"),
         ({"kernel": 2}, TypeError, "kernel is a int: expected a SparseKernel"),
     ],
 )
@@ -298,7 +303,7 @@ def run(*arguments):
 
 def test_fit_score_and_report(folder):
     pytest.importorskip("chemiscope")
-    options = ["--kernel", "2", "--points", "30", "--hyperparameters", "h.json", "--energy-weight", "100"]
+    options = ["--kernel", "2", "--points", "Si=30", "--hyperparameters", "h.json", "--energy-weight", "100"]
     result = run("fit", "train.xyz", "test.xyz", "-o", "m.safetensors", "--no-plot", *options)
     assert result.exit_code == 0, result.output
     assert result.stderr == ""
@@ -326,6 +331,11 @@ def test_fit_score_and_report(folder):
         (["--kernel", "2", "--body-orders", "2,3"], "--kernel 2: a kernel takes one body order"),
         (["--kernel", "2", "--points", "500"], "train.xyz: n_points is 500, but the training set has 72 atoms of Si"),
         (["--kernel", "0"], "--kernel"),
+        (["--kernel", "2", "--points", "few"], "--points few: expected a number, or one for each species"),
+        (["--kernel", "2", "--points", "Si=3,Si=4"], "--points Si=3,Si=4: a species is given twice"),
+        (["--kernel", "2", "--points", "Xy=3"], "--points Xy=3: 'Xy' is no chemical symbol"),
+        (["--kernel", "2", "--points", "0"], "--points 0: n_points is 0: expected an integer from 1"),
+        (["--kernel", "2", "--points", "O=3"], "train.xyz: n_points has no number for Si"),
     ],
 )
 def test_options_that_are_refused(folder, options, fault):

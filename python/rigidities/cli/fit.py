@@ -157,7 +157,7 @@ def fit(
         plot = _may_plot(plot, rule)
         check_places(outputs_of_fit(output, plot is not False), train, test, hyperparameters, force=force)
         known = read_training(train, loss, settings, progress_shown(progress))
-        n_points = 0 if sparse is None else sparse.n_points
+        n_points = 0 if sparse is None else sparse.most_points
         plot = (n_points or known.soap.n_features) <= FEATURES_DRAWN if plot is None else plot
         outputs = outputs_of_fit(output, plot)
         asked = None if test is None else read_test(test, known, loss)

@@ -61,7 +61,8 @@ Kernel = Annotated[
     typer.Option(min=1, help="Fit a sparse kernel model, (x·x')^ζ of normalised SOAP rows, with this ζ, e.g. 2."),
 ]
 Points = Annotated[
-    int | None, typer.Option(min=1, help="Representative atoms of each species of a kernel model; 500 by default.")
+    str | None,
+    typer.Option(help="Representative atoms of each species of a kernel model, 500 by default; or e.g. H=300,O=100."),
 ]
 
 Force = Annotated[bool, typer.Option("--force", help="Replace existing files of any kind; inputs are never replaced.")]
@@ -159,7 +160,7 @@ def descriptor(
     return settings | {"hyperparameters": content}
 
 
-def sparse_kernel(zeta: int | None, points: int | None, body_orders: str) -> SparseKernel | None:
+def sparse_kernel(zeta: int | None, points: str | None, body_orders: str) -> SparseKernel | None:
     """Return the kernel that the options ask for, or None."""
     if zeta is None:
         if points is not None:
@@ -169,7 +170,24 @@ def sparse_kernel(zeta: int | None, points: int | None, body_orders: str) -> Spa
 
     if "," in body_orders:
         raise InputError(f"--kernel {zeta}: a kernel takes one body order, but --body-orders is {body_orders}")
-    return SparseKernel(zeta) if points is None else SparseKernel(zeta, points)
+    if points is None:
+        return SparseKernel(zeta)
+    with blame(f"--points {points}"):
+        return SparseKernel(zeta, _points(points))
+
+
+def _points(text: str) -> int | dict[int | str, int]:
+    """Return a number of points, or one for each species by its symbol."""
+    entries = [entry.partition("=") for entry in text.split(",")]
+    try:
+        if len(entries) == 1 and not entries[0][1]:
+            return int(text)
+        found: dict[int | str, int] = {name.strip(): int(count) for name, _, count in entries}
+    except ValueError:
+        raise ValueError("expected a number, or one for each species, e.g. H=300,O=100") from None
+    if len(found) < len(entries):
+        raise ValueError("a species is given twice: expected each once")
+    return found
 
 
 def load_model(path: Path) -> LinearModel:

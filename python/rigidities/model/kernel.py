@@ -44,8 +44,9 @@ class SparseKernel:
     ----------
     zeta : int, default 2
         ζ from 1: with the power spectrum, 1 has body order 3, 2 has body order 5.
-    n_points : int, default 500
-        Points of each species. Fewer are taken if the atoms have fewer different environments.
+    n_points : int, or mapping of species to int, default 500
+        Points of each species, or of the species by symbol or atomic number. Fewer are taken if the
+        atoms have fewer different environments.
 
     Raises
     ------
@@ -68,14 +69,39 @@ class SparseKernel:
     """
 
     zeta: int = 2
-    n_points: int = 500
+    n_points: int | Mapping[int | str, int] = 500
 
     def __post_init__(self) -> None:
         from rigidities.interop.featomic.points import as_zeta
 
         as_zeta(self.zeta)
-        if as_integer(self.n_points, "n_points", "an integer from 1") < 1:
-            raise ValueError(f"n_points is {self.n_points}: expected an integer from 1")
+        counts = self._by_species.values() if isinstance(self.n_points, Mapping) else [self.n_points]
+        for count in counts:
+            if as_integer(count, "n_points", "an integer from 1") < 1:
+                raise ValueError(f"n_points is {count}: expected an integer from 1")
+        if not counts:
+            raise ValueError("n_points names no species: expected an integer, or one for each species")
+
+    @property
+    def _by_species(self) -> dict[int, int]:
+        from rigidities.structures.species import by_atomic_number
+
+        return by_atomic_number(self.n_points.items()) if isinstance(self.n_points, Mapping) else {}
+
+    @property
+    def most_points(self) -> int:
+        """Most points of a species."""
+        return max(self._by_species.values(), default=0) or int(self.n_points)  # type: ignore[arg-type]
+
+    def _points_of(self, species: Sequence[int]) -> dict[int, int]:
+        """Return the number of points of each species; raise if it is not given."""
+        from rigidities.structures.species import symbols
+
+        given = self._by_species
+        lacking = [one for one in species if given and one not in given]
+        if lacking:
+            raise ValueError(f"n_points has no number for {symbols(lacking)}: expected one for each of the species")
+        return given or dict.fromkeys(species, self.most_points)
 
     def rows(self, structures: Any, soap: Descriptor, *, progress: bool = True) -> KernelRows:
         """Choose points among the atoms of structures; return the descriptor of their kernels.
@@ -106,29 +132,31 @@ class SparseKernel:
         numbers = [soap.numbers(frame, index) for index, frame in enumerate(frames)]
         for index, entry in enumerate(numbers):
             check_species(entry, index, soap.species)
-        self._check_atoms(soap.species, np.concatenate([*numbers, np.empty(0, dtype=np.int64)]))
+        counts = self._points_of(soap.species)
+        _check_atoms(counts, soap.species, np.concatenate([*numbers, np.empty(0, dtype=np.int64)]))
         rows = _candidates(frames, numbers, soap, columns, progress)
         return KernelRows.of_points(
             soap,  # type: ignore[arg-type]
             self.zeta,
-            {species: own[farthest_points(own, self.n_points)] for species, own in rows.items()},
+            {species: own[farthest_points(own, counts[species])] for species, own in rows.items()},
         )
 
-    def _check_atoms(self, species: Sequence[int], numbers: NDArray[np.int64]) -> None:
-        from rigidities.structures.species import symbols
 
-        for one in species:
-            n_atoms = int((numbers == one).sum())
-            if n_atoms == 0:
-                raise ValueError(
-                    f"the training set has no atom of {symbols([one])}: a kernel has points of each species of the "
-                    "SOAP; give the SOAP the species of the training set"
-                )
-            if n_atoms < self.n_points:
-                raise ValueError(
-                    f"n_points is {self.n_points}, but the training set has {n_atoms} atoms of {symbols([one])}: "
-                    "expected at most as many"
-                )
+def _check_atoms(counts: Mapping[int, int], species: Sequence[int], numbers: NDArray[np.int64]) -> None:
+    from rigidities.structures.species import symbols
+
+    for one in species:
+        n_atoms = int((numbers == one).sum())
+        if n_atoms == 0:
+            raise ValueError(
+                f"the training set has no atom of {symbols([one])}: a kernel has points of each species of the SOAP; "
+                "give the SOAP the species of the training set"
+            )
+        if n_atoms < counts[one]:
+            raise ValueError(
+                f"n_points is {counts[one]}, but the training set has {n_atoms} atoms of {symbols([one])}: expected at "
+                f"most as many, for all species or for this one, e.g. {symbols([one])}={n_atoms}"
+            )
 
 
 def checked_kernel(kernel: SparseKernel) -> SparseKernel:
