@@ -69,9 +69,8 @@ class Hessian(Factor, files.Stored):
     ) -> Hessian:
         """Factorise H of training rows, in their span if it is small or the penalty is a matrix.
 
-        With fewer rows than features that is the dual form and takes n²p work (`rigidities.span`).
-        A penalty matrix is met by whitened rows, which keep their digits. Where a direction is not
-        penalised, C is summed.
+        With fewer rows than features this is the dual form, n²p work. Rows are whitened by a matrix
+        as penalty, to keep their digits. Where a direction is not penalised, C is summed.
 
         Parameters
         ----------

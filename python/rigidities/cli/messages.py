@@ -44,7 +44,7 @@ WORDS = {
     Advice.LOOK_FOR_OUTLIERS: "look for a wrong label, or choose another --regularizer",
     Advice.ERRORS_ON_OTHERS: "choose the weights by errors on other structures",
     Advice.RAISE_PEER_REGULARIZER: "raise --regularizer",
-    Advice.OTHER_COMPONENTS: "name components that share no information, or add data that tell them apart",
+    Advice.OTHER_COMPONENTS: "use --body-orders 2,3 --purified, or add data that tell them apart",
     Advice.MORE_ITERATIONS: "raise the thresholds, --energy-huber, --forces-huber or --virial-huber",
     Advice.OTHER_COMPOSITIONS: "fit to structures of other compositions, too, or pass energies of atoms by --baseline",
     Advice.COMPARE_VERSIONS: "compare structures whose predictions are known, install that version, or fit again",

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rigidities.calibration.scale import Calibration
+    from rigidities.model.kernel import SparseKernel
     from rigidities.structures.descriptor import Descriptor
 
 
@@ -97,6 +98,7 @@ class LinearModel:
         *,
         baseline: Baseline | Mapping[int | str, float] | Literal["fit"] | None = "fit",
         regularizer: float | Rule = "auto",
+        kernel: SparseKernel | None = None,
         progress: bool = True,
     ) -> LinearModel:
         """Fit a model to structures with energies, forces or virials.
@@ -114,6 +116,8 @@ class LinearModel:
             As for `rigidities.interop.featomic.LossRows`. A loss without energies needs None.
         regularizer : float or "auto", "evidence", "gcv", "loo"
             λ, or the rule that chooses it, as for `fit_loss`.
+        kernel : SparseKernel, optional
+            Fit a sparse kernel model on the rows of a `Soap`: linear in whitened kernels.
         progress : bool, default True
             Show a progress bar on stderr in each pass over the structures.
 
@@ -124,7 +128,7 @@ class LinearModel:
         Raises
         ------
         ValueError, TypeError
-            As `LossRows` and `fit_loss`.
+            As `LossRows`, `fit_loss` and `SparseKernel.rows`.
 
         Warns
         -----
@@ -149,9 +153,8 @@ class LinearModel:
         >>> prediction.forces_std.shape
         (63, 3)
         """
-        return cls.of_fit(
-            fit_model(structures, soap, loss, baseline=baseline, regularizer=regularizer, progress=progress)
-        )
+        settings: dict[str, Any] = {"baseline": baseline, "regularizer": regularizer, "kernel": kernel}
+        return cls.of_fit(fit_model(structures, soap, loss, **settings, progress=progress))
 
     @classmethod
     def of_fit(cls, fitted: ModelFit) -> LinearModel:

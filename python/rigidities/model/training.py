@@ -32,6 +32,7 @@ from rigidities.model.atom_rows import iter_atom_rows
 from rigidities.model.compositions import warn_of_fit
 from rigidities.model.errors import Errors, Tally, per_atom
 from rigidities.model.few_rows import in_span, lifted
+from rigidities.model.kernel import SparseKernel, checked_kernel
 from rigidities.model.scale import LeftOut, calibrations_of
 from rigidities.model.training_set import TrainingSet, rank_of
 from rigidities.regularizer.path import RegularizerPath, regularizer_path
@@ -111,6 +112,7 @@ def fit_model(
     *,
     baseline: Baseline | Mapping[int | str, float] | Literal["fit"] | None = "fit",
     regularizer: float | Rule = "auto",
+    kernel: SparseKernel | None = None,
     keep_energies: bool = False,
     progress: bool = True,
 ) -> ModelFit:
@@ -118,7 +120,7 @@ def fit_model(
 
     Parameters
     ----------
-    structures, soap, loss, baseline, regularizer, progress
+    structures, soap, loss, baseline, regularizer, kernel, progress
         As for `LinearModel.fit`.
     keep_energies : bool, default False
         As for `fit_loss`.
@@ -132,6 +134,9 @@ def fit_model(
 
     check_regularizer(regularizer, loss if isinstance(loss, Loss) else None)
     rows = LossRows(structures, soap, loss, baseline=baseline, progress=progress)
+    if kernel is not None:  # faults of labels were found before this work
+        soap = checked_kernel(kernel).rows(rows.structures, soap, progress=progress)
+        rows = LossRows(rows.structures, soap, loss, baseline=baseline, progress=progress)
     check_virials(rows)
     warn_of_fit(rows.baseline)
     kept, span = _are_kept(rows), None

@@ -37,7 +37,7 @@ def share_lines(report: Report) -> list[str]:
     if alone:
         lines += textwrap.wrap(
             f"set by λ, not by data: {', '.join(alone)}. The prior's share of it is {NEAR_ONE} or more for most "
-            "predictions: it rises with λ, and no training target limits it.",
+            "predictions: it rises with λ, and hardly any training target limits it.",
             100,
             subsequent_indent="  ",
         )
