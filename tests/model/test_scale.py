@@ -132,6 +132,20 @@ def test_targets_that_cannot_be_left_out_do_not_count(name, scale):
     assert first_scale({"energy": np.nan}) is None
 
 
+def test_variances_at_the_floor_are_set_aside():
+    """Also those of rows as long as others, and exact zeros; they do not count as structures."""
+    term, v = LeftOut(), np.array([1.0, 2.0, 4.0, 2e-8, 0.0])
+    r, ones = np.array([1.0, 2.0, 4.0, 3.0, 5.0]), np.ones(5)
+    term.add_targets(r, v, 10 * ones, ones, np.array([0, 0, 1, 2, 3]))
+    found = calibrations_of({"forces": term})["forces"]
+    assert (found.n, found.n_aside, found.floor) == (5, 2, 1e-6)
+    assert found.scale == pytest.approx(np.sqrt((1 + 2 + 4) / 3))
+    few = LeftOut()
+    few.add_targets(r[1:], v[1:], 10 * ones[1:], ones[1:], np.array([1, 1, 2, 3]))
+    with pytest.warns(rg.IllConditionedWarning, match="σ of forces is NaN: .* there is one; in the others"):
+        assert np.isnan(calibrations_of({"forces": few})["forces"].scale)
+
+
 def test_a_scale_has_the_name_of_a_term():
     model = fit(RATTLED)[0]
     for name in ("energies", "", None, 3):

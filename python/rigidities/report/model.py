@@ -52,7 +52,7 @@ def fit_table(
         facts["not judged"] = f"{', '.join(lacking)}: the test set has no such labels"
     aside = {name: one for name, one in model.calibrations.items() if one.n_aside}
     facts["set aside"] = ", ".join(f"{name} {one.n_aside:,} of {one.n:,}" for name, one in aside.items())
-    facts["set aside"] += " (their rows are zero or rounding, as by symmetry; σ is not judged by them)" * bool(aside)
+    facts["set aside"] += " (their rows are zero or nearly so, as by symmetry: σ is not judged by them)" * bool(aside)
     facts |= {"unlabelled": ", ".join(f"{name} {n}" for name, n in n_missing.items() if n)}
     columns: dict[str, Mapping[str, Errors]] = {"training": model.training, "left out": model.left_out}
     columns |= {"test": test_errors} if test_errors else {}
@@ -206,7 +206,7 @@ def prediction_table(
         lines.append(f"{f'{term}, {UNITS[term]}':26}{len(residuals):>7}" + "".join(f"{cell:>12}" for cell in cells))
     aside = [f"{term} {values.n_aside:,}" for term, values in compared.items() if values.n_aside]
     if aside:
-        lines.append(f"within σ: without rows that are zero or rounding, as by symmetry: {', '.join(aside)}")
+        lines.append(f"within σ: without rows that are zero or nearly so, as by symmetry: {', '.join(aside)}")
     return "\n".join([*lines, "", *ranking_table(ranking(against), top)])
 
 
