@@ -43,7 +43,6 @@ class Advice(Enum):
     RAISE_OR_AUTO = 'raise the regularizer; "auto" takes the smallest that is resolved'
     LARGER_OR_OTHER_CRITERION = "pass larger ones, or another criterion"
     SMALLER_REGULARIZERS = "pass smaller ones to regularizer_path, if rounding allows them"
-    OTHER_CRITERION = "choose another"
     GIVE_REGULARIZER = "pass a regularizer"
     LOOK_FOR_OUTLIERS = "look for a wrong label among the largest residuals, or choose the regularizer another way"
     ERRORS_ON_OTHERS = "choose the weights by errors on other structures"
@@ -213,7 +212,7 @@ class OtherVersionWarning(Advised, UserWarning):
 
 
 class UnresolvedEvidenceWarning(Advised, RuntimeWarning):
-    """A smaller λ than the chosen one may be better: rounding hides it, or it was not looked at."""
+    """Another λ than the chosen one may be better: rounding hides it, or it was not looked at."""
 
 
 _held: ContextVar[tuple[type[Warning], list[Warning]] | None] = ContextVar("_held", default=None)
