@@ -104,10 +104,10 @@ def fit(
     """Fit a linear model of SOAP features, or of your own, to energies, forces and virials.
 
     TRAIN and TEST are files that ASE reads ("file.xyz@:100" takes a part). The loss is the sum over
-    all targets of weight · error²/2, errors in eV or eV/atom, and eV/Å. With the weights 1000 and
-    1, 1 meV/atom counts as much as 32 meV/Å: without the larger weight the force components, a
-    hundred times as many or more, would dominate. On silicon (mlearn) 1000 gives test errors of 7.6
-    meV/atom and 142 meV/Å, where 100 gives 27.5 and 138. Virials are −volume · stress.
+    all targets of weight · error²/2, errors in eV or eV/atom, and eV/Å. With the weights 3000 and
+    1, 1 meV/atom counts as much as 55 meV/Å: without the larger weight the force components, a
+    hundred times as many or more, would dominate. On silicon (mlearn) 3000 gives test errors of 6.3
+    meV/atom and 143 meV/Å, where 100 gives 27.5 and 138. Virials are −volume · stress.
 
     Labels are the calculator's energy, forces and stress, or the entries that the options --…-key
     name; a name may also be that of another result of the calculator, e.g. free_energy.
