@@ -126,6 +126,26 @@ def test_residuals_below_the_rounding_are_nan(size, resolved, rows):
     assert score == pytest.approx(exact, rel=1e-2)
 
 
+@pytest.mark.usefixtures("form")
+def test_nothing_is_known_where_rounding_may_make_the_system_singular():
+    """Directions that no row determines, at a λ far below rounding: not even errors of 0 are believed."""
+    F, _, w = data()
+    F[:, 6:] = F[:, :6]
+    path = rg.regularizer_path(summed(F, np.zeros(40), w), [1e-25, 1.0])
+    scores = path.score(F, np.zeros(40), "loo", weights=w, blocks=np.arange(40) // 4)
+    np.testing.assert_array_equal(scores, [np.nan, 0.0])
+
+
+@pytest.mark.usefixtures("form")
+def test_a_block_that_alone_determines_an_unpenalised_feature_cannot_be_left_out():
+    F, y, _ = data()
+    F[:, 0] = 0.0
+    F[:4, 0] = 1.0
+    path = rg.regularizer_path(summed(F, y), GRID, penalty=np.r_[0.0, np.ones(11)])
+    assert np.isnan(path.score(F, y, "loo", blocks=np.arange(40) // 4)).all()
+    assert np.isfinite(path.score(F, y, "loo", blocks=np.arange(40) % 10)).any()
+
+
 def test_leave_one_out_resolved_nowhere():
     F, y = smooth(noise=0)
     with pytest.raises(ValueError, match="loo is resolved at no regularizer of the path"):
