@@ -48,7 +48,7 @@ def fit_loss(
         of a path (`regularizer_path`). "loo" leaves out one structure at a time, with all its
         targets, and takes the λ of the least weighted sum of squared errors: it needs a second pass
         over the rows, and their `blocks`, unless there are only energies. With Huber terms the rule
-        is applied again after each fit, until λ is still; a target beyond its threshold δ then
+        is applied again after each fit, until λ is still (20 times at most); a target beyond δ then
         counts as if its residual were δ.
     penalty : array_like of shape (n_features,) or (n_features, n_features), optional
         Λ, as in `Covariance.factorize`.
@@ -76,7 +76,7 @@ def fit_loss(
     Warns
     -----
     NotConvergedWarning
-        If the loss still falls after `max_iterations` fits, or λ still changes after 20.
+        If the loss still falls after `max_iterations` fits.
     UnresolvedEvidenceWarning
         As `Covariance.factorize` and `RegularizerPath.best`.
 
