@@ -44,7 +44,6 @@ class Advice(Enum):
     RAISE_OR_AUTO = 'raise the regularizer; "auto" takes the smallest that is resolved'
     LARGER_OR_OTHER_CRITERION = "pass larger ones, or another criterion"
     SMALLER_REGULARIZERS = "pass smaller ones to regularizer_path, if rounding allows them"
-    OTHER_CRITERION = "choose another"
     WHITEN_ROWS = (
         "sum whitened rows, which resolve them: whitening = rigidities.Whitening(penalty), "
         "Covariance(whitening.n_features), update(whitening.rows(F), ...), and factorize with whitening.penalty"
@@ -231,7 +230,7 @@ class SetByPriorWarning(Advised, RuntimeWarning):
 
 
 class UnresolvedEvidenceWarning(Advised, RuntimeWarning):
-    """A smaller λ than the chosen one may be better: rounding hides it, or it was not looked at."""
+    """Another λ than the chosen one may be better: rounding hides it, or it was not looked at."""
 
 
 _held: ContextVar[tuple[type[Warning], list[Warning]] | None] = ContextVar("_held", default=None)

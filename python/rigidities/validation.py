@@ -172,20 +172,6 @@ def as_columns(B: ArrayLike, n_features: int) -> NDArray[np.float64]:
     return columns
 
 
-def as_grid(regularizers: ArrayLike) -> NDArray[np.float64]:
-    """Return a copy of λ > 0, in one dimension; raise for anything else."""
-    grid = as_array(regularizers, "regularizers")
-    if grid.ndim != 1 or not grid.size:
-        raise ValueError(f"regularizers has shape {grid.shape}: expected at least one, in one dimension")
-    grid = as_floats(grid, "regularizers", ndim=1, double=True).copy()
-    bad = ~(np.isfinite(grid) & (grid > 0))
-    if bad.any():
-        raise ValueError(
-            f"regularizers[{int(np.argmax(bad))}] is {grid[bad][0]:g}: expected finite and positive numbers"
-        )
-    return grid
-
-
 def as_regularizer(regularizer: float | str) -> float | None:
     """λ as a number, None for "auto"."""
     if isinstance(regularizer, str):

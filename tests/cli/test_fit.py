@@ -26,7 +26,7 @@ from rigidities.datasets import load_silicon
 from rigidities.interop.featomic import Soap
 from rigidities.loss import minimum
 from rigidities.model import LinearModel
-from rigidities.regularizer import path
+from rigidities.regularizer import decompose
 from rigidities.structures import reference
 
 CHEAP = ["--hyperparameters", "hypers.json", "--no-progress"]
@@ -75,7 +75,7 @@ def test_fit_writes_a_model_and_a_plot(inputs):
     assert result.exit_code == 0, result.output
     assert result.stderr == ""
     assert {path.name for path in Path("deep").iterdir()} == {"model.safetensors", "model.png"}
-    loss = rg.Loss(energy=rg.Term(1000.0, per_atom=True), forces=rg.Term())
+    loss = rg.Loss(energy=rg.Term(3000.0, per_atom=True), forces=rg.Term())
     soap = Soap("Si", 3.5, max_radial=2, max_angular=2)
     same = LinearModel.fit(ase.io.read("train.xyz", ":"), soap, loss, regularizer=1e-3, progress=False)
     model = LinearModel.load("deep/model.safetensors")
@@ -171,7 +171,7 @@ def test_nothing_is_computed_twice(inputs, monkeypatch, options, n_decomposition
         monkeypatch.setattr(module, name, counted)
 
     place = lambda positions: np.round(positions, 6).tobytes()  # noqa: E731
-    count(path, "decompose", lambda *a: ["decomposition"])
+    count(decompose, "decompose", lambda *a: ["decomposition"])
     count(minimum, "loss_sums", lambda *a: ["sums"])
     count(reference, "Attached", lambda atoms: [("labels", place(atoms.positions))])
     count(
@@ -210,7 +210,7 @@ def test_options_reach_the_loss(inputs):
 def test_energies_and_virials_are_per_atom_by_default(inputs):
     result = fit("train.xyz", "-o", "model", "--no-plot", "--virial-weight", "1", "--regularizer", "1e-3")
     assert result.exit_code == 0, result.output
-    terms = {"energy": rg.Term(1000.0, per_atom=True), "forces": rg.Term(), "virial": rg.Term(per_atom=True)}
+    terms = {"energy": rg.Term(3000.0, per_atom=True), "forces": rg.Term(), "virial": rg.Term(per_atom=True)}
     assert LinearModel.load("model").loss == rg.Loss(**terms)
 
 
@@ -219,9 +219,13 @@ def test_the_plot_goes_without_energies(inputs):
     assert result.exit_code == 0, result.output
     assert Path("model.png").exists()
     assert "baseline      none" in result.stdout
+    result = fit("train.xyz", "test.xyz", "-o", "forces", "--energy-weight", "0", "--regularizer", "loo")
+    assert result.exit_code == 0, result.output
+    assert Path("forces.png").exists()
+    assert "leave-one-out of structures" in result.stdout
     result = fit("train.xyz", "test.xyz", "-o", "model", "--forces-weight", "0", "--regularizer", "loo")
     assert result.exit_code == 0, result.output
-    assert "leave-one-out of the energies" in result.stdout
+    assert "leave-one-out of structures" in result.stdout
 
 
 @pytest.mark.parametrize(("options", "drawn"), [
@@ -292,8 +296,8 @@ def test_help(command):
     ("empty.xyz", "empty.xyz: is empty"),
     ("train.xyz empty.xyz", "empty.xyz: is empty"),
     ("train.xyz carbon.xyz", "carbon.xyz: structure 0 contains C, which train.xyz lacks"),
-    ("bare.xyz", "bare.xyz: energy weight is 1000 but 1 structure has no energies"),
-    ("part.xyz", "part.xyz: energy weight is 1000 but 1 structure has no energies: number 4 of 5. They are expected "
+    ("bare.xyz", "bare.xyz: energy weight is 3000 but 1 structure has no energies"),
+    ("part.xyz", "part.xyz: energy weight is 3000 but 1 structure has no energies: number 4 of 5. They are expected "
      "attached by a calculator; label them, leave them out, pass --missing skip for a set that is labelled in "
      "part, or pass --energy-weight 0"),
     ("train.xyz --energy-weight 0 --forces-weight 0", "--energy-weight, --forces-weight and --virial-weight are all"),
@@ -302,7 +306,6 @@ def test_help(command):
     ("train.xyz --baseline C=-7", "train.xyz: the baseline has no energy for Si"),
     ("train.xyz --baseline fit --energy-weight 0", "train.xyz: baseline is 'fit', but there are no energies"),
     ("train.xyz --regularizer much", "--regularizer much: expected a number from 0, or auto, evidence, gcv, loo"),
-    ("train.xyz --regularizer loo --energy-weight 0", "train.xyz: regularizer is 'loo', which leaves out energies"),
     ("train.xyz -o .", "--output .: is a directory"),
     ("train.xyz -o train.xyz/model", "--output train.xyz: cannot make this directory"),
 ])  # fmt: skip

@@ -38,7 +38,6 @@ WORDS = {
     Advice.RAISE_OR_AUTO: "raise --regularizer; auto takes the smallest that is resolved",
     Advice.LARGER_OR_OTHER_CRITERION: _LOOSER_CRITERION,
     Advice.SMALLER_REGULARIZERS: "compare with a smaller number as --regularizer",
-    Advice.OTHER_CRITERION: "choose another --regularizer",
     Advice.WHITEN_ROWS: "pass rows whitened by rigidities.Whitening as features",
     Advice.GIVE_REGULARIZER: "pass a number as --regularizer",
     Advice.LOOK_FOR_OUTLIERS: "look for a wrong label, or choose another --regularizer",

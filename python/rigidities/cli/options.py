@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from rigidities.model.linear import LinearModel
 
 REGULARIZER = (
-    "λ ≥ 0, or the rule that chooses it: loo (leave-one-out), evidence, gcv or auto (the maximum of the evidence; "
-    "without labels, the smallest λ that rounding allows)."
+    "λ ≥ 0, or the rule that chooses it: loo (each structure left out), evidence, gcv or auto (the maximum of the "
+    "evidence; without labels, the smallest λ that rounding allows)."
 )
 """Help of --regularizer: auto means one thing in all commands."""
 

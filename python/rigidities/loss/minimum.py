@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from rigidities.exceptions import held, issue
 from rigidities.loss.result import LossFit
-from rigidities.loss.reweighting import READ_ONCE, Reweighting
-from rigidities.loss.rows import Batch, TermRows, check_loss, check_rows, join_rows, loss_of
-from rigidities.loss.rules import Rule, check_regularizer, choose
+from rigidities.loss.reweighting import Reweighting
+from rigidities.loss.rows import READ_ONCE, Batch, TermRows, check_loss, check_rows, join_rows, loss_of, read_again
+from rigidities.loss.rules import Rule, check_regularizer, choose, energies_alone, rows_to_leave_out
 from rigidities.loss.sums import loss_sums
 from rigidities.loss.terms import Loss, without_thresholds
 from rigidities.penalty import Penalty
@@ -45,8 +45,10 @@ def fit_loss(
         Loss with other weights or thresholds, or fewer terms, than the rows were made for.
     regularizer : float or "auto", "evidence", "gcv", "loo"
         λ, or the rule that chooses it: "auto" as in `Covariance.factorize`, the others as the best
-        of a path (`regularizer_path`). "loo" leaves out one energy at a time. With Huber terms the
-        rule is applied again after each fit, until λ is still; a target beyond its threshold δ then
+        of a path (`regularizer_path`). "loo" leaves out one structure at a time, with all its
+        targets, and takes the λ of the least weighted sum of squared errors: it needs a second pass
+        over the rows, and their `blocks`, unless there are only energies. With Huber terms the rule
+        is applied again after each fit, until λ is still (20 times at most); a target beyond δ then
         counts as if its residual were δ.
     penalty : array_like of shape (n_features,) or (n_features, n_features), optional
         Λ, as in `Covariance.factorize`.
@@ -56,7 +58,7 @@ def fit_loss(
         Largest number of re-weighted fits.
     keep_energies : bool, default False
         Keep the rows of the energies as `LossFit.energies`, 8·n_energies·n_features bytes. With
-        "loo" they are always kept.
+        "loo" and energies only they are always kept.
 
     Returns
     -------
@@ -65,8 +67,8 @@ def fit_loss(
     Raises
     ------
     ValueError
-        If rows have no targets or belong to another loss, if rows for a Huber term can be read only
-        once, if "loo" is asked for a loss without energies, or as `Covariance.factorize` and
+        If rows have no targets or belong to another loss, if rows for a Huber term or for "loo" can
+        be read only once, if rows for "loo" have no blocks, or as `Covariance.factorize` and
         `RegularizerPath.best`.
     MemoryError
         As `Covariance.factorize` and, with a rule that needs a path, `regularizer_path`.
@@ -74,7 +76,7 @@ def fit_loss(
     Warns
     -----
     NotConvergedWarning
-        If the loss still falls after `max_iterations` fits, or λ still changes after 20.
+        If the loss still falls after `max_iterations` fits.
     UnresolvedEvidenceWarning
         As `Covariance.factorize` and `RegularizerPath.best`.
 
@@ -90,8 +92,8 @@ def fit_loss(
     _check_settings(tolerance, max_iterations)
     if loss is not None:
         check_loss(loss)
-    check_regularizer(regularizer, loss)
-    first = _FirstPass(batches, keep_energies or regularizer == "loo")
+    check_regularizer(regularizer)
+    first = _FirstPass(batches, loss, keep_energies, regularizer == "loo")
     sums = loss_sums(first)
     loss = sums.loss if loss is None else loss
     check_rows(loss, sums.loss)
@@ -100,12 +102,13 @@ def fit_loss(
     kept = join_rows(first.energies, loss.energy) if first.energies and loss.energy is not None else None
     checked = Penalty.of(penalty, covariance.n_features)
     rule = regularizer if isinstance(regularizer, str) else None
+    source = rows_to_leave_out(kept, loss, read_again(batches, first.n_batches))
     with held(Warning) as told:
-        choice, path = choose(covariance, regularizer, checked, kept)
+        choice, path, left_out = choose(covariance, regularizer, checked, squares, source)
     if loss == squares or rule is None:
         issue(told)
     hessian = covariance.factorize(choice, penalty=checked)
-    fit = LossFit(hessian.coef, hessian, loss, 0, float("nan"), True, covariance, path, kept)
+    fit = LossFit(hessian.coef, hessian, loss, 0, float("nan"), True, covariance, path, left_out, kept)
     if loss == squares:
         return fit
     if iter(batches) is batches:
@@ -117,20 +120,31 @@ def fit_loss(
 class _FirstPass:
     """A pass over rows that must have targets; it counts batches and may keep the energies."""
 
-    def __init__(self, batches: Iterable[Batch], keep_energies: bool) -> None:
-        self.batches, self.keep_energies = batches, keep_energies
+    def __init__(self, batches: Iterable[Batch], loss: Loss | None, keep_energies: bool, leaves_out: bool) -> None:
+        self.batches, self.loss = batches, loss
+        self.keep_energies, self.leaves_out = keep_energies, leaves_out
         self.n_batches = 0
         self.energies: list[TermRows] = []
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in self.batches:
-            for name in loss_of(batch).terms:
+            made_for = loss_of(batch)
+            for name in made_for.terms:
                 if batch[name].targets is None:
                     raise ValueError(f"the rows of {name} have no targets: there is nothing to fit")
+            if self.n_batches == 0 and self.leaves_out:
+                self._prepare_to_leave_out(self.loss or made_for)
             if self.keep_energies and "energy" in batch:
                 self.energies.append(batch["energy"])
             self.n_batches += 1
             yield batch
+
+    def _prepare_to_leave_out(self, loss: Loss) -> None:
+        """Keep energies if there is nothing else; other rows must be there to be read again."""
+        if energies_alone(loss):
+            self.keep_energies = True
+        elif iter(self.batches) is self.batches:
+            raise ValueError(READ_ONCE)
 
 
 def _check_settings(tolerance: float, max_iterations: int) -> None:

@@ -24,7 +24,7 @@ from rigidities.exceptions import Advice, EmptyFitWarning, IllConditionedWarning
 from rigidities.leave_one_out import leave_out
 from rigidities.loss.minimum import fit_loss
 from rigidities.loss.result import LossFit
-from rigidities.loss.reweighting import curvature
+from rigidities.loss.reweighting import curvature, reweight
 from rigidities.loss.rows import Batch
 from rigidities.loss.rules import Rule, check_regularizer
 from rigidities.loss.terms import Loss
@@ -35,7 +35,7 @@ from rigidities.model.few_rows import in_span, lifted
 from rigidities.model.kernel import SparseKernel, checked_kernel
 from rigidities.model.scale import LeftOut, calibrations_of
 from rigidities.model.training_set import TrainingSet, rank_of
-from rigidities.regularizer.path import RegularizerPath, regularizer_path
+from rigidities.regularizer import RegularizerPath, regularizer_path
 from rigidities.runtime import memory
 from rigidities.spectrum.evidence import warn_of_empty
 from rigidities.structures.descriptor import row_shape
@@ -132,7 +132,7 @@ def fit_model(
     from rigidities.model.virial_units import check_virials
     from rigidities.structures.loss_rows import LossRows
 
-    check_regularizer(regularizer, loss if isinstance(loss, Loss) else None)
+    check_regularizer(regularizer)
     rows = LossRows(structures, soap, loss, baseline=baseline, progress=progress)
     if kernel is not None:  # faults of labels were found before this work
         soap = checked_kernel(kernel).rows(rows.structures, soap, progress=progress)
@@ -201,10 +201,11 @@ def _judge(batches: Iterable[Batch], fit: LossFit, made: LossRows) -> tuple[dict
             np.concatenate([getattr(part, name) for part in rows]) for name in ("values", "targets", "blocks")
         )
         residuals = targets - values @ fit.coef
-        pairs = zip(rows, np.split(residuals, stops), strict=True)
+        pairs = list(zip(rows, np.split(residuals, stops), strict=True))
         weights = [part.weights_in_loss * curvature(own, part.term.huber) for part, own in pairs]
         left = leave_out(fit.hessian, fit.coef, values, targets, np.concatenate(weights), blocks)
-        in_loss = np.concatenate([part.weights_in_loss for part in rows])
+        # a target beyond a Huber threshold counts as in the choice of λ: as if its error were δ
+        in_loss = np.concatenate([part.weights_in_loss * reweight(own, part.term.huber) ** 2 for part, own in pairs])
         squares += float(in_loss @ targets**2)
         squared_errors += np.bincount(blocks, in_loss * residuals**2, minlength=len(squared_errors))
         parts = (np.split(array, stops) for array in (residuals, left.residuals, left.variances))

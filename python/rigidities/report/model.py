@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rigidities.loss.rules import energies_alone
 from rigidities.report.against import below_text, seen_text
 from rigidities.report.next_structures import TOP, ranking, ranking_table
 from rigidities.report.statistics import describe, root_mean_square
@@ -132,8 +133,9 @@ def _cell(errors: Errors | None, what: str) -> str:
 def regularizer_figure(fit: ModelFit, test: TermRows | None = None) -> Figure:
     """Draw the criteria for λ over a path, with the λ in use.
 
-    Leave-one-out errors (if the energies of the training set were kept) and test errors are errors
-    of the energies, in meV, or in meV/atom if the loss takes them per atom.
+    Leave-one-out errors (if the loss has only energies and they were kept) and test errors are
+    errors of the energies, in meV, or in meV/atom if the loss takes them per atom. With forces or
+    virials the errors of structures that are left out are drawn if "loo" chose λ by them.
 
     Parameters
     ----------
@@ -149,16 +151,18 @@ def regularizer_figure(fit: ModelFit, test: TermRows | None = None) -> Figure:
     """
     from rigidities.report.curves import regularizer_curves
 
-    energies, used = fit.minimum.energies, fit.minimum.hessian.regularizer
-    if energies is None:
-        return regularizer_curves(fit.path, regularizer=used)
+    minimum, used = fit.minimum, fit.minimum.hessian.regularizer
+    if minimum.energies is None:
+        return regularizer_curves(fit.path, left_out=minimum.left_out, regularizer=used)
+    alone = energies_alone(minimum.loss)
     return regularizer_curves(
         fit.path,
-        train=_pair(energies),
-        weights=energies.weights_in_loss,
+        train=_pair(minimum.energies) if alone else None,
+        weights=minimum.energies.weights_in_loss if alone else None,
+        left_out=None if alone else minimum.left_out,
         test=None if test is None or fit.in_span else _pair(test),
         regularizer=used,
-        unit="meV/atom" if energies.term.per_atom else "meV",
+        unit="meV/atom" if minimum.energies.term.per_atom else "meV",
         factor=1000.0,
     )
 
