@@ -14,8 +14,8 @@ from rigidities.calibration.scale import (
     POOLED,
     Calibration,
     Kind,
+    above_rounding,
     fit_calibration,
-    floor_of,
     scale_and_noise,
 )
 
@@ -115,13 +115,15 @@ def test_where_all_variances_are_alike_there_is_no_noise(loss):
 
 def test_sigma_is_never_below_the_floor():
     v = np.array([0.0, 1e-30, 1e-4, 1.0])
-    floor = floor_of(np.array([1e-3, 1.0, 50.0]))
+    kept, floor = above_rounding(np.array([1e-3, 1.0, 50.0, 1e-7, 2e-6]), np.array([1.0, 1.0, 1.0, 1e-9, 1e-9]), 1.0)
+    assert kept.tolist() == [True, True, True, False, False]
     assert floor == FLOOR
     std = Calibration(2.0, 0.0, floor).standard_deviation(v)
     np.testing.assert_allclose(std, [2e-3, 2e-3, 2e-2, 2.0])
     std = Calibration(2.0, 0.5, floor).standard_deviation(v)
     np.testing.assert_allclose(std, np.sqrt(4 * np.maximum(v, floor) + 0.25))
-    assert floor_of(np.array([])) == 0
+    kept, floor = above_rounding(np.array([1.0, 0.0]), np.array([1e-20, 0.0]), 1.0)
+    assert (kept.any(), floor) == (False, 0.0)
     assert np.isnan(Calibration(np.nan).standard_deviation(v)).all()
 
 

@@ -268,7 +268,7 @@ SCORES = [
     (ValueError, dict(y=np.ones((40, 2))), r"y has shape \(40, 2\)"),
     (ValueError, dict(y=np.full(40, np.nan)), r"y\[0, 0\] is nan: targets must be finite"),
     (ValueError, dict(X=np.ones((40, 3))), "features have 3 columns but 12 were expected"),
-    (ValueError, dict(X=np.zeros((40, 12))), "target 0 has variance 0, a row of zeros: leave it out, or"),
+    (ValueError, dict(X=np.zeros((40, 12))), "all targets have variance 0, rows of zeros: pass others, or a noise"),
     (ValueError, dict(groups=np.arange(39)), "groups has 39"),
     (ValueError, dict(blocks=np.arange(40)), "blocks are left out together, but criterion is 'nll': expected \"loo\""),
     (ValueError, dict(criterion="loo", blocks=np.arange(3)), r"blocks has 3 entries but there are 40 targets"),
@@ -283,6 +283,19 @@ def test_scores_that_are_none(error, arguments, message):
     path = rg.regularizer_path(spaced(F, y), GRID)
     with pytest.raises(error, match=message):
         path.score(**{"X": F, "y": y, **arguments})
+
+
+@pytest.mark.parametrize("criterion", ["nll", "crps"])
+@pytest.mark.parametrize("size", [0.0, 1e-9])
+def test_scores_set_rows_of_next_to_nothing_aside(criterion, size):
+    """Their variance and error are rounding, and so is the ratio of both."""
+    F, y, _ = data()
+    path = rg.regularizer_path(spaced(F, y), GRID)
+    more, errors = np.concatenate([F, size * F[:5]]), np.concatenate([y, np.full(5, 1e-9)])
+    with pytest.warns(rg.IllConditionedWarning, match=f"5 of 45 targets have .* nearly so: {criterion} sets them"):
+        found = path.score(more, errors, criterion)
+    np.testing.assert_array_equal(found, path.score(F, y, criterion))
+    assert np.isfinite(path.score(more, errors, criterion, noise=1.0)).all()
 
 
 def spaced(F, y):

@@ -56,6 +56,10 @@ Nearly all of them are zero by symmetry: with coordinates of eight decimals, as 
 have up to 1e-13 of the median, with six decimals up to 1e-9, with five up to 1e-7. Of 34,728 rows
 of lithium 218 have less than 1e-25, and the next one 1e-6."""
 
+ROUNDED = 1e-8
+"""Rows of at most this share of the largest mean |f|² of a term have no part in the median v: atoms
+are 1e-4 Å off a place of symmetry, at most. Coordinates of five decimals make rows of 1e-9."""
+
 LEAST_TARGETS = 10
 """Fewest targets that determine two numbers, scale and noise. Of fewer, the noise is 0."""
 
@@ -149,20 +153,27 @@ class Calibration:
         return np.asarray(common * np.array(factors)[places.reshape(common.shape)])
 
 
-def floor_of(variances: NDArray[np.float64]) -> float:
-    """Return the variance at and below which rows are rounding: `FLOOR` times the median.
+def above_rounding(
+    variances: NDArray[np.float64], norms: NDArray[np.float64], largest: float
+) -> tuple[NDArray[np.bool_], float]:
+    """Return which rows are more than rounding, and the variance at and below which they are not.
 
     Parameters
     ----------
-    variances : ndarray of shape (n,)
-        Those of rows that may be more than rounding.
+    variances, norms : ndarray of shape (n,)
+        v and |f|² of the rows.
+    largest : float
+        Mean |f|² of rows that are more than rounding.
 
     Returns
     -------
-    float
-        0 if there are none.
+    kept : ndarray of bool of shape (n,)
+    floor : float
+        `FLOOR` times the median v of rows longer than `ROUNDED`; 0 if there are none.
     """
-    return FLOOR * float(np.median(variances)) if len(variances) else 0.0
+    kept = norms > ROUNDED * largest
+    floor = FLOOR * float(np.median(variances[kept])) if kept.any() else 0.0
+    return kept & (variances > floor), floor
 
 
 def fit_calibration(
@@ -184,7 +195,7 @@ def fit_calibration(
         Index of the structure of each target.
     loss : {"nll", "absolute"}
     floor : float
-        What `floor_of` returned.
+        What `above_rounding` returned.
     kinds : ndarray of str of shape (n,), optional
         Kind of the structure of each target; "-" if it is unknown.
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rigidities.calibration.scale import Calibration, Loss, fit_calibration, floor_of
+from rigidities.calibration.scale import Calibration, Loss, above_rounding, fit_calibration
 from rigidities.exceptions import Advice, IllConditionedWarning, warn
 from rigidities.model.errors import Tally
 
@@ -32,10 +32,6 @@ LEAST_STRUCTURES = 2
 ROUNDING = 1e4 * float(np.finfo(np.float64).eps)
 """What is smaller than this, relative to the numbers that it is a difference of, is rounding: sums
 over some thousand features and neighbours lose four digits at most."""
-
-ROUNDED = 1e-8
-"""Rows of at most this share of the largest mean |f|² of a term have no part in the median v: atoms
-are 1e-4 Å off a place of symmetry, at most. Coordinates of five decimals make rows of 1e-9."""
 
 PLURAL = {"energy": "energies", "forces": "forces", "virial": "virials"}
 
@@ -88,9 +84,7 @@ class LeftOut(Tally):
         variances, norms, structures = columns[1], columns[3], columns[4]
         if len(np.unique(structures)) < LEAST_STRUCTURES:
             return _too_few(len(np.unique(structures)))
-        kept = norms > ROUNDED * largest
-        floor = floor_of(variances[kept])
-        kept &= variances > floor
+        kept, floor = above_rounding(variances, norms, largest)
         if not kept.any():
             return "their rows of features are zero or rounding in all structures, as by symmetry"
         residuals, variances, magnitudes, _, structures = (column[kept] for column in columns)

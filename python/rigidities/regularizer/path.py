@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from rigidities.exceptions import Advice
+from rigidities.calibration.scale import above_rounding
+from rigidities.exceptions import Advice, IllConditionedWarning, warn
 from rigidities.moments import Moments
 from rigidities.regularizer.blocks import sums_of_blocks
 from rigidities.regularizer.grid import as_grid
@@ -213,12 +214,16 @@ class RegularizerPath:
         ------
         ValueError, TypeError
             If shapes do not match, a number is not finite, the criterion is unknown or takes no
-            blocks, or the variance of a target is 0 (a row of zeros, without noise), so that it has
-            no likelihood.
+            blocks, or the variances of all targets are 0 (rows of zeros, without noise).
         NotFittedError
             If no targets were accumulated.
         MemoryError
             If residuals and variances, n_λ · n_targets each, do not fit in memory.
+
+        Warns
+        -----
+        IllConditionedWarning
+            If "nll" or "crps", without noise, set targets aside whose variance is 0 or nearly so.
         """
         check_word(criterion, "criterion", get_args(Score))
         noise = as_noise(noise)
@@ -245,12 +250,28 @@ class RegularizerPath:
         residuals, variances, w = found.residuals[:, :, used], found.variances[:, used], w[used]
         if criterion == "rmse":
             return root_mean_square(residuals, w)
+        if noise == 0:
+            kept = self._judged(variances, criterion)
+            residuals, variances, w = residuals[:, :, kept], variances[:, kept], w[kept]
         variances = variances + noise / w
-        if not (variances > 0).all():
-            target = int(np.flatnonzero(used)[np.argmax((variances <= 0).any(axis=0))])
-            raise ValueError(f"target {target} has variance 0, a row of zeros: leave it out, or pass a noise above 0")
         function = negative_log_likelihood if criterion == "nll" else continuous_ranked_probability_score
         return np.asarray(np.mean([function(residuals[:, k], variances) for k in range(outputs.shape[1])], axis=0))
+
+    def _judged(self, variances: NDArray[np.float64], criterion: Score) -> NDArray[np.bool_]:
+        """Return which targets have a variance that is more than rounding; warn of the others.
+
+        The variances are (n_λ, n). At the largest λ they are in proportion to |f|².
+        """
+        lengths = variances[np.argmax(self._regularizers)]
+        kept, _ = above_rounding(lengths, lengths, float(lengths.mean()))
+        kept &= (variances > 0).all(axis=0)
+        n = len(kept) - int(kept.sum())
+        if n == len(kept):
+            raise ValueError("all targets have variance 0, rows of zeros: pass others, or a noise above 0")
+        if n:
+            fault = f"{n} of {len(kept)} targets have rows that are zero or nearly so: {criterion} sets them aside"
+            warn(IllConditionedWarning, fault)
+        return kept
 
     def leave_out(self, blocks: Iterable[tuple[ArrayLike, ArrayLike, ArrayLike]]) -> NDArray[np.float64]:
         """Sum the squared errors of blocks of training rows, each left out as a whole, at every λ.
