@@ -75,7 +75,7 @@ def test_fit_writes_a_model_and_a_plot(inputs):
     assert result.exit_code == 0, result.output
     assert result.stderr == ""
     assert {path.name for path in Path("deep").iterdir()} == {"model.safetensors", "model.png"}
-    loss = rg.Loss(energy=rg.Term(3000.0, per_atom=True), forces=rg.Term())
+    loss = rg.Loss(energy=rg.Term(1000.0, per_atom=True), forces=rg.Term())
     soap = Soap("Si", 3.5, max_radial=2, max_angular=2)
     same = LinearModel.fit(ase.io.read("train.xyz", ":"), soap, loss, regularizer=1e-3, progress=False)
     model = LinearModel.load("deep/model.safetensors")
@@ -210,7 +210,7 @@ def test_options_reach_the_loss(inputs):
 def test_energies_and_virials_are_per_atom_by_default(inputs):
     result = fit("train.xyz", "-o", "model", "--no-plot", "--virial-weight", "1", "--regularizer", "1e-3")
     assert result.exit_code == 0, result.output
-    terms = {"energy": rg.Term(3000.0, per_atom=True), "forces": rg.Term(), "virial": rg.Term(per_atom=True)}
+    terms = {"energy": rg.Term(1000.0, per_atom=True), "forces": rg.Term(), "virial": rg.Term(per_atom=True)}
     assert LinearModel.load("model").loss == rg.Loss(**terms)
 
 
@@ -296,8 +296,8 @@ def test_help(command):
     ("empty.xyz", "empty.xyz: is empty"),
     ("train.xyz empty.xyz", "empty.xyz: is empty"),
     ("train.xyz carbon.xyz", "carbon.xyz: structure 0 contains C, which train.xyz lacks"),
-    ("bare.xyz", "bare.xyz: energy weight is 3000 but 1 structure has no energies"),
-    ("part.xyz", "part.xyz: energy weight is 3000 but 1 structure has no energies: number 4 of 5. They are expected "
+    ("bare.xyz", "bare.xyz: energy weight is 1000 but 1 structure has no energies"),
+    ("part.xyz", "part.xyz: energy weight is 1000 but 1 structure has no energies: number 4 of 5. They are expected "
      "attached by a calculator; label them, leave them out, pass --missing skip for a set that is labelled in "
      "part, or pass --energy-weight 0"),
     ("train.xyz --energy-weight 0 --forces-weight 0", "--energy-weight, --forces-weight and --virial-weight are all"),

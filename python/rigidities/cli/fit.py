@@ -111,10 +111,11 @@ def fit(
     """Fit a linear or kernel model of SOAP, or of features of your own, to energies and forces.
 
     TRAIN and TEST are files that ASE reads ("file.xyz@:100" takes a part). The loss is the sum over
-    all targets of weight · error²/2, errors in eV or eV/atom, and eV/Å. With the weights 3000 and
-    1, 1 meV/atom counts as much as 55 meV/Å: without the larger weight the force components, a
-    hundred times as many or more, would dominate. On silicon (mlearn) 3000 gives test errors of 6.3
-    meV/atom and 143 meV/Å, where 100 gives 27.5 and 138. Virials are −volume · stress.
+    all targets of weight · error²/2, errors in eV or eV/atom, and eV/Å. With the weights 1000 and
+    1, 1 meV/atom counts as much as 32 meV/Å: without the larger weight the force components, a
+    hundred times as many or more, would dominate. On silicon (mlearn) 1000 gives test errors of 7.6
+    meV/atom and 142 meV/Å, where 100 gives 27.5 and 138, and 3000 gives 6.3 and 143. Virials are
+    −volume · stress.
 
     With --kernel 2 the model is a sparse kernel one: (x·x')² of the normalised SOAP rows of an atom
     and of --points atoms of its species in TRAIN, which are chosen to be far from one another. On

@@ -24,10 +24,8 @@ if TYPE_CHECKING:
     from rigidities.sources.source import Source
     from rigidities.validation import Reduction
 
-WEIGHTS = {"energy": 3000.0, "forces": 1.0}
-"""Weights of the terms, unless options of `rigidities fit` say otherwise: of energies per atom and
-of force components. Test errors of energies are 17 % (Si) and 15 % (Li) smaller than with 1000,
-those of forces 1.1 and 1.6 % larger (docs/units-and-weights.md)."""
+WEIGHTS = {"energy": 1000.0, "forces": 1.0}
+"""Weights of the terms, unless options of `rigidities fit` say otherwise."""
 
 
 def labels_of(source: Source, keys: dict[str, str | None]) -> dict[str, Term]:
