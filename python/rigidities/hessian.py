@@ -5,7 +5,6 @@ J. Chem. Theory Comput. 19 (2023) 8020 (LPR); Faraday Discuss. 256 (2025) 322 (P
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -18,6 +17,7 @@ from rigidities.prior import Prior
 from rigidities.reason import Reason
 from rigidities.rows import CheckedRows, Rows
 from rigidities.runtime import memory
+from rigidities.runtime.cached import cached_property
 from rigidities.state import IN_COLUMN, VERSION, check_regularizer, hessian_state, penalty_kind
 from rigidities.validation import Precision, Reduction, as_columns, check_precision, is_column
 

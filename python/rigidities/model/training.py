@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -37,6 +36,7 @@ from rigidities.model.scale import LeftOut, calibrations_of
 from rigidities.model.training_set import TrainingSet, rank_of
 from rigidities.regularizer import RegularizerPath, regularizer_path
 from rigidities.runtime import memory
+from rigidities.runtime.cached import cached_property
 from rigidities.spectrum.evidence import warn_of_empty
 from rigidities.structures.descriptor import row_shape
 from rigidities.structures.progress import stage

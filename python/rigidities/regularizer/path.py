@@ -8,7 +8,6 @@ where rounding leaves it resolved (`rigidities.spectrum.evidence`).
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -22,6 +21,7 @@ from rigidities.regularizer.least import least
 from rigidities.regularizer.path_residuals import residuals_along, squared_norms
 from rigidities.rows import CheckedRows, Rows, target_batches
 from rigidities.runtime import memory
+from rigidities.runtime.cached import cached_property
 from rigidities.scores import continuous_ranked_probability_score, negative_log_likelihood, root_mean_square
 from rigidities.spectrum.decomposition import Spectrum
 from rigidities.spectrum.evidence import Projection

@@ -30,7 +30,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import featomic
@@ -39,6 +38,7 @@ from scipy.sparse import csr_array
 
 from rigidities.interop.featomic.pair_expansion import pair_expansion
 from rigidities.runtime.aside import aside
+from rigidities.runtime.cached import cached_property
 from rigidities.structures.species import VOIGT
 
 if TYPE_CHECKING:
