@@ -102,14 +102,15 @@ class Reweighting:
                 Advice.MORE_ITERATIONS,
             )
         issue(self.told)
+        curved, covariance = self.last(coef)
         return replace(
             self.first,
             coef=coef,
-            hessian=self.curvature(coef).factorize(self.choice, penalty=self.penalty, consume=True),
+            hessian=curved.factorize(self.choice, penalty=self.penalty, consume=True),
             n_iterations=n_iterations,
             objective=objective,
             converged=converged,
-            covariance=self.first.covariance if self.rule is None else self.bounded(coef),
+            covariance=covariance,
             path=self.path,
             left_out=self.left_out,
             energies=self.energies(coef),
@@ -177,19 +178,16 @@ class Reweighting:
                 add(bounded[name], rows, weights * u**2)
         return _Pass(self.combined(parts), self.combined(bounded) if with_choice else None, data)
 
-    def bounded(self, coef: NDArray[np.float64]) -> Covariance:
-        """Return the sums that λ is chosen from, with weights w·u²."""
-        sums = self.passed(coef, with_choice=True).choice
-        assert sums is not None
-        return sums
-
-    def curvature(self, coef: NDArray[np.float64]) -> Covariance:
-        """Return sums without targets, with weights w·ρ''."""
-        parts = {name: Covariance(len(coef)) for name in self.loss.terms}
+    def last(self, coef: NDArray[np.float64]) -> tuple[Covariance, Covariance]:
+        """Return the sums of H, w·ρ'' without targets, and those that λ is chosen from, w·u²."""
+        curved = {name: Covariance(len(coef)) for name in self.loss.terms}
+        bounded = {name: Covariance(len(coef)) for name in self.loss.terms}
         for name, term, rows in self.rows():
-            weights = rows.known_weights * curvature(rows.residuals(coef), term.huber)
-            add(parts[name], rows, weights, with_targets=False)
-        return self.combined(parts)
+            residuals, weights = rows.residuals(coef), rows.known_weights
+            add(curved[name], rows, weights * curvature(residuals, term.huber), with_targets=False)
+            if self.rule is not None:
+                add(bounded[name], rows, weights * reweight(residuals, term.huber) ** 2)
+        return self.combined(curved), self.first.covariance if self.rule is None else self.combined(bounded)
 
     def rows(self) -> Iterator[tuple[str, Term, TermRows]]:
         """Yield the rows of each term of each batch, in one pass over the data."""
