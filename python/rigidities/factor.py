@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rigidities.components import component_indices
+from rigidities.components import component_indices, parts_of
 from rigidities.prior import AT_ONCE, share_of, warn_if_near_one
 from rigidities.rows import CheckedRows, target_batches
 
@@ -125,7 +125,7 @@ class Factor(ABC):
         indices = component_indices(components, self.n_features)
         rows = self._rows(X, groups)
         batches = target_batches(rows, reduction)
-        variances = [[_squared_norms(self._whitened(part)) for part in _parts(F, indices)] for F in batches]
+        variances = [[_squared_norms(self._whitened(part)) for part in parts_of(F, indices)] for F in batches]
         self._warn_of_prior(rows, indices, reduction)
         return reciprocal(np.concatenate([np.stack(columns, axis=1) for columns in variances]))
 
@@ -185,7 +185,7 @@ class Factor(ABC):
         for F in target_batches(rows, reduction, AT_ONCE):
             shares = np.empty((len(F), len(indices)))
             present = np.empty(shares.shape, dtype=bool)
-            for column, part in enumerate(_parts(F, indices)):
+            for column, part in enumerate(parts_of(F, indices)):
                 shares[:, column] = share_of(self._prior_variance(part), _squared_norms(self._whitened(part)))
                 present[:, column] = part.any(axis=1)
             yield shares, present
@@ -204,14 +204,6 @@ def reciprocal(variance: NDArray[np.float64]) -> NDArray[np.float64]:
     """R = 1/v in place of v; inf where v is 0."""
     with np.errstate(divide="ignore"):
         return np.reciprocal(variance, out=variance)
-
-
-def _parts(F: NDArray[np.float64], indices: list[NDArray[np.int64]]) -> Iterator[NDArray[np.float64]]:
-    """Yield the rows with the features of one component alone; others are 0."""
-    for features in indices:
-        part = np.zeros_like(F)
-        part[:, features] = F[:, features]
-        yield part
 
 
 def _squared_norms(Z: NDArray[np.float64]) -> NDArray[np.float64]:

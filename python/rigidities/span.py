@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rigidities import _core
+from rigidities.components import parts_of
 from rigidities.exceptions import Advice
 from rigidities.rows import reduce_rows
 from rigidities.runtime import memory
@@ -300,9 +301,7 @@ class SpanForm:
         variances = np.empty((len(rows), len(components)))
         for start in range(0, len(rows), AT_ONCE):
             some = rows[start : start + AT_ONCE]
-            for column, indices in enumerate(components):
-                part = np.zeros(some.shape)
-                part[:, indices] = some[:, indices]
+            for column, part in enumerate(parts_of(some, components)):
                 variances[start : start + AT_ONCE, column] = self.variance(part, None, "sum", "float64")
         return variances
 
