@@ -10,6 +10,8 @@ from pairs import Pair
 import rigidities as rg
 from rigidities.datasets import load_silicon
 from rigidities.interop.featomic import LossRows, Soap
+from rigidities.loss.rules import EVERY
+from rigidities.loss.structures import structures_of
 
 
 def gathering(n_atoms, p):
@@ -29,7 +31,10 @@ def gathering(n_atoms, p):
 
 
 def force_rows(structures, soap):
-    """Sums of energies and forces from structures, against featomic's gradients alone, called in the same portions."""
+    """Sums of energies and forces, and leaving out each structure, against featomic's gradients alone.
+
+    featomic is called in the same portions as for the sums. Rows of the structures are kept for leaving out.
+    """
     loss = rg.Loss(energy=rg.Term(per_atom=True), forces=rg.Term(weight=0.1))
     at_once = 64 * rg.get_num_threads()
     portions, n_atoms = [[]], 0
@@ -47,6 +52,13 @@ def force_rows(structures, soap):
     yield Pair(
         "sums of energies and forces, featomic included", soap.n_features, "featomic's gradients alone", 1 / 1.05,
         lambda: rg.loss_sums(LossRows(structures, soap, loss, progress=False)), gradients,
+    )  # fmt: skip
+    rows = list(LossRows(structures, soap, loss, progress=False))
+    path = rg.regularizer_path(rg.loss_sums(rows).combined())
+    path = path.at(path.regularizers[::EVERY])
+    yield Pair(
+        "leaving out each structure, 50 λ", soap.n_features, "featomic's gradients alone", 1.0,
+        lambda: path.leave_out(structures_of(rows, loss)), gradients,
     )  # fmt: skip
 
 

@@ -41,6 +41,7 @@ def pair(kind="none", regularizer=0.3, n_outputs=1):
     return rg.Hessian.from_rows(F, regularizer, **arguments), primal(F, regularizer, **arguments)
 
 
+@pytest.mark.filterwarnings("ignore::rigidities.SetByPriorWarning")  # true: few rows leave much to λ
 @pytest.mark.parametrize("regularizer", [1e-6, 0.3, 50.0])
 @pytest.mark.parametrize("kind", list(penalties()))
 def test_the_dual_form_is_the_primal_one(kind, regularizer):
@@ -56,6 +57,9 @@ def test_the_dual_form_is_the_primal_one(kind, regularizer):
     )
     parts = [slice(0, 10), np.array([3, 39]), np.arange(P) > 20]
     np.testing.assert_allclose(dual.component_rigidity(X, parts), other.component_rigidity(X, parts), **close)
+    np.testing.assert_allclose(
+        dual.prior_share(X, components=parts), other.prior_share(X, components=parts), rtol=1e-6, atol=1e-6
+    )
     np.testing.assert_allclose(dual.prediction_covariance(X[:4], X), other.prediction_covariance(X[:4], X), **close)
     joint = dual.prediction_covariance(X)
     assert (joint == joint.T).all()

@@ -1,6 +1,7 @@
 """What must hold for any data at H = C + λI, whatever the numbers are."""
 
 import numpy as np
+import pytest
 import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -102,6 +103,7 @@ def _accumulated(problem):
     return covariance
 
 
+@pytest.mark.filterwarnings("ignore::rigidities.SetByPriorWarning")  # true of some that hypothesis draws
 @given(problems(), st.data())
 def test_a_component_is_never_more_rigid_than_alone(problem, data):
     """R of a component in the whole model never exceeds R in a model made of that component alone."""

@@ -16,7 +16,7 @@ WINGS = (
     ("runtime", "rounding", "exceptions", "validation"),
     ("rows", "files", "state", "scores", "components", "penalty", "moments", "reason"),
     ("spectrum",),
-    ("factor", "choice", "span", "forms", "hessian", "covariance", "leave_one_out", "ensemble"),
+    ("factor", "choice", "span", "whitening", "forms", "prior", "hessian", "covariance", "leave_one_out", "ensemble"),
     ("regularizer", "loss", "calibration", "planning", "estimator"),
     ("structures", "datasets"),
     ("interop",),

@@ -25,6 +25,7 @@ from rigidities.exceptions import (
     NotPositiveDefiniteError,
     NotWrittenWarning,
     OtherVersionWarning,
+    SetByPriorWarning,
     UndeterminedWarning,
     UnresolvedEvidenceWarning,
 )
@@ -46,6 +47,7 @@ from rigidities.loss import (
 from rigidities.regularizer import RegularizerPath, regularizer_path
 from rigidities.rows import Rows, reduce_rows
 from rigidities.runtime.threads import set_num_threads
+from rigidities.whitening import Whitening
 
 if _TYPE_CHECKING:
     from rigidities import datasets
@@ -70,11 +72,13 @@ __all__ = [
     "OtherVersionWarning",
     "RegularizerPath",
     "Rows",
+    "SetByPriorWarning",
     "Term",
     "TermRows",
     "TermWeightScan",
     "UndeterminedWarning",
     "UnresolvedEvidenceWarning",
+    "Whitening",
     "__version__",
     "datasets",
     "fit_loss",

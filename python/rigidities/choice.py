@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def choose(core: _core.Covariance, regularizer: float | Literal["auto"], penalty: Penalty) -> Choice:
-    """Choose λ as `Covariance.factorize` does, with its warnings."""
+    """Choose λ as `Covariance.factorize` does, with its warnings and errors."""
     value = as_regularizer(regularizer)
     if value is not None:
         return Choice(value, 0.0, Reason.GIVEN)
@@ -29,7 +29,7 @@ def choose(core: _core.Covariance, regularizer: float | Literal["auto"], penalty
     if core.n_outputs == 0 or core.trace == 0:
         return Choice(None, 0.0, Reason.GUARANTEED)
     choice = largest_evidence(core, penalty)
-    choice.warn()
+    choice.check()
     return choice
 
 

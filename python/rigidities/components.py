@@ -9,6 +9,8 @@ import numpy as np
 from rigidities.validation import shown
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from numpy.typing import NDArray
 
 
@@ -29,6 +31,14 @@ def component_indices(components: Any, n_features: int) -> list[NDArray[np.int64
     for component, features in enumerate(found):
         _check_features(features, component, n_features)
     return found
+
+
+def parts_of(F: NDArray[Any], components: Iterable[NDArray[np.int64]]) -> Iterator[NDArray[Any]]:
+    """Yield the rows with the features of one component alone; others are 0."""
+    for features in components:
+        part = np.zeros(F.shape, dtype=F.dtype)
+        part[:, features] = F[:, features]
+        yield part
 
 
 def _check_features(features: NDArray[np.int64], component: int, n_features: int) -> None:

@@ -324,7 +324,9 @@ class Covariance(files.Stored):
             If H is not positive definite to rounding at this λ.
         ValueError
             If λ is negative or not finite, the penalty is not symmetric, not positive semi-definite
-            or of the wrong shape, or nothing was summed and "auto" has no scale to go by.
+            or of the wrong shape, or nothing was summed and "auto" has no scale to go by. If "auto"
+            cannot tell the best λ because the penalty is a matrix near to singular: sum whitened
+            rows then (`Whitening`).
         MemoryError
             If the factor, or the decomposition that "auto" needs, does not fit in memory.
 

@@ -17,7 +17,7 @@ import numpy as np
 from rigidities.covariance import Covariance
 from rigidities.leave_one_out import leave_one_out
 from rigidities.loss.terms import Term
-from rigidities.regularizer.path import regularizer_path
+from rigidities.regularizer import regularizer_path
 from rigidities.report.atom_map import MAP_ATOMS, AtomMap
 from rigidities.report.content import Report, assess
 from rigidities.report.files import make_directory, write, write_figure

@@ -44,11 +44,19 @@ class Advice(Enum):
     RAISE_OR_AUTO = 'raise the regularizer; "auto" takes the smallest that is resolved'
     LARGER_OR_OTHER_CRITERION = "pass larger ones, or another criterion"
     SMALLER_REGULARIZERS = "pass smaller ones to regularizer_path, if rounding allows them"
-    OTHER_CRITERION = "choose another"
+    WHITEN_ROWS = (
+        "sum whitened rows, which resolve them: whitening = rigidities.Whitening(penalty), "
+        "Covariance(whitening.n_features), update(whitening.rows(F), ...), and factorize with whitening.penalty"
+    )
     GIVE_REGULARIZER = "pass a regularizer"
     LOOK_FOR_OUTLIERS = "look for a wrong label among the largest residuals, or choose the regularizer another way"
     ERRORS_ON_OTHERS = "choose the weights by errors on other structures"
     RAISE_PEER_REGULARIZER = "raise alpha"
+    # Components
+    OTHER_COMPONENTS = (
+        "ask prior_share for this share of each prediction; name components that share no information, as those of "
+        "Soap(..., purified=True) do, or add data that tell them apart"
+    )
     # Iterations
     MORE_ITERATIONS = "raise max_iterations, the tolerance or the thresholds"
     # Other versions
@@ -217,8 +225,12 @@ class UndeterminedWarning(Advised, RuntimeWarning):
     """The data of a fit do not determine a result: another fit of the same data would differ."""
 
 
+class SetByPriorWarning(Advised, RuntimeWarning):
+    """Rigidities of a component are those of λ: no training target limits what it contributes."""
+
+
 class UnresolvedEvidenceWarning(Advised, RuntimeWarning):
-    """A smaller λ than the chosen one may be better: rounding hides it, or it was not looked at."""
+    """Another λ than the chosen one may be better: rounding hides it, or it was not looked at."""
 
 
 _held: ContextVar[tuple[type[Warning], list[Warning]] | None] = ContextVar("_held", default=None)

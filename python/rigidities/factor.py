@@ -17,14 +17,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rigidities.components import component_indices
+from rigidities.components import component_indices, parts_of
+from rigidities.prior import AT_ONCE, share_of, warn_if_near_one
 from rigidities.rows import CheckedRows, target_batches
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import ArrayLike, NDArray
 
     from rigidities.rows import Rows
     from rigidities.validation import Reduction
+
+LOOKED_AT = 8
+"""Targets whose prior's share is computed to warn of components that λ sets, spread over all. With
+p = 1024 and 8 components it takes 15 to 30 ms; 10,000 rows take 190 ms in all the rest."""
 
 
 class Factor(ABC):
@@ -63,6 +70,10 @@ class Factor(ABC):
     @abstractmethod
     def _whitened(self, F: NDArray[np.float64]) -> NDArray[np.float64]:
         """Wᵀf of each row f of F, (n_targets, rank)."""
+
+    @abstractmethod
+    def _prior_variance(self, F: NDArray[np.float64]) -> NDArray[np.float64]:
+        """λ fᵀH⁻¹ΛH⁻¹f of each row f of F, (n_targets,)."""
 
     def whiten(
         self, X: ArrayLike | Rows, *, groups: ArrayLike | None = None, reduction: Reduction = "mean"
@@ -112,16 +123,78 @@ class Factor(ABC):
     ) -> NDArray[np.float64]:
         """R of each component's contribution to each prediction, (n_targets, n_components)."""
         indices = component_indices(components, self.n_features)
-        batches = target_batches(self._rows(X, groups), reduction)
-        return reciprocal(np.concatenate([self._component_variances(F, indices) for F in batches]))
+        rows = self._rows(X, groups)
+        batches = target_batches(rows, reduction)
+        variances = [[_squared_norms(self._whitened(part)) for part in parts_of(F, indices)] for F in batches]
+        self._warn_of_prior(rows, indices, reduction)
+        return reciprocal(np.concatenate([np.stack(columns, axis=1) for columns in variances]))
 
-    def _component_variances(self, F: NDArray[np.float64], indices: list[NDArray[np.int64]]) -> NDArray[np.float64]:
-        variances = np.empty((len(F), len(indices)))
-        for column, features in enumerate(indices):
-            part = np.zeros_like(F)
-            part[:, features] = F[:, features]
-            variances[:, column] = _squared_norms(self._whitened(part))
-        return variances
+    def prior_share(
+        self,
+        X: ArrayLike | Rows,
+        *,
+        components: Any = None,
+        groups: ArrayLike | None = None,
+        reduction: Reduction = "mean",
+    ) -> NDArray[np.float64]:
+        """Share of the prior in each variance, λ gᵀH⁻¹ΛH⁻¹g / v: how much of R is λ's, from 0 to 1.
+
+        The rest, Σ w (gᵀH⁻¹f)² / v, is shared by the training targets. Near 1 the rigidity is
+        proportional to λ and says nothing of the data; near 0 λ hardly matters. It takes
+        about four times as long as `variance`.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_rows, n_features), or Rows
+        components : sequence, optional
+            As for `component_rigidity`: the share is that of each component's variance.
+        groups : array_like of int of shape (n_rows,), optional
+        reduction : {"mean", "sum"}
+            See `Covariance.update`.
+
+        Returns
+        -------
+        ndarray of shape (n_targets,), or (n_targets, n_components) with components
+            0 for a row of zeros, which has no variance, and without a regularizer.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `component_rigidity`.
+        MemoryError
+            If a copy of the penalty does not fit in memory.
+
+        Examples
+        --------
+        >>> import numpy as np, rigidities as rg
+        >>> covariance = rg.Covariance(2)
+        >>> covariance.update(np.array([[1.0, 0.0]]))
+        >>> covariance.factorize(0.25).prior_share(np.eye(2))
+        array([0.2, 1. ])
+        """
+        if components is not None:
+            indices = component_indices(components, self.n_features)
+            return np.concatenate([s for s, _ in self._shares(self._rows(X, groups), indices, reduction)])
+        whole = [np.arange(self.n_features)]
+        return np.concatenate([s[:, 0] for s, _ in self._shares(self._rows(X, groups), whole, reduction)])
+
+    def _shares(
+        self, rows: CheckedRows, indices: list[NDArray[np.int64]], reduction: Reduction
+    ) -> Iterator[tuple[NDArray[np.float64], NDArray[np.bool_]]]:
+        """Yield the prior's shares of some targets and where there are parts, (n, n_components)."""
+        for F in target_batches(rows, reduction, AT_ONCE):
+            shares = np.empty((len(F), len(indices)))
+            present = np.empty(shares.shape, dtype=bool)
+            for column, part in enumerate(parts_of(F, indices)):
+                shares[:, column] = share_of(self._prior_variance(part), _squared_norms(self._whitened(part)))
+                present[:, column] = part.any(axis=1)
+            yield shares, present
+
+    def _warn_of_prior(self, rows: CheckedRows, indices: list[NDArray[np.int64]], reduction: Reduction) -> None:
+        """Warn if λ sets the rigidity of a component, by a few of the targets."""
+        some = rows.spread(LOOKED_AT)
+        shares, present = zip(*self._shares(some, indices, reduction), strict=True)
+        warn_if_near_one(np.concatenate(shares), np.concatenate(present))
 
     def _rows(self, X: ArrayLike | Rows, groups: ArrayLike | None) -> CheckedRows:
         return CheckedRows.matching(X, groups, self.n_features, self.feature_space)

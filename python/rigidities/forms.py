@@ -48,13 +48,14 @@ def form_of_rows(
     targets: ArrayLike | None,
     penalty: ArrayLike | None,
 ) -> Form:
-    """Factorise H of training rows: in their span if they are fewer than the features."""
+    """Factorise H of training rows: in their span if they are few, or the penalty is a matrix."""
     F = target_rows(rows)
     w = None if weights is None else np.ascontiguousarray(as_floats(weights, "weights", ndim=1, double=True))
     y = None if targets is None else as_outputs(targets)
     n, p = F.shape
     value, checked = as_regularizer(regularizer), Penalty.of(penalty, p)
-    span = _whitened_span(F, checked) if n < p else None
+    # sums of whitened rows resolve λ that those of rows hide, if the penalty is ill-conditioned
+    span = _whitened_span(F, checked) if n < p or checked.matrix is not None else None
     if span is None:
         memory.require(16 * p * p, f"C and the factor of {p} features", Advice.FEWER_FEATURES)
         return _factorize(_sums(F, w, y), regularizer, checked, consume=True)

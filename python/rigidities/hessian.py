@@ -5,7 +5,6 @@ J. Chem. Theory Comput. 19 (2023) 8020 (LPR); Faraday Discuss. 256 (2025) 322 (P
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -14,9 +13,11 @@ from rigidities import files, forms
 from rigidities.components import component_indices
 from rigidities.exceptions import Advice
 from rigidities.factor import Factor, reciprocal
+from rigidities.prior import Prior
 from rigidities.reason import Reason
 from rigidities.rows import CheckedRows, Rows
 from rigidities.runtime import memory
+from rigidities.runtime.cached import cached_property
 from rigidities.state import IN_COLUMN, VERSION, check_regularizer, hessian_state, penalty_kind
 from rigidities.validation import Precision, Reduction, as_columns, check_precision, is_column
 
@@ -66,9 +67,10 @@ class Hessian(Factor, files.Stored):
         targets: ArrayLike | None = None,
         penalty: ArrayLike | None = None,
     ) -> Hessian:
-        """Factorise the H of training rows; in the dual form if they are fewer than the features.
+        """Factorise H of training rows, in their span if it is small or the penalty is a matrix.
 
-        That takes n²p work (`rigidities.span`). Where a direction is not penalised, C is summed.
+        With fewer rows than features this is the dual form, n²p work. Rows are whitened by a matrix
+        as penalty, to keep their digits. Where a direction is not penalised, C is summed.
 
         Parameters
         ----------
@@ -173,8 +175,7 @@ class Hessian(Factor, files.Stored):
         """Reciprocal condition number 1/(‖H‖₁‖H⁻¹‖₁).
 
         Estimated as in LAPACK's ``dpocon``, mostly within a factor of three. Rounding changes a
-        variance by about p·eps/rcond at most, relative to its value; after accumulation "qr" by
-        p·eps/√rcond.
+        variance by about p·eps/rcond (accumulation "qr": p·eps/√rcond) of its value at most.
         """
         return self._core.rcond()
 
@@ -193,7 +194,7 @@ class Hessian(Factor, files.Stored):
             If no targets were accumulated.
         """
         coef = self._core.coef()
-        coef = coef[:, 0].copy() if self._core.n_outputs == 1 and not self._in_column else np.ascontiguousarray(coef)
+        coef = coef[:, 0].copy() if coef.shape[1] == 1 and not self._in_column else np.ascontiguousarray(coef)
         coef.flags.writeable = False
         return coef
 
@@ -235,10 +236,8 @@ class Hessian(Factor, files.Stored):
 
         Raises
         ------
-        ValueError, TypeError
-            As `Covariance.update`.
-        MemoryError
-            If the result does not fit in memory.
+        ValueError, TypeError, MemoryError
+            As `Covariance.update`, or if the result does not fit in memory.
         """
         rows = self._rows(X, groups)
         n = rows.n_targets
@@ -247,6 +246,13 @@ class Hessian(Factor, files.Stored):
 
     def _whitened(self, F: NDArray[np.float64]) -> NDArray[np.float64]:
         return self._core.whiten(F, None, "sum")
+
+    @cached_property
+    def _prior(self) -> Prior:
+        return Prior.of(self._core)
+
+    def _prior_variance(self, F: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self._prior.variance(F)
 
     def variance(
         self,
@@ -298,9 +304,8 @@ class Hessian(Factor, files.Stored):
     ) -> NDArray[np.float64]:
         """Prediction rigidity R = 1/(gᵀH⁻¹g) of each prediction.
 
-        With the atoms' rows and no groups this is the local prediction rigidity (LPR) of every
-        atom; with groups the prediction rigidity (PR) of every structure. A row of zeros has R =
-        inf: it predicts 0 for any data.
+        Local (LPR) with atoms' rows and no groups, or of structures (PR) with groups. A row of
+        zeros has R = inf: it predicts 0 for any data.
 
         Parameters
         ----------
@@ -333,13 +338,12 @@ class Hessian(Factor, files.Stored):
 
         Parameters
         ----------
-        X : array_like of shape (n_rows, n_features), or Rows
+        X, groups, reduction
+            As for `variance`.
         components : sequence
             One entry per component (body order, range, species, …): an array of feature indices, a
             slice or a boolean mask, which may overlap; or the sizes of components that follow one
             another, which sum to n_features.
-        groups, reduction
-            As for `variance`.
 
         Returns
         -------
@@ -347,22 +351,23 @@ class Hessian(Factor, files.Stored):
 
         Raises
         ------
-        ValueError
-            If a component is empty, repeats a feature or names one that does not exist, or as
-            `Covariance.update`.
-        TypeError
-            If a component is none of the above, or as `Covariance.update`.
+        ValueError, TypeError
+            If a component is none of the above, is empty, repeats a feature or names one that does
+            not exist, or as `Covariance.update`.
         MemoryError
             If the factors of the components, Σ p_c² numbers, do not fit in memory.
 
-        References
-        ----------
-        Faraday Discuss. 256 (2025) 322.
+        Warns
+        -----
+        SetByPriorWarning
+            If the rigidity of a component is set by λ; see `prior_share`.
         """
         indices = component_indices(components, self.n_features)
         rows = self._rows(X, groups)
         forms.require_components(self._core, [len(features) for features in indices])
-        return reciprocal(self._core.component_variance(rows.values, indices, rows.groups, reduction))
+        variances = self._core.component_variance(rows.values, indices, rows.groups, reduction)
+        self._warn_of_prior(rows, indices, reduction)
+        return reciprocal(variances)
 
     def prediction_covariance(self, X: ArrayLike | Rows, Y: ArrayLike | Rows | None = None) -> NDArray[np.float64]:
         """Joint covariance G_X H⁻¹ G_Yᵀ of predictions, for their differences and contrasts.

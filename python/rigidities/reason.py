@@ -68,7 +68,7 @@ _TEXTS = {
     Reason.EVIDENCE_UNDETERMINED: f"{_GUARANTEED}; the data leave an unpenalised feature undetermined",
     Reason.PATH_EVIDENCE: "evidence: the largest of a path",
     Reason.PATH_GCV: "generalised cross-validation: the least of a path",
-    Reason.PATH_LEAVE_ONE_OUT: "leave-one-out of the energies: the least of a path",
+    Reason.PATH_LEAVE_ONE_OUT: "leave-one-out of structures: the least of a path",
 }
 
 _FORMER = {

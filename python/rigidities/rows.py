@@ -93,6 +93,17 @@ class CheckedRows:
         if len(sizes) == len(targets):
             warn_of_totals(targets[:, 0], sizes, Advice.TOTAL_ENERGIES)
 
+    def spread(self, n: int) -> CheckedRows:
+        """Return the rows of at most `n` targets, spread over all of them."""
+        n_targets = self.n_targets
+        if n_targets <= n:
+            return self
+        chosen = np.linspace(0, n_targets - 1, n).astype(np.int64)
+        if self.groups is None:
+            return replace(self, values=self.values[chosen])
+        kept = np.isin(self.groups, np.unique(self.groups)[chosen])
+        return replace(self, values=self.values[kept], groups=self.groups[kept])
+
     @property
     def n_targets(self) -> int:
         """Number of target rows that these are reduced to."""

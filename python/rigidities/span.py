@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rigidities import _core
+from rigidities.components import parts_of
 from rigidities.exceptions import Advice
 from rigidities.rows import reduce_rows
 from rigidities.runtime import memory
@@ -272,6 +273,14 @@ class SpanForm:
             parts.append(along + self._over(np.einsum("ij,ij->i", across, across)))
         return np.concatenate(parts)
 
+    def prior_variance(self, F: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return λfᵀH⁻¹ΛH⁻¹f = λ‖(C_m + λ)⁻¹s‖² + ‖r‖²/λ of each row, (n,); λ is not 0."""
+        parts, root = [], np.sqrt(self.regularizer)
+        for inside, across in self.span.split(F):
+            along = root * self.inner.solve(np.ascontiguousarray(inside.T))
+            parts.append(np.einsum("ij,ij->j", along, along) + self._over(np.einsum("ij,ij->i", across, across)))
+        return np.concatenate(parts)
+
     def whiten(self, features: NDArray[Any], groups: NDArray[np.int64] | None, reduction: str) -> NDArray[np.float64]:
         """Return z = VᵀL⁻¹s + r/√λ of each target, (n, p): z·z' is a covariance of predictions."""
         parts = []
@@ -292,9 +301,7 @@ class SpanForm:
         variances = np.empty((len(rows), len(components)))
         for start in range(0, len(rows), AT_ONCE):
             some = rows[start : start + AT_ONCE]
-            for column, indices in enumerate(components):
-                part = np.zeros(some.shape)
-                part[:, indices] = some[:, indices]
+            for column, part in enumerate(parts_of(some, components)):
                 variances[start : start + AT_ONCE, column] = self.variance(part, None, "sum", "float64")
         return variances
 

@@ -26,7 +26,7 @@ from rigidities.datasets import load_silicon
 from rigidities.interop.featomic import Soap
 from rigidities.loss import minimum
 from rigidities.model import LinearModel
-from rigidities.regularizer import path
+from rigidities.regularizer import decompose
 from rigidities.structures import reference
 
 CHEAP = ["--hyperparameters", "hypers.json", "--no-progress"]
@@ -171,7 +171,7 @@ def test_nothing_is_computed_twice(inputs, monkeypatch, options, n_decomposition
         monkeypatch.setattr(module, name, counted)
 
     place = lambda positions: np.round(positions, 6).tobytes()  # noqa: E731
-    count(path, "decompose", lambda *a: ["decomposition"])
+    count(decompose, "decompose", lambda *a: ["decomposition"])
     count(minimum, "loss_sums", lambda *a: ["sums"])
     count(reference, "Attached", lambda atoms: [("labels", place(atoms.positions))])
     count(
@@ -219,9 +219,13 @@ def test_the_plot_goes_without_energies(inputs):
     assert result.exit_code == 0, result.output
     assert Path("model.png").exists()
     assert "baseline      none" in result.stdout
+    result = fit("train.xyz", "test.xyz", "-o", "forces", "--energy-weight", "0", "--regularizer", "loo")
+    assert result.exit_code == 0, result.output
+    assert Path("forces.png").exists()
+    assert "leave-one-out of structures" in result.stdout
     result = fit("train.xyz", "test.xyz", "-o", "model", "--forces-weight", "0", "--regularizer", "loo")
     assert result.exit_code == 0, result.output
-    assert "leave-one-out of the energies" in result.stdout
+    assert "leave-one-out of structures" in result.stdout
 
 
 @pytest.mark.parametrize(("options", "drawn"), [
@@ -302,7 +306,6 @@ def test_help(command):
     ("train.xyz --baseline C=-7", "train.xyz: the baseline has no energy for Si"),
     ("train.xyz --baseline fit --energy-weight 0", "train.xyz: baseline is 'fit', but there are no energies"),
     ("train.xyz --regularizer much", "--regularizer much: expected a number from 0, or auto, evidence, gcv, loo"),
-    ("train.xyz --regularizer loo --energy-weight 0", "train.xyz: regularizer is 'loo', which leaves out energies"),
     ("train.xyz -o .", "--output .: is a directory"),
     ("train.xyz -o train.xyz/model", "--output train.xyz: cannot make this directory"),
 ])  # fmt: skip

@@ -168,6 +168,25 @@ def test_components_are_in_the_table_and_the_files(inputs):
     assert set(json.loads(Path("out/summary.json").read_text())["cpr"]) == {"2-body", "3-body"}
 
 
+def test_purified_body_orders_are_those_of_soap(inputs):
+    result = run("report", "train.xyz", "test.xyz", "-o", "out", "--body-orders", "2,3", "--purified")
+    assert result.exit_code == 0, result.output
+    assert "body orders 2, 3, purified" in result.stdout
+    assert "prior's share, median: LPR " in result.stdout
+    content = json.loads(Path("out/summary.json").read_text())
+    assert content["descriptor"]["purified"] is True
+    assert content["descriptor"]["feature_space"] == Soap("Si", body_orders=(2, 3), purified=True).feature_space
+    assert 0 <= content["cpr"]["2-body"]["prior_share"]["median"] <= 1
+
+
+def test_purified_needs_both_body_orders(inputs):
+    for orders in ("2", "3"):
+        result = run("report", "train.xyz", "test.xyz", "-o", "out", "--body-orders", orders, "--purified")
+        assert result.exit_code == 2
+        assert "--purified: it takes the two-body part out of body order 3" in " ".join(result.stderr.split())
+        assert "pass --body-orders 2,3" in " ".join(result.stderr.split())
+
+
 def test_slices_hyperparameters_and_other_formats(inputs):
     Path("hypers.json").write_text(json.dumps(Soap("Si", 3.5, max_radial=2, max_angular=1).hyperparameters))
     frame = bulk("Si", cubic=True)

@@ -37,6 +37,7 @@ def test_local_rigidities_equal_scikit_matters(data, alpha):
     np.testing.assert_allclose(np.concatenate(lpr), np.concatenate(expected), rtol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore::rigidities.SetByPriorWarning")  # true of most alphas
 @pytest.mark.parametrize("alpha", [1e-8, 1e-3])
 def test_component_rigidities_equal_scikit_matters(alpha):
     _, train, dims = methane()
@@ -55,7 +56,8 @@ def test_scikit_matters_own_cases():
     lpr, rank_diff = ours.local_prediction_rigidity(soap, soap, 1e-8)
     assert lpr[-1] >= 1
     assert rank_diff == 0
-    cpr, lcpr, rank_diff = ours.componentwise_prediction_rigidity(both, both, 1e-8, dims)
+    with pytest.warns(rg.SetByPriorWarning):
+        cpr, lcpr, rank_diff = ours.componentwise_prediction_rigidity(both, both, 1e-8, dims)
     assert rank_diff == 0
     np.testing.assert_allclose(cpr[-1], lcpr[-1][0], rtol=1e-12)  # one environment: structure and atom are the same
 
@@ -127,6 +129,7 @@ def test_the_factor_is_scipys():
     np.testing.assert_allclose(hessian.variance(X), expected, rtol=1e-10)
 
 
+@pytest.mark.filterwarnings("ignore::rigidities.SetByPriorWarning")  # four means of thousands of atoms are small
 def test_the_drop_in_takes_more_atoms_than_one_batch():
     rng = np.random.default_rng(0)
     X = [rng.normal(size=(n, 4)) for n in (3000, 2000, 10, 5000, 7)]

@@ -15,7 +15,7 @@ from crystals import labelled, rattled, with_emt  # noqa: E402
 import rigidities as rg  # noqa: E402
 from rigidities.interop.featomic import Soap  # noqa: E402
 from rigidities.model import LinearModel  # noqa: E402
-from rigidities.model.scale import LeftOut, first_scale, scales_of  # noqa: E402
+from rigidities.model.scale import LeftOut, calibrations_of, first_scale  # noqa: E402
 
 COPPER = Soap("Cu", cutoff=4.0, max_radial=3, max_angular=2)
 LOSS = rg.Loss(energy=rg.Term(1000.0, per_atom=True), forces=rg.Term(), virial=rg.Term())
@@ -121,13 +121,29 @@ def test_lone_atoms_have_no_rows_of_forces():
     said(texts, "σ of forces takes the scale of energies: their rows of features are zero")
 
 
-def test_the_scale_is_that_of_the_squares():
+@pytest.mark.parametrize(("name", "scale"), [("energy", np.sqrt(np.pi / 2) * (3 + 2) / 2), ("forces", np.sqrt(13 / 2))])
+def test_targets_that_cannot_be_left_out_do_not_count(name, scale):
     term = LeftOut()
     term.add_targets(*(np.array(x) for x in ([3.0, 4.0, 9.0], [1.0, 4.0, np.nan], [5.0] * 3, [1.0] * 3, [0, 1, 2])))
-    assert (term.n, term.structures) == (2, {0, 1})
-    assert scales_of({"energy": term}) == {"energy": np.sqrt(25 / 5)}
+    found = calibrations_of({name: term})[name]
+    assert (found.n, found.n_aside, found.noise) == (2, 0, 0.0)
+    assert found.scale == pytest.approx(scale, rel=1e-12)
     assert first_scale({"energy": np.nan, "forces": 2.0}) == "forces"
     assert first_scale({"energy": np.nan}) is None
+
+
+def test_variances_at_the_floor_are_set_aside():
+    """Also those of rows as long as others, and exact zeros; they do not count as structures."""
+    term, v = LeftOut(), np.array([1.0, 2.0, 4.0, 2e-8, 0.0])
+    r, ones = np.array([1.0, 2.0, 4.0, 3.0, 5.0]), np.ones(5)
+    term.add_targets(r, v, 10 * ones, ones, np.array([0, 0, 1, 2, 3]))
+    found = calibrations_of({"forces": term})["forces"]
+    assert (found.n, found.n_aside, found.floor) == (5, 2, 1e-6)
+    assert found.scale == pytest.approx(np.sqrt((1 + 2 + 4) / 3))
+    few = LeftOut()
+    few.add_targets(r[1:], v[1:], 10 * ones[1:], ones[1:], np.array([1, 1, 2, 3]))
+    with pytest.warns(rg.IllConditionedWarning, match="σ of forces is NaN: .* there is one; in the others"):
+        assert np.isnan(calibrations_of({"forces": few})["forces"].scale)
 
 
 def test_a_scale_has_the_name_of_a_term():

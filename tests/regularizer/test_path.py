@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import reference
-from problems import data, penalties, rank_deficient, summed
+from problems import data, penalties, rank_deficient, smooth, summed
 from scipy.optimize import minimize_scalar
 from scipy.stats import norm
 
@@ -74,6 +74,34 @@ def test_variances_of_groups_in_any_order(reduction):
     np.testing.assert_allclose(scores, path.score(rows, targets, "crps"), rtol=1e-9)
 
 
+def test_other_regularizers_of_the_same_decomposition():
+    F, y, w = data()
+    covariance = summed(F, y, w)
+    path, other = rg.regularizer_path(covariance, GRID), rg.regularizer_path(covariance, [0.3, 2.0])
+    for name in ("log_evidence", "gcv", "coef"):
+        np.testing.assert_array_equal(getattr(path.at([0.3, 2.0]), name), getattr(other, name))
+    with pytest.raises(ValueError, match=r"regularizers\[0\] is 0: expected finite and positive"):
+        path.at([0.0])
+
+
+def test_leaving_out_needs_rows_of_the_path():
+    F, y, w = data()
+    path = rg.regularizer_path(summed(F, y, w), GRID)
+    parts = [(F[:30], y[:30], w[:30]), (F[30:], y[30:], w[30:])]
+    scores = path.score(F, y, "loo", weights=w, blocks=np.arange(40) // 30)
+    np.testing.assert_allclose(np.sqrt(path.leave_out(parts) / w.sum()), scores, rtol=1e-12)
+    assert path.least(scores) == GRID[np.argmin(scores)]
+    for part, message in (
+        ((F[:, :3], y, w), "features have 3 columns but 12 were expected"),
+        ((F, y[:3], w), r"y has shape \(3,\): expected 40 targets"),
+        ((F, y, w[:3]), "weights has 3 entries but there are 40 target rows"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            path.leave_out([part])
+    with pytest.raises(rg.NotFittedError, match="a score needs targets"):
+        rg.regularizer_path(summed(F), GRID).leave_out(parts)
+
+
 def test_unordered_and_single_regularizers():
     F, y, w = data()
     covariance = summed(F, y, w)
@@ -104,6 +132,7 @@ def test_gcv_is_the_textbook_one():
 # ---- scores
 
 
+@pytest.mark.filterwarnings("ignore:.* is best at the largest")  # the targets are those of other weights
 @pytest.mark.parametrize("k", [None, 2])
 @pytest.mark.parametrize("noise", [0.0, 0.7])
 def test_scores_are_least_over_the_scale(k, noise):
@@ -239,7 +268,7 @@ SCORES = [
     (ValueError, dict(y=np.ones((40, 2))), r"y has shape \(40, 2\)"),
     (ValueError, dict(y=np.full(40, np.nan)), r"y\[0, 0\] is nan: targets must be finite"),
     (ValueError, dict(X=np.ones((40, 3))), "features have 3 columns but 12 were expected"),
-    (ValueError, dict(X=np.zeros((40, 12))), "target 0 has variance 0, a row of zeros: leave it out, or"),
+    (ValueError, dict(X=np.zeros((40, 12))), "all targets have variance 0, rows of zeros: pass others, or a noise"),
     (ValueError, dict(groups=np.arange(39)), "groups has 39"),
     (ValueError, dict(blocks=np.arange(40)), "blocks are left out together, but criterion is 'nll': expected \"loo\""),
     (ValueError, dict(criterion="loo", blocks=np.arange(3)), r"blocks has 3 entries but there are 40 targets"),
@@ -254,6 +283,19 @@ def test_scores_that_are_none(error, arguments, message):
     path = rg.regularizer_path(spaced(F, y), GRID)
     with pytest.raises(error, match=message):
         path.score(**{"X": F, "y": y, **arguments})
+
+
+@pytest.mark.parametrize("criterion", ["nll", "crps"])
+@pytest.mark.parametrize("size", [0.0, 1e-9])
+def test_scores_set_rows_of_next_to_nothing_aside(criterion, size):
+    """Their variance and error are rounding, and so is the ratio of both."""
+    F, y, _ = data()
+    path = rg.regularizer_path(spaced(F, y), GRID)
+    more, errors = np.concatenate([F, size * F[:5]]), np.concatenate([y, np.full(5, 1e-9)])
+    with pytest.warns(rg.IllConditionedWarning, match=f"5 of 45 targets have .* nearly so: {criterion} sets them"):
+        found = path.score(more, errors, criterion)
+    np.testing.assert_array_equal(found, path.score(F, y, criterion))
+    assert np.isfinite(path.score(more, errors, criterion, noise=1.0)).all()
 
 
 def spaced(F, y):
@@ -292,6 +334,44 @@ def test_the_smallest_of_a_path_is_told():
     with pytest.warns(rg.UnresolvedEvidenceWarning, match="loo is best at the smallest regularizer of the path, 0.001"):
         assert path.best("loo", F, y) == 1e-3
     assert rg.regularizer_path(summed(F, y), [1e-3]).best("loo", F, y) == 1e-3  # one alone is no choice
+
+
+def test_the_largest_of_a_path_is_told():
+    F, y, _ = data(40, 3, noise=1.0)
+    path = rg.regularizer_path(summed(F, y), [1e-3, 1e-2, 1e-1])
+    for criterion, rows in (("evidence", ()), ("loo", (F, y))):
+        with pytest.warns(
+            rg.UnresolvedEvidenceWarning, match=rf"{criterion} is best at the largest regularizer of the path, 0\.1"
+        ):
+            assert path.best(criterion, *rows) == 0.1
+
+
+def test_the_smallest_that_is_resolved_is_told():
+    """Rounding hides what lies below, as the evidence and gcv say of themselves."""
+    F, y = smooth(noise=1e-6)
+    path = rg.regularizer_path(summed(F, y), np.logspace(-18, 1, 60))
+    scores = path.score(F, y, "loo")
+    resolved = path.regularizers[~np.isnan(scores)]
+    with pytest.warns(rg.UnresolvedEvidenceWarning, match="loo is best at the smallest regularizer at which it is res"):
+        assert path.best("loo", F, y) == resolved[0] > path.regularizers[0]
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_end_at_which_an_error_is_flat_is_no_fault():
+    """Nothing to gain at a smaller λ: the error changes by 3e-6 in the last decade."""
+    F, y, _ = data(40, 3)
+    path = rg.regularizer_path(summed(F, y), [1e-8, 1e-7, 1e-2])
+    scores = path.score(F, y, "rmse")
+    assert scores[0] < scores[1]
+    assert path.best("rmse", F, y) == 1e-8
+
+
+@pytest.mark.filterwarnings("error")
+def test_errors_that_vanish_are_no_fault():
+    F, _, _ = data(40, 3)
+    path = rg.regularizer_path(summed(F, np.zeros(40)), [1e-3, 1e-2])
+    for criterion in ("nll", "crps", "rmse"):
+        assert path.best(criterion, F, np.zeros(40)) == 1e-3
 
 
 @pytest.mark.parametrize("criterion", ["evidence", "gcv", "loo"])

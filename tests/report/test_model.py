@@ -45,3 +45,22 @@ def test_the_figure_of_a_fit_without_a_test_set_has_no_test_errors(fitted):
     bare = rg.TermRows(rows.values, term=rows.term)
     with pytest.raises(ValueError, match="the rows have no targets: there are no errors to draw"):
         regularizer_figure(fitted, bare)
+
+
+def lines_of(figure):
+    return {line.get_label().split(",")[0] for axes in figure.axes for line in axes.lines}
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_the_figure_shows_what_was_left_out():
+    """Whole structures with forces in the loss, one energy at a time without; never one in place of the other."""
+    of_both = fit_model(FRAMES, SOAP, LOSS, regularizer="loo", keep_energies=True, progress=False)
+    figure = regularizer_figure(of_both)
+    [line] = [line for axes in figure.axes for line in axes.lines if line.get_label().startswith("structures left")]
+    np.testing.assert_array_equal(line.get_ydata(), of_both.minimum.left_out)
+    assert "leave-one-out" not in lines_of(figure)
+    energies = fit_model(FRAMES, SOAP, rg.Loss(energy=LOSS.energy), regularizer="loo", progress=False)
+    assert "leave-one-out" in lines_of(regularizer_figure(energies))
+    assert "structures left out" not in lines_of(regularizer_figure(energies))
+    forces = fit_model(FRAMES, SOAP, rg.Loss(forces=LOSS.forces), baseline=None, regularizer="loo", progress=False)
+    assert "structures left out" in lines_of(regularizer_figure(forces))

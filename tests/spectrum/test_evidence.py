@@ -12,7 +12,7 @@ from scipy.optimize import minimize_scalar
 
 import rigidities as rg
 from rigidities.reason import Reason
-from rigidities.spectrum import maximum
+from rigidities.spectrum import hiding
 
 GRID = np.logspace(-4, 3, 8)
 
@@ -184,7 +184,7 @@ def test_auto_looks_below_what_the_spectrum_resolves():
 
 
 def test_a_rise_towards_the_edge_is_said(monkeypatch):
-    monkeypatch.setattr(maximum, "RISE", 0.01)
+    monkeypatch.setattr(hiding, "SLOPE", 0.01)
     with pytest.warns(rg.UnresolvedEvidenceWarning, match=r"best at regularizer \S+e-12, but it rises again towards"):
         summed(*smooth(noise=0)).choose()
 

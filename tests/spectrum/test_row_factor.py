@@ -130,15 +130,18 @@ def test_the_unit_of_features_and_targets_does_not_matter(scale):
 
 
 def test_a_penalty_of_a_kernel_has_its_maximum_below_the_edge_of_sums():
-    """K_MM of condition 1e17, as for sparse kernel models: sums end at their edge, with a warning."""
+    """K_MM of condition 1e17, as for sparse kernel models: sums end above it and are refused."""
     x, rng = np.linspace(0, 1, 200), np.random.default_rng(0)
     kernel = np.exp(-((x[:, None] - x[::5]) ** 2) / 0.3)
     y, w = np.sin(9 * x) + 0.01 * rng.normal(size=200), np.ones(200)
     choice = accumulated(kernel, y, w, "qr").choose(penalty=kernel[::5])
     assert choice.reason.value == "evidence maximum"
-    with pytest.warns(rg.UnresolvedEvidenceWarning):
-        edge = accumulated(kernel, y, w, "sums").choose(penalty=kernel[::5])
-    assert choice.regularizer < 0.5 * edge.regularizer
+    with pytest.raises(ValueError, match=r"down to regularizer .* only") as refused:
+        accumulated(kernel, y, w, "sums").choose(penalty=kernel[::5])
+    assert "Whitening" in str(refused.value)
+    whitening = rg.Whitening(kernel[::5])
+    whitened = accumulated(whitening.rows(kernel), y, w, "sums").choose(penalty=whitening.penalty)
+    np.testing.assert_allclose(choice.log_evidence, whitened.log_evidence, atol=0.5)
 
 
 def test_leave_one_out_at_small_regularizers():
@@ -154,6 +157,25 @@ def test_leave_one_out_at_small_regularizers():
             left.append(w[i] * (y[i] - F[i] @ coef) ** 2)
         errors.append(np.sqrt(np.sum(left) / w.sum()))
     np.testing.assert_allclose(path.score(F, y, "loo", weights=w), errors, rtol=1e-3)
+
+
+@pytest.mark.parametrize("size", [2, 7, 40])
+def test_blocks_left_out_at_small_regularizers(size):
+    """Blocks of fewer rows than features, and of more: refitting without them."""
+    F, y, w = ill_conditioned(n=120, noise=1e-7)
+    blocks = np.arange(120) // size
+    path = rg.regularizer_path(accumulated(F, y, w, "qr"), [1e-22, 1e-20, 1e-16])
+    errors = []
+    for regularizer in path.regularizers:
+        left = 0.0
+        for block in np.unique(blocks):
+            out = blocks == block
+            coef = accumulated(F[~out], y[~out], w[~out], "qr").factorize(regularizer).coef
+            left += np.sum(w[out] * (y[out] - F[out] @ coef) ** 2)
+        errors.append(np.sqrt(left / w.sum()))
+    np.testing.assert_allclose(path.score(F, y, "loo", weights=w, blocks=blocks), errors, rtol=1e-3)
+    sums = rg.regularizer_path(accumulated(F, y, w, "sums"), path.regularizers)
+    assert np.isnan(sums.score(F, y, "loo", weights=w, blocks=blocks)).all()
 
 
 def test_an_undetermined_free_feature():

@@ -22,17 +22,17 @@ TOO_LONG = 300.0
 """Seconds from which fewer features are advised."""
 
 
-def announce(train: Source, test: Source | None, terms: Collection[str], progress: bool) -> None:
+def announce(train: Source, test: Source | None, terms: Collection[str], progress: bool, n_points: int = 0) -> None:
     """Print the sizes of the sets, and roughly what the work takes, in one line on stderr.
 
-    Quick work is announced only if progress is shown.
+    Quick work is announced only if progress is shown. A kernel model has points of each species.
     """
-    outlay = outlay_of(train, test, terms)
+    outlay = outlay_of(train, test, terms, n_points)
     if not (progress or outlay.seconds >= LONG or outlay.n_bytes >= MUCH):
         return
     sets = "; ".join(size_text(source) for source in (train, test) if source is not None)
     took = f"roughly {_time(outlay.seconds)} and {max(outlay.n_bytes / 1e9, 0.1):.1f} GB"
-    typer.echo(f"rigidities: {sets}; {train.n_features:,} features: {took}{_advice(train, outlay)}", err=True)
+    typer.echo(f"rigidities: {sets}; {outlay.n_features:,} features: {took}{_advice(train, outlay)}", err=True)
 
 
 def _time(seconds: float) -> str:
@@ -47,5 +47,7 @@ def _advice(train: Source, outlay: Outlay) -> str:
     fits = free is None or outlay.n_bytes < free
     if not isinstance(train, Structures) or (fits and outlay.seconds < TOO_LONG):
         return ""
-    fewer = train.soap.with_pseudo_species(2)
+    from rigidities.interop.featomic import Soap
+
+    fewer = train.soap.with_pseudo_species(2) if isinstance(train.soap, Soap) else None
     return "" if fewer is None else f"; --pseudo-species 2 makes {fewer.n_features:,} features"

@@ -19,14 +19,18 @@ from rigidities.cli.options import (
     Force,
     ForcesKey,
     Hyperparameters,
+    Kernel,
+    Points,
     Progress,
     PseudoSpecies,
+    Purified,
     Threads,
     descriptor,
     progress_shown,
     refuse_options_of_structures,
     require,
     set_threads,
+    sparse_kernel,
     writing,
 )
 from rigidities.cli.options import regularizer as as_regularizer
@@ -96,18 +100,27 @@ def fit(
     body_orders: BodyOrders = "3",
     hyperparameters: Hyperparameters = None,
     pseudo_species: PseudoSpecies = None,
+    purified: Purified = False,
+    kernel: Kernel = None,
+    points: Points = None,
     plot: Annotated[bool | None, typer.Option("--plot/--no-plot", help=PLOT, show_default=False)] = None,
     force: Force = False,
     threads: Threads = None,
     progress: Progress = None,
 ) -> None:
-    """Fit a linear model of SOAP features, or of your own, to energies, forces and virials.
+    """Fit a linear or kernel model of SOAP, or of features of your own, to energies and forces.
 
     TRAIN and TEST are files that ASE reads ("file.xyz@:100" takes a part). The loss is the sum over
     all targets of weight · error²/2, errors in eV or eV/atom, and eV/Å. With the weights 1000 and
     1, 1 meV/atom counts as much as 32 meV/Å: without the larger weight the force components, a
     hundred times as many or more, would dominate. On silicon (mlearn) 1000 gives test errors of 7.6
-    meV/atom and 142 meV/Å, where 100 gives 27.5 and 138. Virials are −volume · stress.
+    meV/atom and 142 meV/Å, where 100 gives 27.5 and 138, and 3000 gives 6.3 and 143. Virials are
+    −volume · stress.
+
+    With --kernel 2 the model is a sparse kernel one: (x·x')² of the normalised SOAP rows of an atom
+    and of --points atoms of its species in TRAIN, which are chosen to be far from one another. On
+    silicon and lithium its errors of energies are 0.55 to 0.75 times those of the linear model, of
+    forces 0.85 to 0.9 times, in two to three times the time.
 
     Labels are the calculator's energy, forces and stress, or the entries that the options --…-key
     name; a name may also be that of another result of the calculator, e.g. free_energy.
@@ -140,14 +153,16 @@ def fit(
         loss = _loss(terms, missing=missing, weights=weights_key)
         loss = loss_of_rows(loss) if from_features else loss
         rule = as_regularizer(regularizer, *RULES)
-        settings = descriptor(cutoff, body_orders, hyperparameters, pseudo_species)
+        settings = descriptor(cutoff, body_orders, hyperparameters, pseudo_species, purified)
+        sparse = sparse_kernel(kernel, points, body_orders)
         plot = _may_plot(plot, rule)
         check_places(outputs_of_fit(output, plot is not False), train, test, hyperparameters, force=force)
         known = read_training(train, loss, settings, progress_shown(progress))
-        plot = known.soap.n_features <= FEATURES_DRAWN if plot is None else plot
+        n_points = 0 if sparse is None else sparse.most_points
+        plot = (n_points or known.soap.n_features) <= FEATURES_DRAWN if plot is None else plot
         outputs = outputs_of_fit(output, plot)
         asked = None if test is None else read_test(test, known, loss)
-        announce(known.source, None if asked is None else asked.source, list(loss.terms), known.progress)
+        announce(known.source, None if asked is None else asked.source, list(loss.terms), known.progress, n_points)
         ground = _baseline("none" if baseline is None and not known.has_species else baseline, loss)
 
         from rigidities.model.intercept import warn_of_missing_intercept
@@ -163,6 +178,7 @@ def fit(
                 loss,
                 baseline=ground,
                 regularizer=rule,
+                kernel=sparse,
                 keep_energies=plot or from_features,
                 progress=known.progress,
             )

@@ -23,11 +23,12 @@ from rigidities.runtime.writing import without_empty
 from rigidities.structures.read import require_file
 
 if TYPE_CHECKING:
+    from rigidities.model.kernel import SparseKernel
     from rigidities.model.linear import LinearModel
 
 REGULARIZER = (
-    "λ ≥ 0, or the rule that chooses it: loo (leave-one-out), evidence, gcv or auto (the maximum of the evidence; "
-    "without labels, the smallest λ that rounding allows)."
+    "λ ≥ 0, or the rule that chooses it: loo (each structure left out), evidence, gcv or auto (the maximum of the "
+    "evidence; without labels, the smallest λ that rounding allows)."
 )
 """Help of --regularizer: auto means one thing in all commands."""
 
@@ -51,14 +52,26 @@ PseudoSpecies = Annotated[
     int | None,
     typer.Option(min=1, help="Channels that the neighbours' species are mixed into: 2 for four species or more."),
 ]
+Purified = Annotated[
+    bool, typer.Option("--purified", help="Body order 3 without its two-body part; with --body-orders 2,3.")
+]
+
+Kernel = Annotated[
+    int | None,
+    typer.Option(min=1, help="Fit a sparse kernel model, (x·x')^ζ of normalised SOAP rows, with this ζ, e.g. 2."),
+]
+Points = Annotated[
+    str | None,
+    typer.Option(help="Representative atoms of each species of a kernel model, 500 by default; or e.g. H=300,O=100."),
+]
 
 Force = Annotated[bool, typer.Option("--force", help="Replace existing files of any kind; inputs are never replaced.")]
 
 
-OF_DESCRIPTOR = ("cutoff", "body_orders", "hyperparameters", "pseudo_species")
+OF_DESCRIPTOR = ("cutoff", "body_orders", "hyperparameters", "pseudo_species", "purified")
 OF_STRUCTURES = (
     *("forces_weight", "virial_weight", "forces_huber", "virial_huber"),
-    *("energy_key", "forces_key", "virial_key", "stress_key", "weights_key", "group_key"),
+    *("energy_key", "forces_key", "virial_key", "stress_key", "weights_key", "group_key", "kernel", "points"),
     *OF_DESCRIPTOR,
 )
 """Options that say nothing of features."""
@@ -89,13 +102,20 @@ def require(*modules: str) -> None:
 
 
 def set_threads(threads: int | None) -> None:
-    """Set the number of threads, also of featomic."""
+    """Set the number of threads of the core, of featomic, and of the BLAS of NumPy and SciPy.
+
+    A BLAS with a thread for each core spins beside the others, and takes their time.
+    """
     if threads is None:
         return
     if threads > MAX_THREADS:
         raise InputError(f"--threads {threads}: expected at most {MAX_THREADS}")
     set_num_threads(threads)
-    os.environ["RAYON_NUM_THREADS"] = str(threads)  # featomic's, read when it starts
+    for name in ("RAYON_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(threads)  # read by featomic, and by what is not loaded yet, when they start
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(threads)  # of the libraries that are loaded, until the end of the process
 
 
 def regularizer(text: str, *rules: str) -> Any:
@@ -112,14 +132,20 @@ def regularizer(text: str, *rules: str) -> Any:
 
 
 def descriptor(
-    cutoff: float | None, body_orders: str, hyperparameters: Path | None, pseudo_species: int | None
+    cutoff: float | None, body_orders: str, hyperparameters: Path | None, pseudo_species: int | None, purified: bool
 ) -> dict[str, Any]:
     """Return the settings of `Soap` that were given."""
     try:
         settings: dict[str, Any] = {"body_orders": [int(order) for order in body_orders.split(",")]}
     except ValueError:
         raise InputError(f"--body-orders {body_orders}: expected 2, 3 or 2,3") from None
+    if purified and sorted(set(settings["body_orders"])) != [2, 3]:
+        raise InputError(
+            f"--purified: it takes the two-body part out of body order 3, and --body-orders is {body_orders}; "
+            "pass --body-orders 2,3"
+        )
     settings |= {} if pseudo_species is None else {"pseudo_species": pseudo_species}
+    settings |= {"purified": True} if purified else {}
     if hyperparameters is None:
         return settings if cutoff is None else settings | {"cutoff": cutoff}
     if cutoff is not None:
@@ -132,6 +158,36 @@ def descriptor(
     if not isinstance(content, dict):
         raise InputError(f"{hyperparameters}: expected a JSON object with cutoff, density and basis")
     return settings | {"hyperparameters": content}
+
+
+def sparse_kernel(zeta: int | None, points: str | None, body_orders: str) -> SparseKernel | None:
+    """Return the kernel that the options ask for, or None."""
+    if zeta is None:
+        if points is not None:
+            raise InputError(f"--points {points}: for a kernel model only; add --kernel 2, or leave it out")
+        return None
+    from rigidities.model.kernel import SparseKernel
+
+    if "," in body_orders:
+        raise InputError(f"--kernel {zeta}: a kernel takes one body order, but --body-orders is {body_orders}")
+    if points is None:
+        return SparseKernel(zeta)
+    with blame(f"--points {points}"):
+        return SparseKernel(zeta, _points(points))
+
+
+def _points(text: str) -> int | dict[int | str, int]:
+    """Return a number of points, or one for each species by its symbol."""
+    entries = [entry.partition("=") for entry in text.split(",")]
+    try:
+        if len(entries) == 1 and not entries[0][1]:
+            return int(text)
+        found: dict[int | str, int] = {name.strip(): int(count) for name, _, count in entries}
+    except ValueError:
+        raise ValueError("expected a number, or one for each species, e.g. H=300,O=100") from None
+    if len(found) < len(entries):
+        raise ValueError("a species is given twice: expected each once")
+    return found
 
 
 def load_model(path: Path) -> LinearModel:

@@ -23,6 +23,7 @@ from rigidities.cli.options import (
     Hyperparameters,
     Progress,
     PseudoSpecies,
+    Purified,
     Threads,
     descriptor,
     given,
@@ -65,6 +66,7 @@ def report(
     body_orders: BodyOrders = "3",
     hyperparameters: Hyperparameters = None,
     pseudo_species: PseudoSpecies = None,
+    purified: Purified = False,
     group_key: Annotated[
         str | None, typer.Option(help="Entry in info that names a structure's kind; by default group, or config_type.")
     ] = None,
@@ -103,7 +105,7 @@ def report(
         require(*[] if from_features else ["ase", "featomic", "chemiscope"], "matplotlib")
         set_threads(threads)
         value = as_regularizer(regularizer, *RULES)
-        settings = descriptor(cutoff, body_orders, hyperparameters, pseudo_species)
+        settings = descriptor(cutoff, body_orders, hyperparameters, pseudo_species, purified)
         if from_features:
             refuse_options_of_structures(context, train)
         _check_model_alone(context, model)

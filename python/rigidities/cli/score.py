@@ -66,13 +66,13 @@ def score(
 
     Writes them with info predicted_energy, energy_std (eV), pr, predicted_virial and virial_std
     (eV, Voigt order), arrays predicted_forces, forces_std (eV/Å) and lpr. σ is the standard
-    deviation that comes from the fitted parameters, without the noise of labels. It is scaled so
-    that its mean square is the mean squared error of training structures that are left out one at a
-    time. If it is true, 68 % of the errors are within σ. The rigidities of the training set, which
-    the model holds, say what is low.
+    deviation of the error: scale²·v, which comes from the fitted parameters, and noise², which
+    more data would not remove. Both come from training structures that are left out one at a time,
+    with a factor for each kind (info group or config_type). If σ is true, 68 % of the errors are
+    within it. The rigidities of the training set, which the model holds, say what is low.
 
-    Beside OUTPUT.xyz it writes OUTPUT.csv (what to compute next: the structures by PR, which is
-    also the order of σ of the energy per atom), OUTPUT_next.xyz (the first of them) and
+    Beside OUTPUT.xyz it writes OUTPUT.csv (what to compute next: the structures by PR, in a
+    kind also the order of σ of the energy per atom), OUTPUT_next.xyz (the first of them) and
     OUTPUT.json. If STRUCTURES have labels and matplotlib is installed, it draws the predicted
     values against the labels in OUTPUT_parity.png, and |error| against σ in OUTPUT_errors.png.
     They replace those of an earlier run, and other files only with --force.

@@ -99,6 +99,8 @@ def componentwise_prediction_rigidity(
     -----
     IllConditionedWarning
         As `local_prediction_rigidity`.
+    SetByPriorWarning
+        If the rigidities of a component are set by alpha, not by the data.
     """
     hessian, rank_diff = _hessian(X_train, alpha)
     components = component_indices(np.asarray(comp_dims), hessian.n_features)
@@ -253,3 +255,7 @@ class PseudoInverse(Factor):
 
     def _whitened(self, F: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(F @ self._root)
+
+    def _prior_variance(self, F: NDArray[np.float64]) -> NDArray[np.float64]:
+        X = self.solve(F.T)
+        return np.asarray(self._regularizer * np.einsum("ij,ij->j", X, X))

@@ -40,6 +40,9 @@ class LossFit:
         rule chose λ, a target beyond a Huber threshold δ has its weight times (δ/r)².
     path : RegularizerPath, optional
         The path from which "evidence", "gcv" or "loo" chose λ. None if λ was given or "auto".
+    left_out : ndarray of shape (n_λ,), optional
+        What "loo" compared, at the λ of `path`: √(Σwe²/n), with the error e of each of the n
+        targets in a fit without its structure. Its unit is that of √w times a target.
     energies : TermRows, optional
         Rows of the energies, with the weights that they have in `covariance`, less that of the
         term. None unless they were kept.
@@ -53,4 +56,5 @@ class LossFit:
     converged: bool
     covariance: Covariance
     path: RegularizerPath | None = None
+    left_out: NDArray[np.float64] | None = None
     energies: TermRows | None = None

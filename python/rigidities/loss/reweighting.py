@@ -23,8 +23,8 @@ import numpy as np
 
 from rigidities.covariance import Covariance
 from rigidities.exceptions import Advice, NotConvergedWarning, held, issue, warn
-from rigidities.loss.rows import Batch, TermRows
-from rigidities.loss.rules import Rule, choose
+from rigidities.loss.rows import Batch, TermRows, read_again
+from rigidities.loss.rules import Rule, choose, rows_to_leave_out
 from rigidities.loss.sums import LossSums, add
 from rigidities.loss.terms import Term, without_thresholds
 from rigidities.penalty import Penalty
@@ -41,8 +41,6 @@ STILL = 0.05
 MOST_CHOICES = 20
 """Times that λ is chosen anew for Huber's loss; on argon, silicon and lithium it is still after 3
 to 6."""
-
-READ_ONCE = "a Huber fit needs the rows several times, but these can be read only once: pass a list"
 
 
 class _Pass(NamedTuple):
@@ -77,7 +75,7 @@ class Reweighting:
     ) -> None:
         self.batches, self.n_batches = batches, n_batches
         self.first, self.choice, self.penalty, self.rule = first, choice, penalty, rule
-        self.loss, self.path, self.told = first.loss, first.path, list[Warning]()
+        self.loss, self.path, self.left_out, self.told = first.loss, first.path, first.left_out, list[Warning]()
 
     def minimise(self, tolerance: float, max_iterations: int) -> LossFit:
         """Repeat re-weighted fits, from that of squares on, until λ is still and the loss too."""
@@ -104,15 +102,17 @@ class Reweighting:
                 Advice.MORE_ITERATIONS,
             )
         issue(self.told)
+        curved, covariance = self.last(coef)
         return replace(
             self.first,
             coef=coef,
-            hessian=self.curvature(coef).factorize(self.choice, penalty=self.penalty, consume=True),
+            hessian=curved.factorize(self.choice, penalty=self.penalty, consume=True),
             n_iterations=n_iterations,
             objective=objective,
             converged=converged,
-            covariance=self.first.covariance if self.rule is None else self.bounded(coef),
+            covariance=covariance,
             path=self.path,
+            left_out=self.left_out,
             energies=self.energies(coef),
         )
 
@@ -133,20 +133,27 @@ class Reweighting:
         assert self.rule is not None
         before = self.regularizer
         with held(Warning) as self.told:
-            choice, self.path = choose(found.choice, self.rule, self.penalty, self.energies(coef))
+            choice, self.path, self.left_out = choose(
+                found.choice, self.rule, self.penalty, without_thresholds(self.loss), self.bounded_rows(coef)
+            )
         if choice.regularizer is None:  # the guaranteed one, of the sums that are factorised
             hessian = found.fit.factorize(choice, penalty=self.penalty)
             choice = Choice(hessian.regularizer, hessian.jitter, hessian.reason)
         self.choice = choice
         return abs(self.regularizer - before) <= STILL * before
 
+    def bounded_rows(self, coef: NDArray[np.float64]) -> Iterator[Batch]:
+        """Yield all rows with weights w·u²; energies that were kept, if there is nothing else."""
+        batches = read_again(self.batches, self.n_batches)
+        for batch in rows_to_leave_out(self.first.energies, self.loss, batches):
+            yield {name: _bounded(batch[name], term, coef) for name, term in self.loss.terms.items()}
+
     def energies(self, coef: NDArray[np.float64]) -> TermRows | None:
-        """Return the rows of the energies that were kept, with weights w·u²."""
+        """Return the rows of the energies that were kept, with weights w·u² if a rule chose λ."""
         kept = self.first.energies
         if kept is None or self.rule is None or self.loss.energy is None:
             return kept
-        u = _reweight(kept.residuals(coef), self.loss.energy.huber)
-        return replace(kept, weights=kept.known_weights * u**2)
+        return _bounded(kept, self.loss.energy, coef)
 
     # Sums -----------------------------------------------------------------------------------------
 
@@ -157,45 +164,41 @@ class Reweighting:
             np.sqrt(self.regularizer) * coef, self.choice.jitter, everywhere=self.choice.reason.is_guaranteed
         )
 
+    def empty(self) -> dict[str, Covariance]:
+        """Return a covariance for each term, of the kind of the first fit."""
+        first = self.first.covariance
+        return {n: Covariance(first.n_features, accumulation=first.accumulation) for n in self.loss.terms}
+
     def passed(self, coef: NDArray[np.float64], *, with_choice: bool) -> _Pass:
         """Return the sums of re-weighted rows, and the loss at `coef`."""
-        parts = {name: Covariance(len(coef)) for name in self.loss.terms}
-        bounded = {name: Covariance(len(coef)) for name in self.loss.terms} if with_choice else {}
+        parts = self.empty()
+        bounded = self.empty() if with_choice else {}
         data = 0.0
         for name, term, rows in self.rows():
             residuals, weights = rows.residuals(coef), rows.known_weights
-            u = _reweight(residuals, term.huber)
+            u = reweight(residuals, term.huber)
             data += float(_huber(residuals, term.huber, np.sqrt(term.weight) * np.sqrt(weights)).sum())
             add(parts[name], rows, weights * u)
             if with_choice:
                 add(bounded[name], rows, weights * u**2)
         return _Pass(self.combined(parts), self.combined(bounded) if with_choice else None, data)
 
-    def bounded(self, coef: NDArray[np.float64]) -> Covariance:
-        """Return the sums that λ is chosen from, with weights w·u²."""
-        sums = self.passed(coef, with_choice=True).choice
-        assert sums is not None
-        return sums
-
-    def curvature(self, coef: NDArray[np.float64]) -> Covariance:
-        """Return sums without targets, with weights w·ρ''."""
-        parts = {name: Covariance(len(coef)) for name in self.loss.terms}
+    def last(self, coef: NDArray[np.float64]) -> tuple[Covariance, Covariance]:
+        """Return the sums of H, w·ρ'' without targets, and those that λ is chosen from, w·u²."""
+        curved = self.empty()
+        bounded = self.empty()
         for name, term, rows in self.rows():
-            weights = rows.known_weights * curvature(rows.residuals(coef), term.huber)
-            add(parts[name], rows, weights, with_targets=False)
-        return self.combined(parts)
+            residuals, weights = rows.residuals(coef), rows.known_weights
+            add(curved[name], rows, weights * curvature(residuals, term.huber), with_targets=False)
+            if self.rule is not None:
+                add(bounded[name], rows, weights * reweight(residuals, term.huber) ** 2)
+        return self.combined(curved), self.first.covariance if self.rule is None else self.combined(bounded)
 
     def rows(self) -> Iterator[tuple[str, Term, TermRows]]:
         """Yield the rows of each term of each batch, in one pass over the data."""
-        n_batches = 0
-        for batch in self.batches:
-            n_batches += 1
+        for batch in read_again(self.batches, self.n_batches):
             for name, term in self.loss.terms.items():
                 yield name, term, batch[name]
-        if n_batches == 0:
-            raise ValueError(READ_ONCE)
-        if n_batches != self.n_batches:
-            raise ValueError(f"the rows came in {self.n_batches} batches, then in {n_batches}: pass a list")
 
     def combined(self, parts: dict[str, Covariance]) -> Covariance:
         """Add the terms by their weights; thresholds are part of the rows' weights already."""
@@ -209,11 +212,16 @@ def _huber(residuals: NDArray[np.float64], threshold: float | None, root: NDArra
     return np.asarray((root * near) * (root * (size - 0.5 * near)))
 
 
-def _reweight(residuals: NDArray[np.float64], threshold: float | None) -> NDArray[np.float64]:
+def reweight(residuals: NDArray[np.float64], threshold: float | None) -> NDArray[np.float64]:
     """ρ'(r)/r = min(1, δ/|r|)."""
     if threshold is None:
         return np.ones(len(residuals))
     return threshold / np.maximum(np.abs(residuals), threshold)
+
+
+def _bounded(rows: TermRows, term: Term, coef: NDArray[np.float64]) -> TermRows:
+    """Return rows with weights w·u²."""
+    return replace(rows, weights=rows.known_weights * reweight(rows.residuals(coef), term.huber) ** 2)
 
 
 def curvature(residuals: NDArray[np.float64], threshold: float | None) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,7 +32,7 @@ class TermRows(Rows):
     targets : ndarray of shape (n_targets,), optional
         Reference energies (less the baseline), forces or virials. None: rows for predictions.
     blocks : ndarray of shape (n_targets,), optional
-        Index of each target's structure.
+        Index of each target's structure: the same number in all terms of a batch.
     """
 
     term: Term
@@ -50,19 +50,24 @@ class TermRows(Rows):
         return np.ones(len(self)) if self.weights is None else self.weights
 
     @property
+    def known_targets(self) -> NDArray[np.float64]:
+        """Targets; an error where there are none."""
+        if self.targets is None:
+            raise ValueError("the rows have no targets: there are no residuals")
+        return self.targets
+
+    @property
     def weights_in_loss(self) -> NDArray[np.float64]:
         """Weights of the targets times that of the term."""
         return self.term.weight * self.known_weights
 
     def residuals(self, coef: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return y − fᵀθ of each target."""
-        if self.targets is None:
-            raise ValueError("the rows have no targets: there are no residuals")
-        return np.asarray(self.targets - self.values @ coef)
+        return np.asarray(self.known_targets - self.values @ coef)
 
 
 Batch = Mapping[str, TermRows]
-"""Rows of some structures, by the name of the term."""
+"""Rows of some structures, by the name of the term. All rows of a structure are in one batch."""
 
 
 def loss_of(batch: Batch) -> Loss:
@@ -101,8 +106,41 @@ def check_rows(loss: Loss, made_for: Loss) -> None:
             )
 
 
+READ_ONCE = (
+    "a Huber fit, or regularizer 'loo', needs the rows several times, but these can be read only once: pass a list"
+)
+
+
+def read_again(batches: Iterable[Batch], n_batches: int) -> Iterator[Batch]:
+    """Yield batches in a further pass over them; raise unless they come as often as before."""
+    found = 0
+    for batch in batches:
+        found += 1
+        yield batch
+    if found == 0:
+        raise ValueError(READ_ONCE)
+    if found != n_batches:
+        raise ValueError(f"the rows came in {n_batches} batches, then in {found}: pass a list")
+
+
 def join_rows(parts: Sequence[TermRows], term: Term) -> TermRows:
-    """Join batches of one term's rows, without blocks; `term` gives the weight in the loss."""
+    """Join batches of one term's rows; `term` gives the weight in the loss.
+
+    Blocks, whose labels may begin anew in each batch, are numbered through. They are None if each
+    row is a block of its own.
+    """
     values, weights = (np.concatenate([getattr(part, name) for part in parts]) for name in ("values", "known_weights"))
-    targets = np.concatenate([part.targets for part in parts if part.targets is not None])
-    return TermRows(values, feature_space=parts[0].feature_space, term=term, weights=weights, targets=targets)
+    targets = np.concatenate([part.known_targets for part in parts])
+    blocks, n_blocks = [], 0
+    for part in parts:
+        labels = np.arange(len(part)) if part.blocks is None else np.unique(part.blocks, return_inverse=True)[1]
+        blocks.append(n_blocks + labels)
+        n_blocks += int(labels.max(initial=-1)) + 1
+    return TermRows(
+        values,
+        feature_space=parts[0].feature_space,
+        term=term,
+        weights=weights,
+        targets=targets,
+        blocks=None if n_blocks == len(values) else np.concatenate(blocks),
+    )

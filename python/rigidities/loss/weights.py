@@ -16,7 +16,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -28,6 +27,7 @@ from rigidities.loss.sums import LossSums
 from rigidities.loss.terms import Loss
 from rigidities.penalty import Penalty
 from rigidities.reason import Reason
+from rigidities.runtime.cached import cached_property
 from rigidities.spectrum.evidence import HIDDEN, RESOLVED
 from rigidities.spectrum.maximum import Choice
 

@@ -49,3 +49,22 @@ def iter_atom_rows(
         values = checked_rows(values, "atoms", (len(groups), descriptor.n_features))
         yield Rows(values, groups, descriptor.feature_space)
         first += length
+
+
+def known_structures(structures: Any, descriptor: Descriptor) -> tuple[list[Any], list[NDArray[np.int64]]]:
+    """Return structures as a list, and their atomic numbers; raise for an unknown species."""
+    from rigidities.structures.batches import iterable
+    from rigidities.structures.species import symbols, unknown_species
+
+    frames = list(iterable(structures))
+    if not frames:
+        raise ValueError("there are no structures: expected at least one")
+    numbers = [descriptor.numbers(frame, index) for index, frame in enumerate(frames)]
+    for index, entry in enumerate(numbers):
+        unknown = unknown_species(entry, descriptor.species)
+        if unknown:
+            raise ValueError(
+                f"structure {index} contains {symbols(unknown)}, which the model does not know: it was fitted to "
+                f"{symbols(descriptor.species)} only"
+            )
+    return frames, numbers

@@ -4,13 +4,12 @@
 forces, virials, their standard deviations and rigidities. Rows are computed and used batch by
 batch: memory holds the structures, the factor, one batch and the results.
 
-σ = scale·√v, v = gᵀH⁻¹g with g the row of the prediction. The scale comes from the training
-structures, each left out as a whole (see `rigidities.model.training`).
+σ² = scale²·v + noise², v = gᵀH⁻¹g with g the row of the prediction. Both come from the training
+structures, each left out as a whole (see `rigidities.calibration.scale`).
 """
 
 from __future__ import annotations
 
-import math
 import platform
 from dataclasses import dataclass, field, fields
 from importlib.metadata import version
@@ -25,15 +24,16 @@ from rigidities.hessian import Hessian
 from rigidities.loss.baseline import Baseline
 from rigidities.loss.rules import Rule
 from rigidities.loss.terms import NAMES, Loss, Term
-from rigidities.model.atom_rows import iter_atom_rows
+from rigidities.model.atom_rows import iter_atom_rows, known_structures
 from rigidities.model.compositions import undetermined
-from rigidities.model.errors import Errors, Evaluation, evaluate, read_to_compare
+from rigidities.model.errors import Errors, Evaluation, evaluate, per_atom, read_to_compare
 from rigidities.model.prediction import Prediction
-from rigidities.model.scale import first_scale
+from rigidities.model.scale import calibration_for
 from rigidities.model.state import check_descriptor, checked_state, fields_of, state_of
 from rigidities.model.training import ModelFit, fit_model
 from rigidities.model.training_set import TrainingSet, fingerprints
 from rigidities.rows import reduce_rows
+from rigidities.structures.read import kinds_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from rigidities.calibration.scale import Calibration
+    from rigidities.model.kernel import SparseKernel
     from rigidities.structures.descriptor import Descriptor
 
 
@@ -62,9 +64,10 @@ class LinearModel:
         Second derivative of the loss at the fit, with its regularizer.
     coef : ndarray of shape (n_features,)
         The parameters θ.
-    scales : dict of str to float
-        σ/√v by the name of the term: energies, forces and virials, if the loss has them. NaN if
-        structures that are left out determine none (`LinearModel.fit` warns).
+    calibrations : dict of str to Calibration
+        What σ is made of, by the name of the term: energies and virials per atom, and forces, if
+        the loss has them. The scale is NaN if structures that are left out determine none
+        (`LinearModel.fit` warns).
     training, left_out : dict of str to Errors
         Errors of the training set by the name of the term: of the fit, and of fits that leave out
         the structure of the target.
@@ -80,7 +83,7 @@ class LinearModel:
     baseline: Baseline | None
     hessian: Hessian
     coef: NDArray[np.float64]
-    scales: dict[str, float]
+    calibrations: dict[str, Calibration]
     training: dict[str, Errors]
     left_out: dict[str, Errors]
     versions: dict[str, str] = field(default_factory=dict)
@@ -95,6 +98,7 @@ class LinearModel:
         *,
         baseline: Baseline | Mapping[int | str, float] | Literal["fit"] | None = "fit",
         regularizer: float | Rule = "auto",
+        kernel: SparseKernel | None = None,
         progress: bool = True,
     ) -> LinearModel:
         """Fit a model to structures with energies, forces or virials.
@@ -112,6 +116,8 @@ class LinearModel:
             As for `rigidities.interop.featomic.LossRows`. A loss without energies needs None.
         regularizer : float or "auto", "evidence", "gcv", "loo"
             λ, or the rule that chooses it, as for `fit_loss`.
+        kernel : SparseKernel, optional
+            Fit a sparse kernel model on the rows of a `Soap`: linear in whitened kernels.
         progress : bool, default True
             Show a progress bar on stderr in each pass over the structures.
 
@@ -122,7 +128,7 @@ class LinearModel:
         Raises
         ------
         ValueError, TypeError
-            As `LossRows` and `fit_loss`.
+            As `LossRows`, `fit_loss` and `SparseKernel.rows`.
 
         Warns
         -----
@@ -147,9 +153,8 @@ class LinearModel:
         >>> prediction.forces_std.shape
         (63, 3)
         """
-        return cls.of_fit(
-            fit_model(structures, soap, loss, baseline=baseline, regularizer=regularizer, progress=progress)
-        )
+        settings: dict[str, Any] = {"baseline": baseline, "regularizer": regularizer, "kernel": kernel}
+        return cls.of_fit(fit_model(structures, soap, loss, **settings, progress=progress))
 
     @classmethod
     def of_fit(cls, fitted: ModelFit) -> LinearModel:
@@ -161,7 +166,7 @@ class LinearModel:
             baseline=fitted.baseline,
             hessian=fitted.hessian,
             coef=fitted.coef,
-            scales=fitted.scales,
+            calibrations=fitted.calibrations,
             training=fitted.training,
             left_out=fitted.left_out,
             versions={name: version(name) for name in packages} | {"python": platform.python_version()},
@@ -175,8 +180,17 @@ class LinearModel:
     def __repr__(self) -> str:
         return f"LinearModel({self.soap!r}; {', '.join(self.loss.terms)}; regularizer={self.hessian.regularizer:g})"
 
+    @property
+    def scales(self) -> dict[str, float]:
+        """Scale of each term of the loss."""
+        return {name: one.scale for name, one in self.calibrations.items()}
+
     def scale(self, name: str) -> float:
-        """Return σ/√v of energies, forces or virials.
+        """Return the scale of `calibration`."""
+        return self.calibration(name).scale
+
+    def calibration(self, name: str) -> Calibration:
+        """Return what σ of energies per atom, forces or virials per atom is made of.
 
         Parameters
         ----------
@@ -186,9 +200,7 @@ class LinearModel:
         """
         if name not in NAMES:
             raise ValueError(f"name is {name!r}: expected one of {', '.join(NAMES)}")
-        own = self.scales.get(name, math.nan)
-        first = first_scale(self.scales)
-        return own if first is None or not math.isnan(own) else self.scales[first]
+        return calibration_for(self.calibrations, name)
 
     def predict(
         self, structures: Any, *, forces: bool = True, virials: bool = False, progress: bool = True
@@ -217,7 +229,7 @@ class LinearModel:
             If a structure contains a species that the model has no columns for, or if the
             descriptor refuses a structure.
         """
-        frames, numbers = self._checked(structures)
+        frames, numbers = known_structures(structures, self.soap)
         sizes = np.array([len(entry) for entry in numbers])
         energies, variances, lpr, prints = [], [], [], []
         for rows in iter_atom_rows(frames, sizes, self.soap, progress):
@@ -227,11 +239,13 @@ class LinearModel:
             lpr.append(self.hessian.rigidity(rows.without_groups()))
             prints.append(fingerprints(rows))
         variance = np.concatenate(variances)
-        std, pr = self.scale("energy") * np.sqrt(variance), reciprocal(variance)
+        kinds = kinds_of(frames)
+        std = self.calibration("energy").standard_deviation(variance, kinds)
+        pr = reciprocal(variance)  # overwrites it
         arbitrary = undetermined(self.baseline, numbers)
         std[arbitrary], pr[arbitrary] = np.inf, 0.0
         whole = sizes * np.concatenate(energies) + self._baseline_energies(numbers)
-        derivatives = self._derivatives(frames, forces, virials, progress)
+        derivatives = self._derivatives(frames, kinds, forces, virials, progress)
         return Prediction(
             sizes,
             whole,
@@ -243,7 +257,7 @@ class LinearModel:
         )
 
     def _derivatives(
-        self, frames: Sequence[Any], forces: bool, virials: bool, progress: bool
+        self, frames: Sequence[Any], kinds: NDArray[np.str_] | None, forces: bool, virials: bool, progress: bool
     ) -> dict[str, NDArray[np.float64]]:
         """Return forces, virials and their σ, by their names in `Prediction`."""
         from rigidities.structures.loss_rows import LossRows
@@ -252,10 +266,13 @@ class LinearModel:
             return {}
         loss = Loss(forces=Term() if forces else None, virial=Term() if virials else None)
         parts: dict[str, list[NDArray[np.float64]]] = {name: [] for name in loss.terms}
-        for batch in LossRows(frames, self.soap, loss, targets=False, progress=progress):
+        made = LossRows(frames, self.soap, loss, targets=False, progress=progress)
+        for batch in made:
             for name, rows in batch.items():
-                std = self.scale(name) * np.sqrt(self.hessian.variance(rows))
-                parts[name].append(np.column_stack([rows.values @ self.coef, std]))
+                factor = per_atom(name, rows, made.sizes)  # σ is that of virials per atom
+                own = None if kinds is None else kinds[rows.blocks]
+                std = self.calibration(name).standard_deviation(factor**2 * self.hessian.variance(rows), own)
+                parts[name].append(np.column_stack([rows.values @ self.coef, std / factor]))
         shapes = {"forces": ("forces", 3), "virial": ("virials", 6)}
         found: dict[str, NDArray[np.float64]] = {}
         for name, pairs in parts.items():
@@ -305,7 +322,7 @@ class LinearModel:
         """Return the errors as `errors` does, or none, and the rows of the energies if asked."""
         from rigidities.structures.loss_rows import LossRows
 
-        frames, numbers = self._checked(structures)
+        frames, numbers = known_structures(structures, self.soap)
         undetermined(self.baseline, numbers)  # for its warning
         loss, known = read_to_compare(frames, self.loss, terms)
         if loss is None:
@@ -315,24 +332,6 @@ class LinearModel:
 
     def _baseline_energies(self, numbers: Sequence[NDArray[np.int64]]) -> NDArray[np.float64]:
         return np.array([0.0 if self.baseline is None else self.baseline.energy(entry) for entry in numbers])
-
-    def _checked(self, structures: Any) -> tuple[list[Any], list[NDArray[np.int64]]]:
-        """Return structures as a list, and their atomic numbers; raise for an unknown species."""
-        from rigidities.structures.batches import iterable
-        from rigidities.structures.species import symbols, unknown_species
-
-        frames = list(iterable(structures))
-        if not frames:
-            raise ValueError("there are no structures: expected at least one")
-        numbers = [self.soap.numbers(frame, index) for index, frame in enumerate(frames)]
-        for index, entry in enumerate(numbers):
-            unknown = unknown_species(entry, self.soap.species)
-            if unknown:
-                raise ValueError(
-                    f"structure {index} contains {symbols(unknown)}, which the model does not know: it was fitted to "
-                    f"{symbols(self.soap.species)} only"
-                )
-        return frames, numbers
 
     # Files ----------------------------------------------------------------------------------------
 

@@ -1,19 +1,25 @@
-"""The scale of σ, from training structures that are left out, where they determine one.
+"""σ of a model, from training structures that are left out, where they determine it.
 
-σ = scale·√v with scale² = Σr²/Σv, r the residual and v the variance of a target in the fit without
-its structure. Where the residuals, or the rows of features that v is made of, are rounding, the
-ratio is no scale. It is NaN then, with a warning: a σ of 0 would claim that a prediction is exact.
+Each structure is left out as a whole, its energy and forces together, in closed form at fixed λ: r
+is the residual and v the variance of the fit without it. `rigidities.calibration.scale` has the
+formulas; here is which targets count. Rows that symmetry, rounded coordinates or lone atoms make
+zero are set aside. Where all residuals, or all rows, are rounding, their ratio is no scale. It is
+NaN then, with a warning: a σ of 0 would claim that a prediction is exact.
+
+Energies and virials are one or six numbers for each structure, and those of few structures (often
+surfaces) can be far off: their loss is "absolute". Forces are many, and take "nll".
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rigidities.calibration.scale import Calibration, Loss, above_rounding, fit_calibration
 from rigidities.exceptions import Advice, IllConditionedWarning, warn
 from rigidities.model.errors import Tally
 
@@ -32,24 +38,19 @@ PLURAL = {"energy": "energies", "forces": "forces", "virial": "virials"}
 
 @dataclass(eq=False)
 class LeftOut(Tally):
-    """Sums over the targets of a term, each in the fit without its structure.
+    """The targets of a term, each in the fit without its structure.
 
     Attributes
     ----------
-    variances : float
-        Σv.
-    magnitudes : float
-        Σm², with m the size of the numbers that a residual is the difference of.
     norms : float
         Σ|f|², with f the row of a target.
-    structures : set of int
-        Structures that have a residual.
+    parts : list of tuple of five ndarray of shape (n,)
+        Of some targets: residuals, variances, the size of the numbers that a residual is the
+        difference of, |f|², and the index of the structure.
     """
 
-    variances: float = 0.0
-    magnitudes: float = 0.0
     norms: float = 0.0
-    structures: set[int] = field(default_factory=set)
+    parts: list[tuple[NDArray[Any], ...]] = field(default_factory=list)
 
     def add_targets(
         self,
@@ -62,44 +63,76 @@ class LeftOut(Tally):
         """Add targets; those without a variance are skipped."""
         known = np.isfinite(variances)
         self.add(residuals[known])
-        self.variances += float(variances[known].sum())
-        self.magnitudes += float(magnitudes[known] @ magnitudes[known])
         self.norms += float(norms[known] @ norms[known])
-        self.structures.update(structures[known].tolist())
+        self.parts.append(tuple(part[known] for part in (residuals, variances, magnitudes, norms**2, structures)))
 
-    def scale(self) -> float:
-        """√(Σr²/Σv), so that the mean of σ² is the mean squared error.
+    def calibrate(self, name: str, largest: float, kinds: NDArray[np.str_] | None) -> Calibration | str:
+        """Return the calibration, or why there is none.
 
-        √(mean(r²/v)), the maximum of the likelihood, is not used: a force component that is zero by
-        symmetry has v = 0 to rounding, and a single row of this kind would make the scale infinite.
+        Parameters
+        ----------
+        name : str
+            Of the term.
+        largest : float
+            Largest mean |f|² of all terms.
+        kinds : ndarray of str, or None
+            Kinds of all structures.
         """
-        return math.sqrt(self.squares / self.variances)
-
-    def fault(self, largest_norm: float) -> str | None:
-        """Return why there is no scale, or None. The largest mean |f|² is that of all terms."""
-        if len(self.structures) < LEAST_STRUCTURES:
-            found = "one" if self.structures else "none"
-            return (
-                f"it needs errors of at least {LEAST_STRUCTURES} structures that can be left out, and there is {found}"
-            )
-        if self.norms <= ROUNDING**2 * largest_norm * self.n or not self.variances > 0:
+        if not self.parts:
+            return _too_few(0)
+        columns = [np.concatenate(part) for part in zip(*self.parts, strict=True)]
+        variances, norms, structures = columns[1], columns[3], columns[4]
+        if len(np.unique(structures)) < LEAST_STRUCTURES:
+            return _too_few(len(np.unique(structures)))
+        kept, floor = above_rounding(variances, norms, largest)
+        if not kept.any():
             return "their rows of features are zero or rounding in all structures, as by symmetry"
-        if self.squares <= ROUNDING**2 * self.magnitudes:
+        residuals, variances, magnitudes, _, structures = (column[kept] for column in columns)
+        if len(np.unique(structures)) < LEAST_STRUCTURES:
+            return f"{_too_few(1)}; in the others their rows of features are zero or rounding, as by symmetry"
+        if np.linalg.norm(residuals) <= ROUNDING * np.linalg.norm(magnitudes):
             return "their errors in structures that are left out are rounding: the model or its baseline repeats them"
-        return None
+        loss: Loss = "nll" if name == "forces" else "absolute"
+        own = None if kinds is None else kinds[structures]
+        found = fit_calibration(residuals, variances, structures, loss, floor=floor, kinds=own)
+        return replace(found, n=self.n, n_aside=self.n - len(residuals))
 
 
-def scales_of(terms: Mapping[str, LeftOut]) -> dict[str, float]:
-    """Return σ/√v of each term; NaN, with a warning, if left-out structures have none."""
+def _too_few(n: int) -> str:
+    found = "one" if n else "none"
+    return f"it needs errors of at least {LEAST_STRUCTURES} structures that can be left out, and there is {found}"
+
+
+def calibrations_of(terms: Mapping[str, LeftOut], kinds: NDArray[np.str_] | None = None) -> dict[str, Calibration]:
+    """Return what makes σ of each term; warn of those whose scale nothing determines, NaN.
+
+    Parameters
+    ----------
+    terms : mapping of str to LeftOut
+        By the name of the term.
+    kinds : ndarray of str of shape (n_structures,), optional
+        Kind of each structure; "-" if it is unknown.
+
+    Returns
+    -------
+    dict of str to Calibration
+    """
     largest = max((term.norms / term.n for term in terms.values() if term.n), default=0.0)
-    faults = {name: term.fault(largest) for name, term in terms.items()}
-    scales = {name: math.nan if faults[name] else term.scale() for name, term in terms.items()}
-    first = first_scale(scales)
-    for name, fault in faults.items():
-        if fault is not None:
+    results = {name: term.calibrate(name, largest, kinds) for name, term in terms.items()}
+    found = {name: Calibration(math.nan) if isinstance(one, str) else one for name, one in results.items()}
+    first = first_scale({name: one.scale for name, one in found.items()})
+    for name, fault in results.items():
+        if isinstance(fault, str):
             instead = f"takes the scale of {PLURAL[first]}" if first else "is NaN"
             warn(IllConditionedWarning, f"σ of {PLURAL[name]} {instead}: {fault}", Advice.MORE_STRUCTURES)
-    return scales
+    return found
+
+
+def calibration_for(calibrations: Mapping[str, Calibration], name: str) -> Calibration:
+    """Return the calibration of a term, or the scale of the first that has one."""
+    own = calibrations.get(name, Calibration(math.nan))
+    first = first_scale({term: one.scale for term, one in calibrations.items()})
+    return own if first is None or not math.isnan(own.scale) else Calibration(calibrations[first].scale)
 
 
 def first_scale(scales: Mapping[str, float]) -> str | None:

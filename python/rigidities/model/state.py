@@ -1,8 +1,8 @@
 """The state of a linear model in a file: arrays, numbers and names, without pickle.
 
-A file names the kind of its descriptor. `Soap` is made from the file. The caller passes a
-descriptor of another kind, so that a file cannot choose the code that runs. Every entry is checked
-by its name, as `rigidities.state` does for sums and factors.
+A file names the kind of its descriptor. `Soap`, kernels on it and rows as given are made from the
+file. The caller passes a descriptor of another kind, so that a file cannot choose the code that
+runs. Every entry is checked by its name, as `rigidities.state` does for sums and factors.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from rigidities.hessian import Hessian
 from rigidities.loss.baseline import Baseline
 from rigidities.loss.terms import NAMES, Loss, Term
+from rigidities.model.calibration_state import CALIBRATION, calibration_state, calibrations_from
 from rigidities.model.errors import Errors
 from rigidities.model.training_set import FINGERPRINT, N_QUANTILES, TrainingSet
 from rigidities.state import (
@@ -46,6 +47,12 @@ if TYPE_CHECKING:
 
 _HESSIAN = "hessian."
 
+_ARRAYS = "descriptor."
+"""How the arrays of a descriptor begin."""
+
+_KERNEL = "kernel"
+"""Kind of descriptor of `rigidities.interop.featomic.kernel.KernelRows`."""
+
 _SOAP = "soap"
 """Kind of descriptor of a `Soap`. Files of version 1 may name no kind and hold this one."""
 
@@ -57,16 +64,19 @@ def state_of(fields: Mapping[str, Any]) -> dict[str, Any]:
     soap, baseline = fields["soap"], fields["baseline"]
     kept = fields["training_set"]
     parts |= {} if kept is None else _training_set_state(kept)
+    settings = soap.state()
+    arrays = {name: value for name, value in settings.items() if isinstance(value, np.ndarray)}
+    parts |= {f"{_ARRAYS}{name}": settings.pop(name) for name in arrays}
     return parts | {
         "version": VERSION,
         "coef": fields["coef"],
-        "soap": soap.state() | {"kind": soap.kind, "feature_space": soap.feature_space},
+        "soap": settings | {"kind": soap.kind, "feature_space": soap.feature_space},
         "loss": {name: _term_state(term) for name, term in fields["loss"].terms.items()},
         "baseline": None if baseline is None else _baseline_state(baseline),
-        "scales": _without_nan(fields["scales"]),
         "training": {name: _without_nan(asdict(errors)) for name, errors in fields["training"].items()},
         "left_out": {name: _without_nan(asdict(errors)) for name, errors in fields["left_out"].items()},
         "versions": fields["versions"],
+        **calibration_state(fields["calibrations"]),
     }
 
 
@@ -115,11 +125,22 @@ _ERRORS = entries({"n": count(), "rmse": optional(number(0.0)), "mae": optional(
 
 _SOAP_STATE = {"species": listed(count(1)), "body_orders": listed(count(1)), "hyperparameters": mapping}
 
-_SOAP_COLUMNS: dict[str, Check] = {"compact": flag, "pseudo_species": listed(listed(number()))}
+_SOAP_COLUMNS: dict[str, Check] = {"compact": flag, "pseudo_species": listed(listed(number())), "purified": flag}
 """How columns are reduced. Without either entry, as in older files, they are featomic's."""
+
+
+def _soap(value: Any, name: str) -> None:
+    """Raise unless these are the settings of a `Soap`."""
+    mapping(value, name)
+    entries(_SOAP_STATE | {key: check for key, check in _SOAP_COLUMNS.items() if key in value})(value, name)
+
 
 _STATES: dict[str, dict[str, Check]] = {
     _SOAP: _SOAP_STATE,
+    _KERNEL: {
+        **{"soap": _soap, "zeta": count(1), "n_points": listed(count(1)), "n_whitened": listed(count(1))},
+        **{"points": vector, "whitening": vector},
+    },
     KIND: {"n_features": count(1), "species": listed(count()), "space": text},
 }
 
@@ -174,11 +195,16 @@ def checked_state(state: Mapping[str, Any]) -> dict[str, Any]:
     The entries of its Hessian are left to `Hessian`.
     """
     hessian = {name: value for name, value in state.items() if name.startswith(_HESSIAN)}
-    own = {name: value for name, value in state.items() if name not in hessian}
+    arrays = {name: value for name, value in state.items() if name.startswith(_ARRAYS)}
+    own = {name: value for name, value in state.items() if name not in hessian | arrays}
     if own["version"] == 1:
         own = _completed(own)
-    entries(_MODEL | (_TRAINING_SET if _TRAINING_SET.keys() & own.keys() else {}))(own, "")
-    for name in ("scales", "training", "left_out"):
+    if arrays:
+        mapping(own.get("soap"), "soap")
+        own["soap"] = own["soap"] | {name.removeprefix(_ARRAYS): value for name, value in arrays.items()}
+    later = [part for part in (_TRAINING_SET, CALIBRATION) if part.keys() & own.keys()]
+    entries(_MODEL | {name: check for part in later for name, check in part.items()})(own, "")
+    for name in ("scales", "training", "left_out", *CALIBRATION.keys() & own.keys()):
         if own[name].keys() != own["loss"].keys():
             raise ValueError(f"{name} has {_listed(own[name])}, but the loss {_listed(own['loss'])}")
     return own | hessian
@@ -240,7 +266,7 @@ def fields_of(state: Mapping[str, Any], descriptor: Descriptor | None) -> dict[s
         "baseline": _baseline_of(state["baseline"]),
         "hessian": hessian,
         "coef": _coef_of(state["coef"], hessian, soap),
-        "scales": _with_nan(state["scales"]),
+        "calibrations": calibrations_from(state),
         "training": {name: Errors(**_with_nan(errors)) for name, errors in state["training"].items()},
         "left_out": {name: Errors(**_with_nan(errors)) for name, errors in state["left_out"].items()},
         "versions": state["versions"],
@@ -292,6 +318,10 @@ def _made_of(state: Mapping[str, Any]) -> Descriptor:
         from rigidities.structures.given import GivenRows
 
         soap = GivenRows.of_state(state)
+    elif state["kind"] == _KERNEL:
+        from rigidities.interop.featomic.kernel import KernelRows
+
+        soap = KernelRows.of_state(state)
     else:
         from rigidities.interop.featomic import Soap
 

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from rigidities.calibration.scale import FLOOR
 from rigidities.loss.terms import Loss, Term
 from rigidities.report.palette import BLUE, DENSITY, GUIDE, legend_below, open_frame, plain_numbers
 from rigidities.report.statistics import root_mean_square
+from rigidities.structures.read import kinds_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
+    from rigidities.calibration.scale import Calibration
     from rigidities.model.linear import LinearModel
     from rigidities.model.prediction import Prediction
 
@@ -52,16 +55,32 @@ class Compared(NamedTuple):
     ----------
     reference, predicted, std : ndarray of shape (n,)
         Energies and virials per atom. NaN in `std` if the model has no scale for the term.
+    aside : ndarray of bool of shape (n,), or None
+        Targets that σ is not judged by: their rows are zero or rounding, as by symmetry. None if
+        there are none.
     """
 
     reference: NDArray[np.float64]
     predicted: NDArray[np.float64]
     std: NDArray[np.float64]
+    aside: NDArray[np.bool_] | None = None
 
     @property
     def residuals(self) -> NDArray[np.float64]:
         """Reference less prediction, of shape (n,)."""
         return self.reference - self.predicted
+
+    @property
+    def n_aside(self) -> int:
+        """Number of targets that σ is not judged by."""
+        return 0 if self.aside is None else int(self.aside.sum())
+
+    def share_within(self, k: float) -> float:
+        """Return the share of errors up to kσ; NaN if there is none to judge by, or no σ."""
+        judged = np.ones(len(self.std), dtype=bool) if self.aside is None else ~self.aside
+        if not judged.any() or np.isnan(self.std).any():
+            return float("nan")
+        return float(np.mean(np.abs(self.residuals[judged]) <= k * self.std[judged]))
 
 
 def compare(model: LinearModel, frames: Any, prediction: Prediction) -> dict[str, Compared]:
@@ -82,6 +101,10 @@ def compare(model: LinearModel, frames: Any, prediction: Prediction) -> dict[str
     """
     from rigidities.structures.reference import read_known_reference
 
+    kinds = kinds_of(frames)
+    structures = np.arange(len(prediction.sizes))
+    of_targets = {"energy": structures, "virial": np.repeat(structures, 6)}
+    of_targets["forces"] = np.repeat(structures, 3 * prediction.sizes)
     predicted: dict[str, tuple[NDArray[Any], ...]] = {}
     predicted["energy"] = prediction.energies, prediction.energy_std, prediction.sizes
     if prediction.forces is not None and prediction.forces_std is not None:
@@ -95,8 +118,22 @@ def compare(model: LinearModel, frames: Any, prediction: Prediction) -> dict[str
         values, std, divisors = predicted[name]
         labels = np.concatenate(reference.values)
         known = np.isfinite(labels) & ~np.isinf(std)
-        compared[name] = Compared(*((array / divisors)[known] for array in (labels, values, std)))
+        labelled, found, deviation = ((array / divisors)[known] for array in (labels, values, std))
+        own = None if kinds is None else kinds[of_targets[name]][known]
+        aside = _at_rounding(model.calibration(name), deviation, own)
+        compared[name] = Compared(labelled, found, deviation, aside if aside.any() else None)
     return compared
+
+
+def _at_rounding(
+    calibration: Calibration, std: NDArray[np.float64], kinds: NDArray[np.str_] | None
+) -> NDArray[np.bool_]:
+    """Whether σ is that of a row at rounding; models of older files do not know its size."""
+    if calibration.floor > 0:
+        least = calibration.standard_deviation(np.full(len(std), calibration.floor), kinds)
+        return np.asarray(std <= (1 + 1e-12) * least)  # σ was multiplied and divided by numbers of atoms
+    above = std[std > 0]
+    return np.asarray(std <= np.sqrt(FLOOR) * (np.median(above) if len(above) else 0.0))
 
 
 # Parity -------------------------------------------------------------------------------------------
@@ -158,7 +195,8 @@ def _drawable(values: Compared) -> NDArray[np.bool_]:
     std = values.std
     above = std[std > ROUNDING]  # not NaN
     least = 1e-3 * np.median(above) if len(above) else np.inf
-    return np.asarray((std > least) & (np.abs(values.residuals) > ROUNDING))
+    drawable = (std > least) & (np.abs(values.residuals) > ROUNDING)
+    return np.asarray(drawable if values.aside is None else drawable & ~values.aside)
 
 
 def _draw_errors(figure: Figure, axes: Axes, name: str, values: Compared) -> None:
@@ -181,7 +219,7 @@ def _draw_errors(figure: Figure, axes: Axes, name: str, values: Compared) -> Non
             *binned.T, "s-", color="black", markersize=4, zorder=4, path_effects=outline, label="RMSE in bins of σ"
         )
     axes.set(xlabel=f"σ of the {what} ({unit})", ylabel=f"|error| of the {what} ({unit})")
-    inside = [f"{100 * np.mean(np.abs(values.residuals) <= k * values.std):.0f} % below {k}σ" for k in (1, 2)]
+    inside = [f"{100 * values.share_within(k):.0f} % below {k}σ" for k in (1, 2)]
     n_left_out = len(shown) - int(shown.sum())
     left_out = f" ({n_left_out:,} of error or σ near 0 not drawn)" if n_left_out else ""
     axes.set_title(f"n = {len(shown):,}{left_out}\n{', '.join(inside)}", fontsize=9)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from rigidities.exceptions import blame
+from rigidities.exceptions import SetByPriorWarning, blame, held
 from rigidities.loss.terms import Term
 from rigidities.model.compositions import undetermined
 from rigidities.model.training_set import TrainingSet, fingerprints
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
 
+    from rigidities.calibration.scale import Calibration
     from rigidities.hessian import Hessian
     from rigidities.model.linear import LinearModel
     from rigidities.report.atom_map import AtomMap
@@ -59,6 +60,8 @@ class Rigidities:
     cpr : ndarray of shape (n_structures, n_components)
         The same for structures. Contributions by the species of the central atom follow the body
         orders.
+    prior_lpr, prior_pr, prior_lcpr, prior_cpr : ndarray
+        The prior's share of each of these rigidities, from 0 to 1, in the same shapes.
     coordinates : ndarray of shape (n_atoms, 2)
         Place of each atom on the map. No columns without a map.
     fingerprints : ndarray of shape (n_structures, 5)
@@ -69,6 +72,10 @@ class Rigidities:
     pr: NDArray[np.float64]
     lcpr: NDArray[np.float64]
     cpr: NDArray[np.float64]
+    prior_lpr: NDArray[np.float64]
+    prior_pr: NDArray[np.float64]
+    prior_lcpr: NDArray[np.float64]
+    prior_cpr: NDArray[np.float64]
     coordinates: NDArray[np.float64]
     fingerprints: NDArray[np.float64]
 
@@ -198,7 +205,7 @@ def make_report(
     options: dict[str, Any] = {"reduction": reduction, "group_key": group_key, "atom_map": atom_map}
     if model is not None:
         kept = model.training_set
-        options |= {"rank": None if kept is None else kept.rank, "scale": model.scale("energy")}
+        options |= {"rank": None if kept is None else kept.rank, "calibration": model.calibration("energy")}
         if is_own and reduction == "mean":  # the model's PR is that of the energy per atom
             options["training"] = kept
         numbers = compositions(test)
@@ -222,7 +229,7 @@ def assess(
     energy: Term | None = None,
     rank: int | None = None,
     training: TrainingSet | None = None,
-    scale: float = math.nan,
+    calibration: Calibration | None = None,
     arbitrary: NDArray[np.bool_] | None = None,
     why: str = "",
 ) -> Report:
@@ -240,8 +247,8 @@ def assess(
         Rank of C.
     training : TrainingSet, optional
         Rigidities of the training set, if they are known; else they are computed.
-    scale : float
-        σ/√v of energies; NaN if there is none.
+    calibration : Calibration, optional
+        What makes σ of the variance of an energy per atom.
     arbitrary : ndarray of bool of shape (n_structures,), optional
         Structures whose energy the fit leaves open, by its baseline: their PR is 0.
     why : str
@@ -266,7 +273,7 @@ def assess(
         prints=rigidities.fingerprints,
         energy=energy,
         reduction=reduction,
-        std=_energy_std(rigidities.pr, scale, test.sizes if reduction == "sum" else 1),
+        std=_energy_std(rigidities.pr, calibration, test.sizes if reduction == "sum" else 1, test.kinds()),
         kinds=kinds,
     )
     names = list(components.body_orders), list(components.structure)
@@ -276,9 +283,17 @@ def assess(
     )
 
 
-def _energy_std(pr: NDArray[np.float64], scale: float, sizes: NDArray[np.int64] | int) -> NDArray[np.float64] | None:
+def _energy_std(
+    pr: NDArray[np.float64],
+    calibration: Calibration | None,
+    sizes: NDArray[np.int64] | int,
+    kinds: NDArray[np.str_] | None,
+) -> NDArray[np.float64] | None:
     """Return σ of the energy per atom in meV; PR is that of `sizes` times it."""
-    return None if math.isnan(scale) else 1000 * scale / np.sqrt(pr) / sizes
+    if calibration is None or math.isnan(calibration.scale):
+        return None
+    with np.errstate(divide="ignore"):  # a PR of 0 is an infinite σ
+        return 1000 * calibration.standard_deviation(1 / pr / sizes**2, kinds)
 
 
 def _assess(
@@ -287,10 +302,21 @@ def _assess(
     """Return the fields of `Rigidities` for one batch."""
     atoms = rows.without_groups()
     lpr, pr = hessian.rigidity(atoms), hessian.rigidity(rows, reduction=reduction)
-    lcpr, cpr = np.empty((len(lpr), 0)), np.empty((len(pr), 0))
-    if components.body_orders:
-        lcpr = hessian.component_rigidity(atoms, list(components.body_orders.values()))
-    if components.structure:
-        cpr = hessian.component_rigidity(rows, list(components.structure.values()), reduction=reduction)
+    prior_lpr, prior_pr = hessian.prior_share(atoms), hessian.prior_share(rows, reduction=reduction)
+    lcpr, prior_lcpr = _with_shares(hessian, atoms, reduction, components.body_orders)
+    cpr, prior_cpr = _with_shares(hessian, rows, reduction, components.structure)
     places = np.empty((len(lpr), 0)) if atom_map is None else atom_map.project(rows.values)
-    return lpr, pr, lcpr, cpr, places, fingerprints(rows)
+    return lpr, pr, lcpr, cpr, prior_lpr, prior_pr, prior_lcpr, prior_cpr, places, fingerprints(rows)
+
+
+def _with_shares(
+    hessian: Hessian, rows: Rows, reduction: Reduction, components: dict[str, NDArray[np.int64]]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return rigidities of components and the prior's shares, both (n_targets, n_components)."""
+    if not components:
+        n = len(rows) if rows.groups is None else len(np.unique(rows.groups))
+        return np.empty((n, 0)), np.empty((n, 0))
+    named = list(components.values())
+    with held(SetByPriorWarning):  # the report says it of all structures, by name
+        rigidity = hessian.component_rigidity(rows, named, reduction=reduction)
+    return rigidity, hessian.prior_share(rows, components=named, reduction=reduction)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from rigidities.report.palette import BLUE, GREEN, GUIDE, ORANGE, VERMILION, open_frame
+from rigidities.validation import as_floats
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,7 +34,7 @@ EDGE = 1.5
 FLAT = 0.1
 """Least height of a panel: 10 % of an error, 0.1 nats, so that curves that are flat look flat."""
 
-COLOURS = {"evidence": GREEN, "√GCV": ORANGE, "leave-one-out": BLUE, "test": VERMILION}
+COLOURS = {"evidence": GREEN, "√GCV": ORANGE, "leave-one-out": BLUE, "structures left out": BLUE, "test": VERMILION}
 
 
 class Panel(NamedTuple):
@@ -66,6 +67,7 @@ def regularizer_curves(
     train: tuple[ArrayLike, ArrayLike] | None = None,
     test: tuple[ArrayLike, ArrayLike] | None = None,
     weights: ArrayLike | None = None,
+    left_out: ArrayLike | None = None,
     regularizer: float | None = None,
     unit: str = "",
     factor: float = 1.0,
@@ -82,6 +84,9 @@ def regularizer_curves(
         Test rows, for their error, NLL and CRPS.
     weights : array_like of shape (n_targets,), optional
         Loss weights of the training rows.
+    left_out : array_like of shape (n_λ,), optional
+        Errors √(Σwe²/n) of fits without the structure in question (`LossFit.left_out`), in the unit
+        of √GCV.
     regularizer : float, optional
         The λ in use, drawn as a line. It need not be one of the path.
     unit : str
@@ -105,7 +110,7 @@ def regularizer_curves(
     """
     from matplotlib.figure import Figure
 
-    panels = _panels(path, train, test, weights, unit, factor)
+    panels = _panels(path, train, test, weights, left_out, unit, factor)
     n_columns = 1 if len(panels) <= 3 else 2
     n_rows = len(panels) // n_columns  # 3, 4 or 6 panels
     figure = Figure(figsize=(5.2 * n_columns, 0.8 + 2.1 * n_rows), dpi=200, layout="constrained")
@@ -132,6 +137,7 @@ def _panels(
     train: tuple[ArrayLike, ArrayLike] | None,
     test: tuple[ArrayLike, ArrayLike] | None,
     weights: ArrayLike | None,
+    left_out: ArrayLike | None,
     unit: str,
     factor: float,
 ) -> list[Panel]:
@@ -143,7 +149,11 @@ def _panels(
     if test is not None:
         errors["test"] = factor * path.score(*test, "rmse")
     panels = [Panel("log evidence\n(nats)", {"evidence": path.log_evidence}, largest=True)]
-    panels.append(Panel("√GCV\n(unit of √w · target)", {"√GCV": np.sqrt(path.gcv)}, relative=True))
+    validated = {"√GCV": np.sqrt(path.gcv)}
+    if left_out is not None:
+        validated["structures left out"] = as_floats(left_out, "left_out", ndim=1, double=True)
+    label = "√GCV" if left_out is None else "cross-validation"
+    panels.append(Panel(f"{label}\n(unit of √w · target)", validated, relative=True))
     if errors:
         panels.append(Panel(f"RMSE{of_unit}", errors, relative=True))
     if test is not None:

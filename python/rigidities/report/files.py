@@ -16,6 +16,7 @@ from rigidities.report.against import against_summary
 from rigidities.report.content import PR_IS, Report
 from rigidities.report.map_figure import map_figure
 from rigidities.report.next_structures import TOP, ranking, ranking_summary, write_csv, write_next
+from rigidities.report.prior_shares import add_shares
 from rigidities.report.statistics import by_class, describe, present_components
 from rigidities.report.viewer import write_viewer
 from rigidities.runtime.writing import replacing, write_text
@@ -73,6 +74,7 @@ def summary(report: Report, top: int = TOP) -> dict[str, Any]:
         "least_rigid_atoms": _least_rigid(report),
         "null": "an infinite rigidity: the row of features is zero, and so is its prediction, whatever the data",
     }
+    add_shares(report, content)
     return dict(_finite(content))
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rigidities.loss.rules import energies_alone
 from rigidities.report.against import below_text, seen_text
 from rigidities.report.next_structures import TOP, ranking, ranking_table
 from rigidities.report.statistics import describe, root_mean_square
@@ -50,6 +51,9 @@ def fit_table(
     lacking = [] if test is None or test_errors is None else [n for n in model.loss.terms if n not in test_errors]
     if lacking:
         facts["not judged"] = f"{', '.join(lacking)}: the test set has no such labels"
+    aside = {name: one for name, one in model.calibrations.items() if one.n_aside}
+    facts["set aside"] = ", ".join(f"{name} {one.n_aside:,} of {one.n:,}" for name, one in aside.items())
+    facts["set aside"] += " (their rows are zero or nearly so, as by symmetry: σ is not judged by them)" * bool(aside)
     facts |= {"unlabelled": ", ".join(f"{name} {n}" for name, n in n_missing.items() if n)}
     columns: dict[str, Mapping[str, Errors]] = {"training": model.training, "left out": model.left_out}
     columns |= {"test": test_errors} if test_errors else {}
@@ -60,7 +64,31 @@ def fit_table(
             cells = [_cell(column.get(name), what) for column in columns.values()]
             label = f"{name}, number" if what == "n" else f"  {what.upper()}, {UNITS[name]}"
             lines.append(f"{label:26}" + "".join(f"{cell:>12}" for cell in cells))
-    return "\n".join([*lines, "", "left out: of fits without the structure in question, at the same regularizer"])
+    lines += ["", "left out: of fits without the structure in question, at the same regularizer"]
+    return "\n".join([*lines, *_kind_lines(model)])
+
+
+def _kind_lines(model: LinearModel) -> list[str]:
+    """Return how the common σ does for each kind of structures, and the factor that it gets."""
+    terms = {name: one.kinds for name, one in model.calibrations.items() if one.kinds}
+    names = sorted({kind for kinds in terms.values() for kind in kinds})
+    if not names:
+        return []
+    lines = ["", f"{'left out, by kind':22}" + "".join(f"{name:>10}{'z²':>8}{'σ ×':>8}" for name in terms)]
+    for kind in names:
+        found = [kinds.get(kind) for kinds in terms.values()]
+        cells = [
+            f"{'-':>10}{'-':>8}{'-':>8}"
+            if one is None
+            else f"{one.n_structures:>10,}{one.mean_square:>8.3g}{one.factor:>8.2f}"
+            for one in found
+        ]
+        lines.append(f"{kind:22.22}" + "".join(cells))
+    return [
+        *lines,
+        "",
+        "z²: mean square of error/σ with the common σ; structures of a kind have σ times the factor",
+    ]
 
 
 def _facts(model: LinearModel) -> dict[str, str]:
@@ -73,6 +101,10 @@ def _facts(model: LinearModel) -> dict[str, str]:
         "regularizer": f"{hessian.regularizer:.3g} ({hessian.regularizer_reason})",
         "determined": determined(hessian, model.training_set),
         "σ/√v": f"{scales} (each training structure left out)",
+        "noise": ", ".join(
+            f"{name} {1000 * one.noise:.3g} {UNITS[name]}" for name, one in model.calibrations.items() if one.noise > 0
+        )
+        or "none",
     }
 
 
@@ -101,8 +133,9 @@ def _cell(errors: Errors | None, what: str) -> str:
 def regularizer_figure(fit: ModelFit, test: TermRows | None = None) -> Figure:
     """Draw the criteria for λ over a path, with the λ in use.
 
-    Leave-one-out errors (if the energies of the training set were kept) and test errors are errors
-    of the energies, in meV, or in meV/atom if the loss takes them per atom.
+    Leave-one-out errors (if the loss has only energies and they were kept) and test errors are
+    errors of the energies, in meV, or in meV/atom if the loss takes them per atom. With forces or
+    virials the errors of structures that are left out are drawn if "loo" chose λ by them.
 
     Parameters
     ----------
@@ -118,16 +151,18 @@ def regularizer_figure(fit: ModelFit, test: TermRows | None = None) -> Figure:
     """
     from rigidities.report.curves import regularizer_curves
 
-    energies, used = fit.minimum.energies, fit.minimum.hessian.regularizer
-    if energies is None:
-        return regularizer_curves(fit.path, regularizer=used)
+    minimum, used = fit.minimum, fit.minimum.hessian.regularizer
+    if minimum.energies is None:
+        return regularizer_curves(fit.path, left_out=minimum.left_out, regularizer=used)
+    alone = energies_alone(minimum.loss)
     return regularizer_curves(
         fit.path,
-        train=_pair(energies),
-        weights=energies.weights_in_loss,
+        train=_pair(minimum.energies) if alone else None,
+        weights=minimum.energies.weights_in_loss if alone else None,
+        left_out=None if alone else minimum.left_out,
         test=None if test is None or fit.in_span else _pair(test),
         regularizer=used,
-        unit="meV/atom" if energies.term.per_atom else "meV",
+        unit="meV/atom" if minimum.energies.term.per_atom else "meV",
         factor=1000.0,
     )
 
@@ -169,10 +204,13 @@ def prediction_table(
             f"{'against the labels':26}{'number':>7}{'RMSE':>12}{'RMS of σ':>12}{'within σ':>12}{'expected':>12}",
         ]
     for term, values in compared.items():
-        residuals, std = values.residuals, values.std
-        within = "-" if np.isnan(std).any() else f"{100 * np.mean(np.abs(residuals) <= std):.0f} %"
+        residuals, std, share = values.residuals, values.std, values.share_within(1)
+        within = "-" if np.isnan(share) else f"{100 * share:.0f} %"
         cells = [f"{1000 * root_mean_square(part):.4g}" for part in (residuals, std)] + [within, EXPECTED]
         lines.append(f"{f'{term}, {UNITS[term]}':26}{len(residuals):>7}" + "".join(f"{cell:>12}" for cell in cells))
+    aside = [f"{term} {values.n_aside:,}" for term, values in compared.items() if values.n_aside]
+    if aside:
+        lines.append(f"within σ: without rows that are zero or nearly so, as by symmetry: {', '.join(aside)}")
     return "\n".join([*lines, "", *ranking_table(ranking(against), top)])
 
 
@@ -181,13 +219,16 @@ def comparison_summary(compared: Mapping[str, Compared]) -> dict[str, Any]:
     found = {}
     for name, values in compared.items():
         residuals, std = values.residuals, values.std
-        known = np.isfinite(std).all()
+        within = [values.share_within(k) for k in (1, 2)]
         found[name] = {
             "unit": UNITS[name],
             "n": len(residuals),
             "rmse": 1000 * root_mean_square(residuals),
             "rms_std": 1000 * root_mean_square(std),
-            "share_within_std": float(np.mean(np.abs(residuals) <= std)) if known else None,
+            "n_set_aside": values.n_aside,
+            "share_within_std": None if np.isnan(within[0]) else within[0],
             "share_expected": 0.683,
+            "share_within_2_std": None if np.isnan(within[1]) else within[1],
+            "share_expected_of_2_std": 0.954,
         }
     return found

@@ -64,7 +64,8 @@ class Ranked:
 def ranking(compared: Against) -> list[Ranked]:
     """Return all structures, the one of least PR first.
 
-    σ of an energy per atom is scale/√PR, so they are in the order of σ as well, the largest first.
+    σ of an energy per atom falls with PR, so structures of one kind are in the order of σ as well,
+    the largest first.
     """
     return [_ranked(compared, rank, index) for rank, index in enumerate(compared.order.tolist(), 1)]
 
@@ -100,7 +101,7 @@ def ranking_table(ranked: Sequence[Ranked], top: int = TOP) -> list[str]:
     widths = [min(20, max(map(len, column))) for column in columns]
     rows = zip(*columns, strict=True)
     lines = ["  ".join(f"{cell:>{width}.{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows]
-    return ["compute next: structures of least PR, that is of largest σ, counted from 0", *lines]
+    return ["compute next: structures of least PR (in a kind, of largest σ), counted from 0", *lines]
 
 
 def _cell(value: Any, head: str) -> str:

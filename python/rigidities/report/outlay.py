@@ -44,13 +44,17 @@ SAMPLED = 20
 
 
 class Outlay(NamedTuple):
-    """Seconds and bytes that the work takes. Both are rough: a factor of three is possible."""
+    """Seconds and bytes that the work takes. Both are rough: a factor of three is possible.
+
+    `n_features` are those of the rows that are summed.
+    """
 
     seconds: float
     n_bytes: float
+    n_features: int
 
 
-def outlay_of(train: Source, test: Source | None, terms: Collection[str]) -> Outlay:
+def outlay_of(train: Source, test: Source | None, terms: Collection[str], n_points: int = 0) -> Outlay:
     """Estimate what a fit to the training set, and the predictions for the test set, take.
 
     Parameters
@@ -59,22 +63,26 @@ def outlay_of(train: Source, test: Source | None, terms: Collection[str]) -> Out
     test : Source, optional
     terms : collection of {"energy", "forces", "virial"}
         Terms of the loss. Empty: nothing is fitted.
+    n_points : int
+        Points of each species of a kernel model; 0 for a linear one.
 
     Returns
     -------
     Outlay
     """
     p, threads = train.n_features, _core.get_num_threads()
+    if n_points and isinstance(train, Structures):
+        p = n_points * len(train.soap.species)
     sizes, n_test = train.sizes, 0 if test is None else int(test.sizes.sum())
     targets = {"energy": len(sizes), "forces": 3 * int(sizes.sum()), "virial": 6 * len(sizes)}
     n = sum(targets[name] for name in terms)
     rank = min(n, p) if n else p
     products = 2.0 * n * p * rank + 2.0 * (int(sizes.sum()) + n_test) * rank * p
-    work = products / RATE + (DECOMPOSITION * rank**3 if n else 0.0) + _soap_seconds(train, terms) * PASSES
-    work += 0.0 if test is None else _soap_seconds(test, terms)
+    work = products / RATE + (DECOMPOSITION * rank**3 if n else 0.0) + _soap_seconds(train, terms, n_points) * PASSES
+    work += 0.0 if test is None else _soap_seconds(test, terms, n_points)
     squares = (len(terms) + 3) * rank**2
     rows = 3 * n * p if n < p else 0  # with a copy, and their basis
-    return Outlay(START + work / threads, 8.0 * (squares + rows + _batch(train.sizes) * p))
+    return Outlay(START + work / threads, 8.0 * (squares + rows + _batch(train.sizes) * p), p)
 
 
 def _batch(sizes: NDArray[np.int64]) -> int:
@@ -84,14 +92,17 @@ def _batch(sizes: NDArray[np.int64]) -> int:
     return min(int(sizes.sum()), max(BATCH_SIZE_ENERGIES, int(sizes.max())))
 
 
-def _soap_seconds(source: Source, terms: Collection[str]) -> float:
-    """Return the seconds of one thread for the rows of all atoms, and their gradients."""
+def _soap_seconds(source: Source, terms: Collection[str], n_points: int) -> float:
+    """Return the seconds of one thread for the rows of all atoms, and their gradients.
+
+    Three components of a gradient are multiplied by the points of a kernel.
+    """
     if not isinstance(source, Structures):
         return 0.0
     columns = source.soap.columns
     atom = VALUE_SECONDS * columns.n_values
     if {"forces", "virial"} & set(terms):
-        atom += PAIR_SECONDS * columns.n_values * _neighbours(source)
+        atom += (PAIR_SECONDS + 6 * n_points / RATE) * columns.n_values * _neighbours(source)
     return float(source.sizes.sum()) * atom
 
 

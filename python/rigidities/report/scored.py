@@ -12,7 +12,7 @@ from rigidities.report.files import write_json
 from rigidities.report.model import comparison_summary
 from rigidities.report.next_structures import ranking, ranking_summary, write_csv, write_next
 from rigidities.report.statistics import describe
-from rigidities.sources.source import kinds_of
+from rigidities.structures.read import kinds_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -68,6 +68,7 @@ def scored_summary(
         "regularizer_reason": hessian.regularizer_reason,
         "effective_dimension": hessian.effective_dimension,
         "scales": model.scales,
+        "noise": {name: one.noise for name, one in model.calibrations.items()},
         "energy_std_meV_per_atom": describe(1000 * prediction.energy_std / prediction.sizes),
         "pr": describe(prediction.pr),
         "lpr": describe(prediction.lpr),

@@ -11,6 +11,7 @@ import numpy as np
 from rigidities.report.against import below_text, seen_text, training_row
 from rigidities.report.content import PR_IS, Report
 from rigidities.report.next_structures import TOP, ranking, ranking_table
+from rigidities.report.prior_shares import share_lines
 from rigidities.report.statistics import QUANTILES, by_class, describe, present_components
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def table(report: Report, top: int = TOP) -> str:
     lines += ["", *below_text(compared), *seen_text(compared)]
     lines += _component_table("LCPR", report.body_orders, report.rigidities.lcpr)
     lines += _component_table("CPR", report.components, report.rigidities.cpr)
+    lines += ["", *share_lines(report)]
     lines += ["", *ranking_table(ranking(compared), top), ""]
     return "\n".join([*lines, *_least_rigid(report)])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,18 +18,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rigidities.interop.featomic import Soap
+    from rigidities.interop.featomic.kernel import KernelRows
 
 
 @dataclass(frozen=True, eq=False)
 class Structures(Source):
-    """Structures whose atoms have SOAP rows, computed again in each pass.
+    """Structures whose atoms have rows of SOAP, or of kernels on it, computed again in each pass.
 
     Parameters
     ----------
     name : str
         Where the structures come from. Messages and summaries use it.
     frames : list of ase.Atoms
-    soap : Soap
+    soap : Soap or KernelRows
         The descriptor, with the species of the training set.
     progress : bool
         Show a progress bar on stderr.
@@ -37,7 +38,7 @@ class Structures(Source):
 
     name: str
     frames: list[Atoms]
-    soap: Soap
+    soap: Soap | KernelRows
     progress: bool = False
 
     packages = "ase", "featomic"
@@ -59,35 +60,37 @@ class Structures(Source):
 
     def batches(self) -> Iterator[Rows]:
         """Yield the rows of all atoms, some structures at a time."""
-        from rigidities.interop.featomic import iter_soap_rows
-
         with blame(self.name):
-            yield from iter_soap_rows(self.frames, self.soap, progress=self.progress)
+            yield from _rows(self.frames, self.soap, self.progress)
 
     def sample(self, n_atoms: int) -> NDArray[np.float64]:
         """Return rows of about `n_atoms` atoms, all those of evenly spread structures."""
-        from rigidities.interop.featomic import soap_rows
-
         step = max(1, math.ceil(self.sizes.sum() / n_atoms))
         # an error names a structure by its index among those computed here: the slice
         with blame(self.name if step == 1 else f"{self.name}@::{step}"):
-            values = soap_rows(self.frames[::step], self.soap, progress=False).values
+            values = np.concatenate([rows.values for rows in _rows(self.frames[::step], self.soap, False)])
         return values[:: math.ceil(len(values) / n_atoms)]
 
     def describe(self) -> Description:
-        """Describe the columns by the settings of SOAP."""
-        soap = self.soap
-        settings = {
+        """Describe the columns by the settings of SOAP, and of kernels on it."""
+        from rigidities.interop.featomic import Soap
+
+        descriptor, kernel = self.soap, {}
+        soap = descriptor if isinstance(descriptor, Soap) else descriptor.soap
+        if not isinstance(descriptor, Soap):
+            kernel = {"kernel": {"zeta": descriptor.zeta, "n_points": descriptor.n_points}}
+        settings: dict[str, Any] = kernel | {
             "kind": "SOAP, computed by featomic",
-            "n_features": soap.n_features,
-            "feature_space": soap.feature_space,
+            "n_features": descriptor.n_features,
+            "feature_space": descriptor.feature_space,
             "species": list(soap.species),
             "body_orders": list(soap.body_orders),
             "hyperparameters": soap.hyperparameters,
             "compact": soap.compact,
+            "purified": soap.purified,
             "pseudo_species": None if soap.mixing is None else [list(shares) for shares in soap.mixing],
         }
-        return Description(f"{soap.n_features} of {soap.describe()}", settings)
+        return Description(f"{descriptor.n_features} of {descriptor.describe()}", settings)
 
     def components(self) -> Components:
         """Return body orders; for structures also the species of the central atoms.
@@ -98,3 +101,14 @@ class Structures(Source):
         orders, species = self.soap.components("body_order"), self.soap.components("species")
         orders = orders if len(orders) > 1 else {}
         return Components(orders, orders | (species if len(species) > 1 else {}))
+
+
+def _rows(frames: list[Atoms], descriptor: Soap | KernelRows, progress: bool) -> Iterator[Rows]:
+    """Yield the rows of the atoms of structures, some structures at a time."""
+    from rigidities.interop.featomic import Soap, iter_soap_rows
+    from rigidities.model.atom_rows import iter_atom_rows
+
+    if isinstance(descriptor, Soap):
+        return iter_soap_rows(frames, descriptor, progress=progress)
+    sizes = np.array([len(frame) for frame in frames], dtype=np.int64)
+    return iter_atom_rows(frames, sizes, descriptor, progress)

@@ -56,8 +56,9 @@ def read_for_model(path: str, model: LinearModel, name: str, progress: bool = Fa
     if are_features(path):
         return read_features_for(path, model)
     from rigidities.interop.featomic import Soap
+    from rigidities.interop.featomic.kernel import KernelRows
 
-    if not isinstance(model.soap, Soap):
+    if not isinstance(model.soap, Soap | KernelRows):
         raise InputError(f"{name}: its descriptor is {model.soap.describe()}; structures are read for SOAP only")
     frames = read_structures(path)
     _require_species(path, frames, name, model.soap.species)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from rigidities.exceptions import InputError
-from rigidities.structures.read import GROUP_KEYS, coordination
+from rigidities.structures.read import GROUP_KEYS, coordination, kinds_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -74,14 +74,6 @@ class Description(NamedTuple):
 
     text: str
     settings: dict[str, Any]
-
-
-def kinds_of(frames: Sequence[Atoms], keys: Sequence[str] = GROUP_KEYS) -> NDArray[np.str_] | None:
-    """Return the kind of each structure: the first of these entries of ``info`` that any has."""
-    for name in keys:
-        if any(name in frame.info for frame in frames):
-            return np.array([str(frame.info.get(name, "-")) for frame in frames])
-    return None
 
 
 class Source(ABC):

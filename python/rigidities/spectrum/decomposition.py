@@ -83,8 +83,10 @@ class Spectrum:
     log_free : float
         ln|H| − ln|λΛ| = Σ ln(1 + τ/λ) + log_free, where |Λ| is the product over the penalised
         directions.
-    jitter, trace, floor, safe
+    jitter, trace, floor, safe, gain
         As in `Pencil`.
+    free : ndarray of bool of shape (p,)
+        If there is jitter, the features that have none: their row of Λ is zero.
     """
 
     values: NDArray[np.float64]
@@ -96,6 +98,8 @@ class Spectrum:
     trace: float
     floor: float
     safe: float
+    gain: float
+    free: NDArray[np.bool_]
 
     @property
     def penalised(self) -> NDArray[np.float64]:
@@ -131,6 +135,8 @@ def spectrum_of(
         trace=pencil.trace,
         floor=pencil.floor,
         safe=pencil.safe,
+        gain=pencil.gain,
+        free=pencil.free,
     )
 
 

@@ -11,7 +11,8 @@ CH⁻¹)² (Golub, Heath, Wahba, Technometrics 21 (1979) 215).
 
 **Where they are resolved.** S(θ) = Σwy² − 2bᵀθ + θᵀHθ is stationary at the fit. So rounding of the
 sums by δ(Σwy²), δb and δC changes its minimum by δ(Σwy²) − 2δbᵀθ + θᵀδCθ. Each sum is rounded by ρ
-= u√(p + n) of its terms' size, u the unit roundoff: p + n rounding errors add up like a random walk
+= u√(p + min(n, 1024) + n/256) of its terms' size, u the unit roundoff. The core multiplies runs of
+256 rows (1024 in float32) and adds the n/256 products, rounding errors add up like a random walk
 (Higham & Mary, SIAM J. Sci. Comput. 41 (2019) A2815), and divide and conquer leaves a residual of
 u√p‖C‖ (measured). Hence
 
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+
+ROWS_AT_ONCE, LONGEST_RUN = 256, 1024
+"""Rows that the core multiplies before it adds the product to C, in float64 and in float32."""
 
 RESOLVED = 1.0
 """Largest change of a log-likelihood by rounding, in nats: two λ whose likelihoods differ by a
@@ -87,14 +91,20 @@ class Projection:
         return cls(form.spectrum, moments, form.projected, form.coef, None)
 
     @property
+    def of_sums(self) -> bool:
+        """Whether products of rows were summed, so that eigenvalues are known to u‖C‖."""
+        return True
+
+    @property
     def degrees(self) -> int:
         """Targets less unpenalised directions, n − m."""
         return self.moments.n_rows - self.spectrum.n_free
 
     @property
     def rounding(self) -> float:
-        """ρ = u√(p + n)."""
-        return self.moments.unit * float(np.sqrt(len(self.spectrum.values) + self.moments.n_rows))
+        """ρ = u√(p + min(n, 1024) + n/256)."""
+        n = self.moments.n_rows
+        return self.moments.unit * float(np.sqrt(len(self.spectrum.values) + min(n, LONGEST_RUN) + n / ROWS_AT_ONCE))
 
     def residuals(self, regularizers: NDArray[np.float64]) -> NDArray[np.float64]:
         """S = Σwy² − bᵀH⁻¹b, twice the loss at the fit: (n_λ, n_outputs)."""
@@ -118,7 +128,11 @@ class Projection:
 
     def residual_rounding(self, regularizers: NDArray[np.float64]) -> NDArray[np.float64]:
         """Bound on the rounding of S, and of Σwr²: (n_λ, n_outputs)."""
-        coef = np.sqrt(self.rounding * self.spectrum.trace) * self.coef(regularizers)  # as in `errors`
+        return self.rounding_of(self.coef(regularizers))
+
+    def rounding_of(self, coef: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Bound on the rounding of S at fits (n_λ, p, n_outputs) in this basis."""
+        coef = np.sqrt(self.rounding * self.spectrum.trace) * coef  # first, as in `errors`
         if self.basis is None:
             squares = (coef[:, : len(self.spectrum.penalised)] ** 2).sum(axis=1)
         else:
@@ -216,6 +230,25 @@ def warn_of_end(criterion: str, regularizer: float) -> None:
         UnresolvedEvidenceWarning,
         f"{criterion} is best at the smallest regularizer of the path, {regularizer:.3g}: a smaller one may be better",
         Advice.SMALLER_REGULARIZERS,
+    )
+
+
+def warn_of_top(criterion: str, regularizer: float) -> None:
+    """Warn that a criterion is best at the largest λ that was looked at."""
+    warn(
+        UnresolvedEvidenceWarning,
+        f"{criterion} is best at the largest regularizer of the path, {regularizer:.3g}: a larger one may be better",
+        Advice.LARGER_OR_OTHER_CRITERION,
+    )
+
+
+def warn_of_hidden(criterion: str, regularizer: float) -> None:
+    """Warn that an error falls up to the smallest λ at which rounding leaves a digit of it."""
+    warn(
+        UnresolvedEvidenceWarning,
+        f"{criterion} is best at the smallest regularizer at which it is resolved, {regularizer:.3g}: below it, "
+        "rounding of the sums exceeds the errors, and a better regularizer may lie there",
+        Advice.FEWER_FEATURES,
     )
 
 

@@ -22,6 +22,7 @@ from rigidities.exceptions import Advice, NotPositiveDefiniteError, UnresolvedEv
 from rigidities.moments import Moments
 from rigidities.penalty import Penalty
 from rigidities.reason import Reason
+from rigidities.spectrum import hiding
 from rigidities.spectrum.decomposition import decompose
 from rigidities.spectrum.direct import DirectEvidence, Factored
 from rigidities.spectrum.evidence import Projection, warn_of_edge, warn_of_empty, warn_of_rise
@@ -38,10 +39,6 @@ factor of ten or more in λ."""
 
 FACTORS_PER_DECADE = 2
 """Points of the grid in a decade of λ where each takes a factor."""
-
-RISE = 1.0
-"""Nats in a decade by which the evidence rises towards the smallest λ, to be worth a warning. With
-fewer targets than features it becomes constant there."""
 
 ALL_DETERMINED = 0.95
 """Part of its steepest fall at which the evidence has no maximum at smaller λ: the data determine
@@ -65,6 +62,8 @@ class Choice:
         Share of the squares of the targets that the fit explains, or NaN.
     rises_at : float or None
         Smallest λ at which the evidence is resolved, if it rises again towards that λ.
+    hidden : str or None
+        How an ill-conditioned penalty hides a fit that may be far better; None if it does not.
     """
 
     regularizer: float | None
@@ -73,9 +72,15 @@ class Choice:
     log_evidence: float = math.nan
     explained: float = math.nan
     rises_at: float | None = None
+    hidden: str | None = None
 
-    def warn(self) -> None:
-        """Warn if rounding hides the evidence at every λ or below this one, or the fit is empty."""
+    def check(self) -> None:
+        """Warn if rounding hides the evidence at every λ or below this one, or the fit is empty.
+
+        Raise `AdvisedValueError` if the penalty hides what sums of whitened rows would show.
+        """
+        if self.hidden is not None:
+            raise hiding.refusal(self.hidden)
         if self.reason is Reason.EVIDENCE_UNRESOLVED:
             fault = "the evidence is resolved at no regularizer: the guaranteed one was taken"
             warn(UnresolvedEvidenceWarning, fault, Advice.LEAVE_ONE_OUT)
@@ -143,12 +148,12 @@ def _highest(projection: Projection, direct: DirectEvidence | None) -> Choice:
     evidence = projection.log_evidence(grid)
     hidden = _n_hidden(evidence)
     if hidden == len(grid):
-        return Choice(None, 0.0, Reason.EVIDENCE_UNRESOLVED)
+        return Choice(None, 0.0, Reason.EVIDENCE_UNRESOLVED, hidden=hiding.below(spectrum, None))
     below, found = np.zeros(0), np.zeros(0)
     if direct is not None:
         below, found = _descend(direct, float(grid[hidden]), float(evidence[hidden]))
     grid, evidence = np.r_[below, grid[hidden:]], np.r_[found, evidence[hidden:]]
-    rises = len(below) > 1 and FACTORS_PER_DECADE * (found[0] - found[1]) > RISE
+    rises = len(below) > 1 and FACTORS_PER_DECADE * (found[0] - found[1]) > hiding.SLOPE
     rises_at = float(grid[0]) if rises else None
     best = int(np.nanargmax(evidence))
     chosen, reason, height = float(grid[best]), Reason.EVIDENCE_TOP, float(evidence[best])
@@ -162,7 +167,9 @@ def _highest(projection: Projection, direct: DirectEvidence | None) -> Choice:
         if direct is not None and one_by_one:  # the spectrum resolves only a part of the interval, or nothing
             function = direct.log_evidence
         chosen, height = _climb(function, grid[best - 1], grid[best + 1], 0.01 if one_by_one else 1e-5)
-    return Choice(chosen, spectrum.jitter, reason, height, projection.explained(chosen), rises_at)
+    at_edge = reason is Reason.EVIDENCE_EDGE or hiding.rises(grid, evidence)
+    fault = hiding.fault(projection, chosen, height, float(grid[0]) if at_edge else None)
+    return Choice(chosen, spectrum.jitter, reason, height, projection.explained(chosen), rises_at, fault)
 
 
 def _project(pencil: Pencil, moments: Moments) -> Projection:

@@ -51,6 +51,9 @@ class Coordinates:
         ill-conditioned matrix.
     unit : float
         Unit roundoff u of C, relative to its trace.
+    gain : float
+        How many times smaller the λ are that sums of whitened rows (`rigidities.Whitening`) would
+        resolve: 1 unless Λ is a matrix.
     """
 
     R: NDArray[np.float64] | None
@@ -61,6 +64,7 @@ class Coordinates:
     floor: float
     safe: float
     unit: float
+    gain: float
 
     def project(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         """Rᵀx of each column of X."""
@@ -110,7 +114,7 @@ def make_pencil(C: NDArray[np.float64], penalty: Penalty, unit: float = UNIT_ROU
     if penalty.diagonal is None:
         trace = float(np.trace(C))
         floor = guaranteed(len(C), trace, unit)
-        return Pencil(None, np.zeros(len(C), dtype=bool), 0.0, 0.0, trace, floor, floor, unit, C)
+        return Pencil(None, np.zeros(len(C), dtype=bool), 0.0, 0.0, trace, floor, floor, unit, 1.0, C)
     return _scaled(C, penalty.diagonal, unit)
 
 
@@ -133,7 +137,7 @@ def _scaled(C: NDArray[np.float64], penalty: NDArray[np.float64], unit: float) -
     C *= R[:, None]
     trace = float(np.diagonal(C)[~free].sum())
     floor = guaranteed(len(C), trace, unit)
-    return Pencil(R, free, 0.0, float(np.log(R).sum()), trace, floor, floor, unit, C)
+    return Pencil(R, free, 0.0, float(np.log(R).sum()), trace, floor, floor, unit, 1.0, C)
 
 
 def _rotated(C: NDArray[np.float64], matrix: NDArray[np.float64], eps: float, unit: float) -> Pencil:
@@ -145,7 +149,7 @@ def _rotated(C: NDArray[np.float64], matrix: NDArray[np.float64], eps: float, un
     """
     p, trace = len(C), float(np.trace(C))
     d, U = eigh((0.5 * matrix + 0.5 * matrix.T).T)
-    free, jitter = d <= p * eps * d[-1], 0.0
+    free, jitter = d <= smallest_eigenvalue(d, eps), 0.0
     if free.any() and not _determined(U[:, free], C, trace, unit):
         jitter = float(max(np.sqrt(2 * (p + 1) * unit), 4 * p * eps) * d[-1])
         d, U = decomposed(with_jitter(matrix, jitter))
@@ -155,7 +159,15 @@ def _rotated(C: NDArray[np.float64], matrix: NDArray[np.float64], eps: float, un
     rotated = R.T @ C @ R
     floor = guaranteed(p, float(np.diagonal(rotated)[~free].sum()), unit)
     safe = max(floor, guaranteed(p, trace, unit) / float(d[~free].min()))
-    return Pencil(R, free, jitter, float(-np.log(root).sum()), trace, floor, safe, unit, rotated)
+    # whitened rows have no directions without a penalty but single features
+    can_be_whitened = floor > 0 and int(free.sum()) == int((~matrix.any(axis=0)).sum())
+    gain = safe / floor if can_be_whitened else 1.0
+    return Pencil(R, free, jitter, float(-np.log(root).sum()), trace, floor, safe, unit, gain, rotated)
+
+
+def smallest_eigenvalue(d: NDArray[np.float64], eps: float) -> float:
+    """Return the size below which an eigenvalue of Λ is zero to rounding; d are all, rising."""
+    return len(d) * eps * float(d[-1])
 
 
 def decomposed(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -6,8 +6,8 @@ and so τ to 2σu‖R‖ + u²‖R‖², where sums leave u‖R‖². With R = U
     S = Σwy² − ‖z‖² + Σ c²λ/(σ² + λ),    Σwr² = Σwy² − ‖z‖² + Σ c²λ²/(σ² + λ)²
 
 are sums of positive numbers (Eldén, BIT 17 (1977) 134). Rounding of R and z changes √S by ε =
-√ρ(√Σwy² + √trace(C)‖θ‖) at most, with √ρ = u√(p + n/256): rows are taken up 256 at a time, and
-errors of random signs add up like a random walk.
+√ρ(√Σwy² + √trace(C)‖θ‖) at most, with √ρ = u√(p + min(n, 256) + n/256): rows are taken up 256 at a
+time, and errors of random signs add up like a random walk.
 """
 
 from __future__ import annotations
@@ -18,20 +18,31 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rigidities import _core
-from rigidities.moments import Moments
+from rigidities.moments import DIGIT, Moments
 from rigidities.penalty import Penalty, with_jitter
 from rigidities.rounding import UNIT_ROUNDOFF, check_scale
 from rigidities.spectrum.decomposition import Eliminated, Spectrum, eliminated_from, spectrum_of
-from rigidities.spectrum.direct import ROWS_AT_ONCE
 from rigidities.spectrum.eigen import eigh, svd
-from rigidities.spectrum.evidence import Projection, divide
-from rigidities.spectrum.pencil import ROUNDED_SUMS, Coordinates, decomposed, guaranteed, undetermined
+from rigidities.spectrum.evidence import ROWS_AT_ONCE, Projection, divide
+from rigidities.spectrum.pencil import (
+    ROUNDED_SUMS,
+    Coordinates,
+    decomposed,
+    guaranteed,
+    smallest_eigenvalue,
+    undetermined,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 UNIT_SQUARED = UNIT_ROUNDOFF**2
 """Unit roundoff of C = RᵀR, relative to its trace."""
+
+
+def rounding(p: int, n: int) -> float:
+    """ρ = u²(p + min(n, 256) + n/256) of n rows, of which the root counts."""
+    return UNIT_SQUARED * (p + min(n, ROWS_AT_ONCE) + n / ROWS_AT_ONCE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +68,17 @@ class RowFactor:
         lower, z, unexplained = core.row_factor()
         return cls(lower.T, z, unexplained)
 
+    def squared_residuals(self, coef: NDArray[np.float64], n_rows: int) -> NDArray[np.float64]:
+        """Σwr² = Σwy² − ‖z‖² + ‖z − Rθ‖² of fits θ (n_coefs, p) of one output, (n_coefs,).
+
+        NaN if rounding leaves no digit of it.
+        """
+        root = np.hypot(np.sqrt(self.unexplained[0]), np.linalg.norm(self.z[:, 0] - coef @ self.R.T, axis=1))
+        size = np.hypot(np.sqrt(self.unexplained[0]), np.linalg.norm(self.z[:, 0]))
+        lengths = np.linalg.norm(coef, axis=1) * np.linalg.norm(self.R)
+        noise = np.sqrt(rounding(len(self.R), n_rows)) * (size + lengths)
+        return np.where(root > DIGIT * noise, root**2, np.nan)
+
     def retriangulated(self, R: NDArray[np.float64]) -> RowFactor:
         """Return the factor after the columns of R have changed."""
         core = _core.Covariance(len(R), "float64", "qr")
@@ -81,9 +103,14 @@ class RowProjection(Projection):
     unexplained: NDArray[np.float64]
 
     @property
+    def of_sums(self) -> bool:
+        """No: the rows themselves were taken up."""
+        return False
+
+    @property
     def rounding(self) -> float:
-        """ρ = u²(p + n/256), of which the root counts."""
-        return UNIT_SQUARED * (len(self.spectrum.values) + self.moments.n_rows / ROWS_AT_ONCE)
+        """ρ of these rows."""
+        return rounding(len(self.spectrum.values), self.moments.n_rows)
 
     def residuals(self, regularizers: NDArray[np.float64]) -> NDArray[np.float64]:
         """S: (n_λ, n_outputs)."""
@@ -186,7 +213,7 @@ def _in_coordinates(R: NDArray[np.float64], penalty: Penalty) -> tuple[Coordinat
     if penalty.diagonal is None:
         floor = guaranteed(p, trace, UNIT_SQUARED)
         none = np.zeros(p, dtype=bool)
-        return Coordinates(None, none, 0.0, 0.0, trace, floor, floor, UNIT_SQUARED), R
+        return Coordinates(None, none, 0.0, 0.0, trace, floor, floor, UNIT_SQUARED, 1.0), R
     free = penalty.diagonal == 0
     diagonal = np.where(free, np.sum(R**2, axis=0), penalty.diagonal)
     if (diagonal <= 0).any():
@@ -195,7 +222,7 @@ def _in_coordinates(R: NDArray[np.float64], penalty: Penalty) -> tuple[Coordinat
     R = R * scale
     trace = float(np.sum(R[:, ~free] ** 2))
     floor = guaranteed(p, trace, UNIT_SQUARED)
-    return Coordinates(scale, free, 0.0, float(np.log(scale).sum()), trace, floor, floor, UNIT_SQUARED), R
+    return Coordinates(scale, free, 0.0, float(np.log(scale).sum()), trace, floor, floor, UNIT_SQUARED, 1.0), R
 
 
 def _rotated(
@@ -204,7 +231,7 @@ def _rotated(
     """U d^-½ with Λ = U d Uᵀ, as for sums; jitter is as large as rounding of Λ."""
     p, jitter = len(R), 0.0
     d, U = eigh((0.5 * matrix + 0.5 * matrix.T).T)
-    free = d <= p * eps * d[-1]
+    free = d <= smallest_eigenvalue(d, eps)
     if free.any() and not _determined(R @ U[:, free], trace):
         jitter = float(4 * p * eps * d[-1])
         d, U = decomposed(with_jitter(matrix, jitter))
@@ -214,7 +241,7 @@ def _rotated(
     rows = R @ turn
     floor = guaranteed(p, float(np.sum(rows[:, ~free] ** 2)), UNIT_SQUARED)
     safe = max(floor, guaranteed(p, trace, UNIT_SQUARED) / float(d[~free].min()))
-    return Coordinates(turn, free, jitter, float(-np.log(root).sum()), trace, floor, safe, UNIT_SQUARED), rows
+    return Coordinates(turn, free, jitter, float(-np.log(root).sum()), trace, floor, safe, UNIT_SQUARED, 1.0), rows
 
 
 def _determined(rows: NDArray[np.float64], trace: float) -> bool:

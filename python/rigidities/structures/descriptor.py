@@ -77,7 +77,10 @@ class Descriptor(Protocol):
         ...
 
     def state(self) -> dict[str, Any]:
-        """Return the settings of the descriptor as values of JSON, for files of models."""
+        """Return the settings of the descriptor for files of models.
+
+        They are values of JSON, and arrays of float64 in one dimension.
+        """
         ...
 
     def describe(self) -> str:

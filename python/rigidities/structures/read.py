@@ -11,6 +11,8 @@ import numpy as np
 from rigidities.exceptions import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ase import Atoms
     from numpy.typing import NDArray
 
@@ -55,6 +57,14 @@ def read_structures(path: str) -> list[Atoms]:
     if not frames:
         raise InputError(f"{path}: holds no structures")
     return frames
+
+
+def kinds_of(frames: Sequence[Atoms], keys: Sequence[str] = GROUP_KEYS) -> NDArray[np.str_] | None:
+    """Return the kind of each structure: the first of these entries of ``info`` that any has."""
+    for name in keys:
+        if any(name in frame.info for frame in frames):
+            return np.array([str(frame.info.get(name, "-")) for frame in frames])
+    return None
 
 
 def file_of(path: str) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import ase
@@ -18,6 +17,7 @@ from ase.calculators.calculator import Calculator
 
 from rigidities.exceptions import Advice, AdvisedValueError
 from rigidities.loss.terms import Loss, Term
+from rigidities.runtime.cached import cached_property
 from rigidities.structures.label_names import Kind, as_entries, label_names, other_names
 from rigidities.structures.species import VOIGT
 

@@ -62,6 +62,7 @@ def test_columns_are_those_of_featomic_scaled(kind):
         np.testing.assert_array_equal(compact.values[:, other.columns], values)
 
 
+@pytest.mark.filterwarnings("ignore::rigidities.SetByPriorWarning")  # true: few structures
 @pytest.mark.parametrize("body_orders", [(3,), (2, 3)])
 def test_scalar_products_and_rigidities_are_the_same(kind, body_orders):
     structures, species = kind

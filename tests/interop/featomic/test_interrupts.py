@@ -20,7 +20,8 @@ from crystals import SMALL, rattled, with_emt  # noqa: E402
 
 import rigidities as rg  # noqa: E402
 from rigidities.interop.featomic import LossRows, Soap, iter_soap_rows, soap_rows  # noqa: E402
-from rigidities.interop.featomic.calculators import Calculators  # noqa: E402
+from rigidities.interop.featomic.calculators import Calculators, _require_convention  # noqa: E402
+from rigidities.interop.featomic.pair_expansion import pair_expansion  # noqa: E402
 from rigidities.interop.featomic.spectra import properties  # noqa: E402
 from rigidities.interop.metatensor import tensor_rows  # noqa: E402
 from rigidities.model import LinearModel  # noqa: E402
@@ -72,7 +73,18 @@ def of_predictions():
     return np.concatenate([model.predict(bulk("Cu"), progress=False).forces, *[part[:, :3] for part in parts]])
 
 
-WORK = [of_soap_rows, of_iter_soap_rows, of_loss_rows, of_descriptor, of_tensor_rows, of_predictions]
+def of_purified_rows():
+    _require_convention.cache_clear()
+    pair_expansion.cache_clear()
+    soap = Soap("Cu", **SMALL, body_orders=(2, 3), purified=True)
+    frames = [rattled(bulk("Cu", cubic=True), seed) for seed in range(4)]
+    (found,) = soap.term_rows([frames], ["energy", "forces"])
+    return np.concatenate([soap_rows(frames, soap, progress=False).values, found["forces"][:, 0]])
+
+
+WORK = [of_soap_rows, of_iter_soap_rows, of_loss_rows, of_descriptor, of_tensor_rows, of_predictions, of_purified_rows]
+
+FILES = "calculators", "spectra", "systems", "pair_expansion", "purified"
 
 
 @pytest.fixture
@@ -108,12 +120,12 @@ def test_foreign_code_runs_on_a_thread_that_takes_no_signals(work, calls):
     assert threading.main_thread().ident not in calls
 
 
-def test_featomic_is_called_in_two_files_only():
+def test_featomic_is_called_in_few_files_only():
     """Elsewhere only `wrap_system` is taken from it, which is Python."""
     package = Path(rg.__file__).parent
     found = {path.relative_to(package).as_posix(): path.read_text() for path in package.rglob("*.py")}
     callers = {name for name, text in found.items() if re.search(r"^(import|from) featomic", text, re.MULTILINE)}
-    assert callers == {f"interop/featomic/{name}.py" for name in ("calculators", "spectra", "systems")}
+    assert callers == {f"interop/featomic/{name}.py" for name in FILES}
     assert "from featomic.systems import wrap_system\n" in found["interop/featomic/systems.py"]
 
 

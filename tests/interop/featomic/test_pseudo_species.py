@@ -59,6 +59,7 @@ def test_columns_follow_the_formula(atoms, n_channels):
     np.testing.assert_allclose(rows(atoms, soap).values, by_formula(atoms, soap), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore::rigidities.SetByPriorWarning")  # true: few structures
 @pytest.mark.parametrize("body_orders", [(3,), (2, 3)])
 def test_as_many_orthogonal_channels_as_species_are_a_rotation(body_orders):
     whole = rows(FRAMES, Soap(ORGANIC, **SMALL, body_orders=body_orders))

@@ -11,13 +11,19 @@ such a callback would be lost, and the rows would be those of another structure.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
 
+import ase
 import featomic
 import numpy as np
+from featomic.systems import wrap_system
 from metatensor import Labels, TensorBlock, TensorMap
 
 from rigidities.exceptions import Advice
+from rigidities.interop.featomic.coincident import CLOSEST
+from rigidities.interop.featomic.columns import Columns
+from rigidities.interop.featomic.purified import Purification
 from rigidities.interop.featomic.spectra import calculator
 from rigidities.runtime import memory
 from rigidities.runtime.aside import aside
@@ -25,7 +31,7 @@ from rigidities.runtime.aside import aside
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from rigidities.interop.featomic.columns import Columns, Place
+    from rigidities.interop.featomic.columns import Place
 
 
 class Calculators:
@@ -35,8 +41,9 @@ class Calculators:
     calculator of featomic at once.
     """
 
-    def __init__(self, columns: Columns) -> None:
+    def __init__(self, columns: Columns, purified: bool = False) -> None:
         self.columns = columns
+        self.purification = _purification(columns) if purified else None
         self._of_order = aside(_calculators, columns)
 
     def __enter__(self) -> Self:
@@ -64,12 +71,17 @@ class Calculators:
     def require_memory(self, n_rows: int, what: str, advice: Advice) -> None:
         """Raise if there is not the memory for so many rows."""
         n_features = self.columns.n_features
-        columns = f"{n_features} features of {len(self.columns.species)} species"
-        memory.require(8 * n_rows * n_features, f"{what} ({columns})", advice)
+        memory.require(8 * n_rows * n_features, f"{what} ({self.columns_text(n_features)})", advice)
+
+    def columns_text(self, n_features: int) -> str:
+        """Name the number of features in a message about memory."""
+        return f"{n_features} features of {len(self.columns.species)} species"
 
     def fill(self, systems: Sequence[Any], rows: NDArray[np.float64]) -> None:
         """Write the systems' blocks into `rows`, zeros of shape (n_atoms, n_features)."""
         aside(self._fill, systems, rows)
+        if self.purification is not None:
+            self.purification.subtract_atoms(systems, rows)
 
     def _fill(self, systems: Sequence[Any], rows: NDArray[np.float64]) -> None:
         starts = np.cumsum([0] + [system.size() for system in systems])
@@ -116,6 +128,30 @@ class Calculators:
             raise ValueError(f"featomic cannot compute the rows of these structures: {error}") from error
         _require_rows(tensor, n_centres)
         return tensor
+
+
+def _purification(columns: Columns) -> Purification:
+    _require_convention(columns.settings)
+    return Purification(columns)
+
+
+@lru_cache(maxsize=16)
+def _require_convention(settings: str) -> None:
+    """Raise if purified rows of dimers are not 0: then featomic has another convention."""
+    columns = Columns(settings, (3,), (1, 2), False, None)
+    purification = Purification(columns)
+    distance = [max(1.01 * CLOSEST, 0.6 * purification.cutoff), 0.0, 0.0]
+    dimers = [wrap_system(ase.Atoms(numbers, [[0.0] * 3, distance])) for numbers in ([1, 1], [1, 2])]
+    with Calculators(columns) as calculators:
+        rows = calculators.atom_rows(dimers)
+    purified = rows.copy()
+    purification.subtract_atoms(dimers, purified)
+    error = np.abs(purified).max() / np.abs(rows).max()
+    if not error <= 1e-9:
+        raise RuntimeError(
+            f"purified features of two atoms are {error:.1e} of the others, expected 0: this version of featomic has "
+            "another convention; please report it, and pass purified=False"
+        )
 
 
 def _require_rows(tensor: Any, n_centres: int) -> None:

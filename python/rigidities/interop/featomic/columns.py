@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import combinations_with_replacement
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,6 +23,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from rigidities.interop.featomic.spectra import properties
+from rigidities.runtime.cached import cached_property
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

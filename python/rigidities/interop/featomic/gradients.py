@@ -18,6 +18,7 @@ import numpy as np
 from rigidities import _core
 from rigidities.exceptions import Advice
 from rigidities.rows import reduce_rows
+from rigidities.runtime import memory
 from rigidities.runtime.ahead import ahead
 from rigidities.runtime.aside import aside
 from rigidities.structures.descriptor import row_shape
@@ -44,6 +45,16 @@ class Derivatives:
     def __init__(self, calculators: Calculators) -> None:
         self.calculators = calculators
 
+    @property
+    def n_features(self) -> int:
+        """Columns of the rows that pieces are summed into."""
+        return self.calculators.columns.n_features
+
+    def pieces(self, tensor: Any, part: Part, terms: Collection[str]) -> Iterator[Piece]:
+        """Yield the values in a tensor of featomic that are summed into rows."""
+        for key, block in tensor.items():
+            yield from _of_block(block, self.calculators.place(part.order, key), part, terms)
+
     def gradient_bytes(self, terms: Collection[str]) -> int:
         """Return the bytes of the gradient rows of one neighbour of an atom."""
         return 24 * self.calculators.columns.n_values if "forces" in terms else 0  # virials are summed by featomic
@@ -58,13 +69,12 @@ class Derivatives:
         part on another thread.
         """
         gradients = [GRADIENTS[name] for name in terms if name in GRADIENTS]
-        spent: list[list[_Piece]] = []
+        spent: list[list[Piece]] = []
 
-        def compute(part: _Part) -> tuple[_Part, list[_Piece]]:
+        def compute(part: Part) -> tuple[Part, list[Piece]]:
             _free(spent)
             tensor = self.calculators.compute(part.order, part.systems, gradients, part.centres)
-            found = ((self.calculators.place(part.order, key), block) for key, block in tensor.items())
-            return part, [piece for place, block in found for piece in _pieces(block, place, part, terms)]
+            return part, list(self.pieces(tensor, part, terms))
 
         for part, pieces in ahead(compute, self._parts(batches, whole=not gradients)):
             if part.opens:
@@ -72,10 +82,12 @@ class Derivatives:
             _add_all(rows, pieces)
             spent.append(pieces)
             if part.closes:
+                if self.calculators.purification is not None:
+                    self.calculators.purification.subtract_terms(part.batch, rows)
                 yield rows
         aside(_free, spent)
 
-    def _parts(self, batches: Iterable[Sequence[Any]], whole: bool) -> Iterator[_Part]:
+    def _parts(self, batches: Iterable[Sequence[Any]], whole: bool) -> Iterator[Part]:
         """Cut batches into parts; featomic computes one part in each call."""
         for systems in batches:
             sizes = np.array([system.size() for system in systems])
@@ -83,21 +95,24 @@ class Derivatives:
             steps = [(order, part, centres) for part, centres in cuts for order in self.calculators.columns.body_orders]
             for step, (order, part, centres) in enumerate(steps):
                 opens, closes = step == 0, step == len(steps) - 1
-                yield _Part(order, systems[part], centres, part.start, sizes, opens, closes)
+                yield Part(order, systems[part], centres, part.start, systems, sizes, opens, closes)
 
     def _zeros(self, sizes: NDArray[np.int64], terms: Collection[str]) -> dict[str, NDArray[np.float64]]:
         shapes = {name: row_shape(name, sizes) for name in terms}
-        self.calculators.require_memory(
-            sum(map(math.prod, shapes.values())), "the rows of a batch", Advice.SMALLER_BATCHES
+        n_rows = sum(map(math.prod, shapes.values()))
+        memory.require(
+            8 * n_rows * self.n_features,
+            f"the rows of a batch ({self.calculators.columns_text(self.n_features)})",
+            Advice.SMALLER_BATCHES,
         )
-        return {name: np.zeros((*shape, self.calculators.columns.n_features)) for name, shape in shapes.items()}
+        return {name: np.zeros((*shape, self.n_features)) for name, shape in shapes.items()}
 
 
 @dataclass(frozen=True, eq=False)
-class _Part:
+class Part:
     """Systems of a batch, or centres of one system, that featomic computes in one call.
 
-    `order` is the body order, `first` the index of the first system in the batch. `sizes` are the
+    `order` is the body order, `first` the index of the first system in the `batch`. `sizes` are the
     numbers of atoms of all systems of the batch. The first part of a batch `opens` it, the last
     part `closes` it.
     """
@@ -106,9 +121,15 @@ class _Part:
     systems: Sequence[Any]
     centres: NDArray[np.int32] | None
     first: int
+    batch: Sequence[Any]
     sizes: NDArray[np.int64]
     opens: bool
     closes: bool
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """Index in the batch of the first atom of each system, and the number of all atoms."""
+        return np.cumsum(np.append(0, self.sizes))
 
 
 def _cuts(sizes: NDArray[np.int64], at_once: int) -> Iterator[tuple[slice, NDArray[np.int32] | None]]:
@@ -131,8 +152,8 @@ def _cuts(sizes: NDArray[np.int64], at_once: int) -> Iterator[tuple[slice, NDArr
         yield slice(first, len(sizes)), None
 
 
-class _Piece(NamedTuple):
-    """Values of a block that are summed into rows of a term, in an array of featomic.
+class Piece(NamedTuple):
+    """Values that are summed into rows of a term: those of a block, in an array of featomic.
 
     `targets` are the rows of the term that the values, of shape (n, components…, n_values), belong
     to.
@@ -144,35 +165,34 @@ class _Piece(NamedTuple):
     values: NDArray[np.float64]
 
 
-def _pieces(block: Any, place: Place, part: _Part, terms: Collection[str]) -> Iterator[_Piece]:
+def _of_block(block: Any, place: Place, part: Part, terms: Collection[str]) -> Iterator[Piece]:
     """Yield the values of a block; its systems are numbered from the first of the part."""
-    starts = np.cumsum(np.append(0, part.sizes))
     systems = part.first + np.asarray(block.samples.values)[:, 0].astype(np.int64)
     if "energy" in terms:
-        yield _Piece("energy", place, systems, np.asarray(block.values))
+        yield Piece("energy", place, systems, np.asarray(block.values))
     if "forces" in terms:
         gradient = block.gradient("positions")
         samples = np.asarray(gradient.samples.values)
-        atoms = starts[part.first + samples[:, 1]] + samples[:, 2]
-        yield _Piece("forces", place, atoms, np.asarray(gradient.values))
+        atoms = part.starts[part.first + samples[:, 1]] + samples[:, 2]
+        yield Piece("forces", place, atoms, np.asarray(gradient.values))
     if "virial" in terms:
         gradient = block.gradient("strain")
         samples = np.asarray(gradient.samples.values)
-        yield _Piece("virial", place, systems[samples[:, 0]], np.asarray(gradient.values))
+        yield Piece("virial", place, systems[samples[:, 0]], np.asarray(gradient.values))
 
 
-def _free(spent: list[list[_Piece]]) -> None:
+def _free(spent: list[list[Piece]]) -> None:
     """Free arrays of featomic. On the main thread, Ctrl-C would be lost in their `__del__`."""
     while spent:
         spent.pop().clear()
 
 
-def _add_all(rows: dict[str, NDArray[np.float64]], pieces: list[_Piece]) -> None:
+def _add_all(rows: dict[str, NDArray[np.float64]], pieces: list[Piece]) -> None:
     for piece in pieces:
         _add(rows, piece)
 
 
-def _add(rows: dict[str, NDArray[np.float64]], piece: _Piece) -> None:
+def _add(rows: dict[str, NDArray[np.float64]], piece: Piece) -> None:
     """Add the sum of each target's values, for gradients less it, to the columns of its row."""
     out, targets, values = rows[piece.term], piece.targets, piece.values
     if len(targets) == 0:  # no atom of this species among the centres

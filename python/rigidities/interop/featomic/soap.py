@@ -40,9 +40,14 @@ class Soap:
 
     A pair of different species is kept once and scaled by √2, so that scalar products are those of
     the full power spectrum. So is the column of (l, n₁, n₂) and (l, n₂, n₁) in a pair of equal
-    species: one species has 252 columns in place of 448, with the same rigidities and fits. The
-    power spectrum contains l = 0 and the central atom, so it depends on distances: "2-body" and
-    "3-body" share information.
+    species: one species has 252 columns in place of 448, with the same rigidities and fits.
+
+    The power spectrum contains two-body terms too, of which the radial spectrum is a combination:
+    rigidities of "2-body" and "3-body" are λ's, not the data's. With `purified`, body order 3 is
+    the power spectrum less the part of each neighbour alone and of the atom itself,
+    f₃(i) − Σ_j f₃(pair i, j) + (k − 1) f₃(lone atom i) with k neighbours j. It vanishes for dimers,
+    and the components of a model are those of the body orders. Fits differ: λ weighs fewer ways to
+    make the same function (`rigidities.interop.featomic.purified` has the derivation).
 
     From four species on there are many columns: 14,784 for four, 116,480 for eight. With
     `pseudo_species` the species of neighbours are mixed into K channels. Body order 3 then has
@@ -79,6 +84,8 @@ class Soap:
         Number of channels, e.g. 2, that the species of neighbours are mixed into in body order 3.
         Or the share of each species in each channel, in the order of rising atomic numbers. As many
         channels as species mix nothing. The species of centres are not mixed.
+    purified : bool, default False
+        Whether body order 3 is without its two- and one-body parts. It needs both body orders.
 
     Attributes
     ----------
@@ -88,6 +95,8 @@ class Soap:
         The hyperparameters as canonical JSON.
     compact : bool
         As given; False if there is no body order 3.
+    purified : bool
+        As given.
     mixing : tuple of tuple of float, or None
         Shares of the species in the channels, one row for each species; None if they are not mixed.
 
@@ -113,6 +122,7 @@ class Soap:
     settings: str
     compact: bool
     mixing: tuple[tuple[float, ...], ...] | None
+    purified: bool
 
     def __init__(
         self,
@@ -127,6 +137,7 @@ class Soap:
         hyperparameters: Mapping[str, Any] | None = None,
         compact: bool = True,
         pseudo_species: int | ArrayLike | None = None,
+        purified: bool = False,
     ) -> None:
         given = (cutoff, smoothing, density_width, max_radial, max_angular)
         if hyperparameters is None:
@@ -140,6 +151,12 @@ class Soap:
         for order in self.body_orders:
             properties(self.settings, order)
         self._set_columns(compact, pseudo_species)
+        object.__setattr__(self, "purified", as_flag(purified, "purified"))
+        if self.purified and self.body_orders != (2, 3):
+            raise ValueError(
+                f"purified takes the two-body part out of body order 3, but body_orders is {self.body_orders}: pass "
+                "body_orders=(2, 3), whose radial spectrum keeps it"
+            )
 
     def _set_columns(self, compact: bool, pseudo_species: int | ArrayLike | None) -> None:
         mixing = None if pseudo_species is None else as_mixing(pseudo_species, self.species)
@@ -189,6 +206,8 @@ class Soap:
             parts.append(self.mixing)
         elif self.compact:
             parts.append("compact")
+        if self.purified:
+            parts.append("purified")
         return f"soap-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}"
 
     def components(self, by: Literal["body_order", "species"] = "body_order") -> dict[str, NDArray[np.int64]]:
@@ -232,6 +251,7 @@ class Soap:
                 body_orders=self.body_orders,
                 hyperparameters=self.hyperparameters,
                 pseudo_species=n_channels,
+                purified=self.purified,
             )
         except ValueError:
             return None
@@ -245,7 +265,7 @@ class Soap:
 
     def calculators(self) -> Calculators:
         """Return featomic's calculators for one pass over structures."""
-        return Calculators(self.columns)
+        return Calculators(self.columns, self.purified)
 
     def atom_rows(self, batches: Iterable[Sequence[Any]]) -> Iterator[NDArray[np.float64]]:
         """Yield the rows of all atoms of each batch, of shape (n_atoms, n_features)."""
@@ -272,11 +292,11 @@ class Soap:
             state["pseudo_species"] = [list(row) for row in self.mixing]
         elif self.compact:
             state["compact"] = True
-        return state
+        return state | ({"purified": True} if self.purified else {})
 
     @classmethod
     def of_state(cls, state: Mapping[str, Any]) -> Self:
-        """Return the `Soap` that has this state. States of version 0.1 have no "compact"."""
+        """Return the `Soap` that has this state. Older ones have no "compact" or "purified"."""
         mixing = state.get("pseudo_species")
         return cls(
             state["species"],
@@ -284,12 +304,14 @@ class Soap:
             hyperparameters=state["hyperparameters"],
             compact=mixing is not None or state.get("compact", False),
             pseudo_species=mixing,
+            purified=state.get("purified", False),
         )
 
     def describe(self) -> str:
         """Return cutoff, body orders and pseudo-species in a few words."""
         mixed = "" if self.mixing is None else f", {len(self.mixing[0])} pseudo-species"
-        return f"SOAP: cutoff {self.cutoff:g} Å, body orders {', '.join(map(str, self.body_orders))}{mixed}"
+        orders = f"{', '.join(map(str, self.body_orders))}{', purified' * self.purified}"
+        return f"SOAP: cutoff {self.cutoff:g} Å, body orders {orders}{mixed}"
 
 
 @lru_cache(maxsize=64)

@@ -1,0 +1,1 @@
+"""σ from residuals and variances alone: its scale, the noise beside it, and a factor by kind."""
