@@ -57,7 +57,7 @@ def regularizer_path(
         If the data do not determine an unpenalised feature.
     MemoryError
         If the decomposition does not fit in memory. It takes four arrays of the size of C, five
-        with a diagonal penalty, seven with a matrix, nine for "qr".
+        with a diagonal penalty, seven with a matrix, twelve for "qr".
 
     Examples
     --------

@@ -92,9 +92,9 @@ class Choice:
             warn_of_empty(self.explained, self.regularizer)
 
 
-ROWS_NEED = 9
-"""Arrays of p × p that the search takes where the factor of the rows is kept: R and a copy in other
-coordinates, U and V, and faer's memory."""
+ROWS_NEED = 12
+"""Arrays of p × p that the search takes where the factor of the rows is kept (11.8 measured): R and copies,
+U and V, and the memory of faer's singular values."""
 
 
 def arrays_needed(penalty: Penalty) -> int:

@@ -181,8 +181,9 @@ def decompose_rows(
     penalty.require_effect()
     coordinates, R = _in_coordinates(factor.R, penalty)
     free, m = coordinates.free, int(coordinates.free.sum())
-    order = np.r_[np.flatnonzero(free), np.flatnonzero(~free)]
-    turned = factor.retriangulated(R[:, order])
+    turned = replace(factor, R=R)
+    if m:  # unpenalised features come first
+        turned = factor.retriangulated(R[:, np.r_[np.flatnonzero(free), np.flatnonzero(~free)]])
     eliminated = _eliminate(turned.R, coordinates, m)
     values, V, along = svd(turned.R[m:, m:], turned.z[m:])
     basis = coordinates.lift(eliminated_from(eliminated, free, V))
