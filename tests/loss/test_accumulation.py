@@ -139,3 +139,25 @@ def test_another_word():
         rg.fit_loss(batches_of(*ill_conditioned()), accumulation="both")
     with pytest.raises(ValueError, match='accumulation is "auto": expected "sums" or "qr"'):
         rg.loss_sums(batches_of(*ill_conditioned()), accumulation="auto")
+
+
+def test_weights_of_terms_with_a_penalty_that_hides_the_evidence():
+    """Refused for sums, as `factorize` does; resolved for "qr"."""
+    x, rng = np.linspace(0, 1, 200), np.random.default_rng(0)
+    kernel = np.exp(-((x[:, None] - x[::5]) ** 2) / 0.3)
+    y, part = np.sin(9 * x), np.arange(200) % 2 == 0
+    y += np.where(part, 0.001, 0.01) * rng.normal(size=200)
+    loss = rg.Loss(energy=rg.Term(), forces=rg.Term())
+    batch = {
+        "energy": rg.TermRows(kernel[part], term=loss.energy, targets=y[part]),
+        "forces": rg.TermRows(kernel[~part], term=loss.forces, targets=y[~part]),
+    }
+    losses = [loss.with_weights(energy=weight) for weight in (1.0, 100.0)]
+    with pytest.raises(ValueError, match="Whitening"):
+        rg.scan_term_weights(rg.loss_sums([batch]), losses, penalty=kernel[::5])
+    with pytest.raises(ValueError, match="Whitening"):
+        rg.most_probable_weights(rg.loss_sums([batch]), loss, penalty=kernel[::5])
+    factors = rg.loss_sums([batch], accumulation="qr")
+    assert rg.scan_term_weights(factors, losses, penalty=kernel[::5]).best == losses[1]
+    weight = rg.most_probable_weights(factors, loss, penalty=kernel[::5]).forces.weight
+    np.testing.assert_allclose(weight, 0.01, rtol=0.5)

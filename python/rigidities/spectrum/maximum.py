@@ -79,8 +79,7 @@ class Choice:
 
         Raise `AdvisedValueError` if the penalty hides what sums of whitened rows would show.
         """
-        if self.hidden is not None:
-            raise hiding.refusal(self.hidden)
+        self.refuse_hidden()
         if self.reason is Reason.EVIDENCE_UNRESOLVED:
             fault = "the evidence is resolved at no regularizer: the guaranteed one was taken"
             warn(UnresolvedEvidenceWarning, fault, Advice.LEAVE_ONE_OUT)
@@ -91,10 +90,15 @@ class Choice:
         if self.regularizer is not None:
             warn_of_empty(self.explained, self.regularizer)
 
+    def refuse_hidden(self) -> None:
+        """Raise `AdvisedValueError` if the penalty hides what sums of whitened rows would show."""
+        if self.hidden is not None:
+            raise hiding.refusal(self.hidden)
+
 
 ROWS_NEED = 12
-"""Arrays of p × p that the search takes where the factor of the rows is kept (11.8 measured): R and copies,
-U and V, and the memory of faer's singular values."""
+"""Arrays of p × p that the search takes where the factor of the rows is kept (11.8 measured): R and
+copies, U and V, and the memory of faer's singular values."""
 
 
 def arrays_needed(penalty: Penalty) -> int:
