@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
 
 pytest.importorskip("featomic")
 io = pytest.importorskip("ase.io")
@@ -106,6 +107,46 @@ def test_members_are_drawn_from_the_training_set(draw, size):
     assert {int(counts.sum()) for counts in drawn} == {size}
     assert set(np.flatnonzero(np.sum(drawn, axis=0))) == set(train)
     assert (np.max(drawn) == 1) == (draw == "halves")
+
+
+def variances(rows, counts, weights, regularizer, X):
+    return np.einsum("ij,ji->i", X, np.linalg.solve(textbook(rows, counts, weights, regularizer)[1], X.T))
+
+
+@pytest.mark.parametrize("weights", [claims_measured.ENERGIES, claims_measured.BOTH], ids=lambda one: one.name)
+def test_gains_are_ratios_of_rigidities_without_the_slab_itself(rows, weights):
+    structures, atoms = rows.structures, rows.atoms()
+    start = structures.train & np.isin(structures.kinds, ["AIMD-NVT", "Elastic"])
+    found = claims_measured._gains(rows, atoms, start, weights, 1e-2, additions=("Surface",))["Surface"]
+    outside, pr = [], []
+    for slab in np.flatnonzero(structures.kinds == "Surface"):
+        after = start | (structures.train & (structures.kinds == "Surface"))
+        after[slab] = False
+        own = atoms.structure == slab
+        few = atoms.values[own & structures.exposed], rows.energy.values[[slab]]
+        before, behind = ([variances(rows, counts, weights, 1e-2, X) for X in few] for counts in (start, after))
+        outside.append(before[0] / behind[0])
+        pr.append(before[1] / behind[1])
+    right = [np.quantile(np.concatenate(ratios), [0.1, 0.5, 0.9]) for ratios in (outside, pr)]
+    for name, quantiles in zip(("exposed", "pr"), right, strict=True):
+        came = [found[name][key] for key in ("low", "median", "high")]
+        np.testing.assert_allclose(came, quantiles, rtol=1e-5)
+
+
+def test_kinds_left_out_are_predicted_by_a_fit_to_the_others(rows, monkeypatch):
+    monkeypatch.setattr(claims_rows.Weights, "rule", 1e-2)
+    structures, weights = rows.structures, claims_measured.BOTH
+    found = claims_measured._errors(rows, weights)
+    missed, std = np.empty((2, structures.n))
+    for kind in np.unique(structures.kinds):
+        out = structures.kinds == kind
+        theta, _, mean = textbook(rows, ~out, weights, 1e-2)
+        X = rows.energy.values[out]
+        missed[out] = rows.energy.targets[out] - mean - X @ theta
+        std[out] = np.sqrt(variances(rows, ~out, weights, 1e-2, X))
+    assert found["kinds"]["rmse"] == pytest.approx(np.sqrt(np.mean(missed**2)), rel=1e-5)
+    assert found["kinds"]["value"] == pytest.approx(scipy.stats.spearmanr(std, abs(missed)).statistic, abs=1e-9)
+    assert found["kinds"]["n"] == structures.n
 
 
 @pytest.mark.slow
