@@ -154,6 +154,8 @@ class PotentialSums:
 
         Or, if they are the pairs inside of the cutoff in a periodic structure, −f(r) g_n.
         """
+        if not len(pairs.i):
+            return
         r = np.linalg.norm(pairs.vectors, axis=1)
         table = self.law.pair_function(cutoff.radius if inside and cutoff is not None else float(r.max(initial=0.0)))
         values, slopes = table(r), table(r, 1)
