@@ -267,6 +267,13 @@ def test_atoms_within_the_inner_cutoff_are_not_seen():
     assert not rows(ase.Atoms("O"), lode).any()
 
 
+def test_without_an_inner_cutoff_the_atom_itself_counts():
+    lode = Lode(["O", "H"], inner_cutoff=None, max_radial=1)
+    at_zero, apart = lode.law.at_distances(np.array([0.0, DIMER.get_distance(0, 1)]))[0]
+    np.testing.assert_allclose(rows(DIMER, lode)[0, 4:], [*apart, *at_zero], rtol=1e-8)
+    np.testing.assert_allclose(rows(ase.Atoms("O"), lode)[0, 6:], at_zero, rtol=1e-12)
+
+
 def test_a_step_is_possible():
     lode = Lode(["O", "H"], **inner(3.0, 0.0))
     np.testing.assert_allclose(rows(DIMER, lode)[0].sum(), lode.law.pair_function(10.0)(DIMER.get_distance(0, 1))[0])
