@@ -130,7 +130,7 @@ def told(covariance, descriptor, X, truth):
     entry["cpr of λ"] = np.median(long, axis=1)
     entry["cpr"] = np.median(hessian.component_rigidity(X, components), axis=0)
     entry["share"] = np.median(hessian.prior_share(X, components=components), axis=0)
-    if len(components[1]) == 4:
+    if len(components[1]) == 3:
         # a source of unit charge has the potential π^{3/4} √8 WIDTH^{3/2} / r; each pair counts
         # twice
         weights = hessian.coef[components[1]] * 2 * np.pi**0.75 * np.sqrt(8) * WIDTH**1.5 / COULOMB

@@ -55,7 +55,7 @@ class Joined:
     >>> soap = Soap(["Na", "Cl"], cutoff=5.0, body_orders=(2,))
     >>> both = Joined({"short range": soap, "long range": Lode(soap.species, inner_cutoff=5.0)})
     >>> {name: len(columns) for name, columns in both.components().items()}
-    {'short range': 32, 'long range': 4}
+    {'short range': 32, 'long range': 3}
     """
 
     names: tuple[str, ...]

@@ -30,6 +30,13 @@ def rows(atoms, lode):
     return next(lode.atom_rows([[atoms]]))
 
 
+def of_pairs(values):
+    """Values of (…, centre, source, n) in the columns of unordered pairs of species."""
+    pairs = list(itertools.combinations_with_replacement(range(values.shape[-2]), 2))
+    summed = [values[..., c, a, :] + (c != a) * values[..., a, c, :] for c, a in pairs]
+    return np.concatenate(summed, axis=-1)
+
+
 def inner(cutoff, smoothing=1.0):
     return {"inner_cutoff": cutoff, "smoothing": smoothing}
 
@@ -52,13 +59,13 @@ def test_values_are_those_of_featomic(exponent, smearing, radius, max_radial):
     )
     sizes = {"smearing": smearing, "radius": radius, "max_radial": max_radial, "k_cutoff": k_cutoff}
     lode = Lode(["Cu", "Au"], exponent, inner_cutoff=None, **sizes)
-    found = rows(ALLOY, lode).reshape(len(ALLOY), 2, 2, max_radial + 1)
-    expected = np.zeros_like(found)
+    expected = np.zeros((len(ALLOY), 2, 2, max_radial + 1))
     for key, block in calculator.compute(ALLOY).items():
         c, a = (lode.species.index(int(key[name])) for name in ("center_type", "neighbor_type"))
         expected[block.samples["atom"], c, a] = block.values[:, 0]
+    expected = of_pairs(expected)
     # featomic interpolates its radial integrals to 1e-8
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-7 * np.abs(expected).max())
+    np.testing.assert_allclose(rows(ALLOY, lode), expected, rtol=0, atol=1e-7 * np.abs(expected).max())
 
 
 def test_forces_are_the_sums_of_the_gradients_of_featomic():
@@ -78,7 +85,7 @@ def test_forces_are_the_sums_of_the_gradients_of_featomic():
         gradient = block.gradient("positions")
         np.add.at(expected, (gradient.samples["atom"], slice(None), c, a), -gradient.values[:, :, 0])
     (found,) = lode.term_rows([[ALLOY]], ["forces"])
-    np.testing.assert_allclose(found["forces"].reshape(expected.shape), expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found["forces"], of_pairs(expected), rtol=0, atol=1e-6)
     assert np.abs(expected).max() > 0.1
 
 
@@ -120,7 +127,7 @@ def test_open_structures_sum_over_pairs_beyond_the_cutoff():
         c, a = (lode.species.index(atoms.numbers[atom]) for atom in (i, j))
         expected[i, c, a] += (1 - f) * by_integration(lode.law, r)
     # k up to the default cutoff: 1e-8 of the largest
-    np.testing.assert_allclose(rows(atoms, lode), expected.reshape(len(atoms), -1), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(rows(atoms, lode), of_pairs(expected), rtol=0, atol=1e-6)
 
 
 def test_one_gaussian_has_the_potential_of_a_gaussian_charge():
@@ -155,7 +162,7 @@ def test_periodic_structures_are_sums_over_images(exponent, cutoff):
         f = np.zeros(len(r)) if cutoff is None else 0.5 * (1 + np.cos(np.pi * np.clip(r - cutoff + 1, 0, 1)))
         c, a = (lode.species.index(cell.numbers[atom]) for atom in (i, j))
         expected[i, c, a] = (1 - f) @ lode.law.at_distances(r)[0]
-    np.testing.assert_allclose(rows(cell, lode), expected.reshape(2, -1), rtol=0, atol=2e-8)
+    np.testing.assert_allclose(rows(cell, lode), of_pairs(expected), rtol=0, atol=2e-8)
     assert np.abs(expected).max() > 3e-5
 
 
@@ -164,10 +171,11 @@ def test_charges_have_the_constant_of_madelung(cutoff):
     """Σ_a q_a V_a of both ions of rocksalt is −1.7475646/d, with the neighbours within the cutoff added."""
     crystal = bulk("NaCl", "rocksalt", a=5.64)
     lode = Lode(["Na", "Cl"], smearing=0.3, radius=0.3, **(inner(cutoff) if cutoff else {"inner_cutoff": None}))
-    charges = np.where(np.array(lode.species) == 11, 1.0, -1.0)
+    charge = {11: 1.0, 17: -1.0}
     norm = np.pi**0.75 * np.sqrt(8.0) * 0.3**1.5  # V of a unit charge far away, times its distance
-    potentials = rows(crystal, lode).reshape(2, 2, 2).sum(axis=1) @ charges / norm  # the columns of others are 0
-    for atom, q in enumerate(np.where(crystal.numbers == 11, 1.0, -1.0)):
+    products = [charge[a] * charge[b] for a, b in itertools.combinations_with_replacement(lode.species, 2)]
+    potentials = rows(crystal, lode) @ products / norm / [charge[number] for number in crystal.numbers]
+    for atom, q in enumerate(charge[number] for number in crystal.numbers):
         if cutoff is None:  # take out the atom's own potential
             potentials[atom] -= q * lode.law.pair_function(0.0)(0.0)[0] / norm
             continue
@@ -270,8 +278,8 @@ def test_atoms_within_the_inner_cutoff_are_not_seen():
 def test_without_an_inner_cutoff_the_atom_itself_counts():
     lode = Lode(["O", "H"], inner_cutoff=None, max_radial=1)
     at_zero, apart = lode.law.at_distances(np.array([0.0, DIMER.get_distance(0, 1)]))[0]
-    np.testing.assert_allclose(rows(DIMER, lode)[0, 4:], [*apart, *at_zero], rtol=1e-8)
-    np.testing.assert_allclose(rows(ase.Atoms("O"), lode)[0, 6:], at_zero, rtol=1e-12)
+    np.testing.assert_allclose(rows(DIMER, lode)[0, 2:], [*apart, *at_zero], rtol=1e-8)
+    np.testing.assert_allclose(rows(ase.Atoms("O"), lode)[0, 4:], at_zero, rtol=1e-12)
 
 
 def test_a_step_is_possible():
@@ -286,15 +294,14 @@ def test_columns_and_components():
     lode = Lode([17, "Na"], max_radial=2)
     assert isinstance(lode, Descriptor)
     assert lode.species == (11, 17)
-    assert lode.n_features == 12
-    assert {name: columns.tolist() for name, columns in lode.components("species").items()} == {
-        "Na": list(range(6)),
-        "Cl": list(range(6, 12)),
-    }
-    assert lode.components()["2-body"].tolist() == list(range(12))
-    salt = rows(bulk("NaCl", "rocksalt", a=5.6), lode)
-    assert not salt[0, 6:].any()
-    assert salt[0, :6].any()
+    assert lode.n_features == 9
+    pairs = {name: columns.tolist() for name, columns in lode.components("pair").items()}
+    assert pairs == {"Na-Na": [0, 1, 2], "Na-Cl": [3, 4, 5], "Cl-Cl": [6, 7, 8]}
+    assert lode.components()["2-body"].tolist() == list(range(9))
+    sodium, chlorine = rows(bulk("NaCl", "rocksalt", a=5.6), lode)
+    assert not sodium[6:].any()
+    assert not chlorine[:3].any()
+    np.testing.assert_allclose(sodium[3:6], chlorine[3:6], rtol=1e-12)  # a at c is c at a
 
 
 SETTINGS = [
@@ -367,5 +374,6 @@ def test_structures_that_have_no_sums_are_refused(atoms, message):
 
 
 def test_components_by_something_else_are_refused():
-    with pytest.raises(ValueError, match="by is 'part': expected 'body_order' or 'species'"):
-        Lode("Si").components("part")
+    for by in ("species", "part"):
+        with pytest.raises(ValueError, match=f"by is '{by}': expected 'body_order' or 'pair'"):
+            Lode("Si").components(by)

@@ -93,7 +93,7 @@ def test_the_long_range_lowers_the_floor_of_errors(model):
 def test_the_long_range_is_the_potential_of_the_charges(model):
     """½ q_c q_a e²/4πε₀ over the potential of a unit source, times its distance."""
     norm = np.pi**0.75 * np.sqrt(8.0) * 0.5**1.5
-    signs = np.array([1, -1, -1, 1])
+    signs = np.array([1, -1, 1])
     np.testing.assert_allclose(model.coef[RANGES[1]], signs * CHARGE**2 * COULOMB / (2 * norm), rtol=0.03)
 
 
@@ -112,6 +112,12 @@ def test_data_that_carry_the_range_set_its_rigidity_and_others_do_not():
     assert found["far", 1e-6][1] < 0.05
     assert found["far", 1e-6][0] == pytest.approx(found["far", 1e-7][0], rel=0.1)
     assert found["far", 1e-6][0] > 100 * found["near", 1e-6][0]
+
+
+def test_energies_of_atoms_have_a_long_range_that_data_set(model):
+    """Sodium at chlorine and chlorine at sodium have one weight: with one each, λ would share it between them."""
+    X = next(BOTH.atom_rows([UNSEEN]))
+    assert np.median(model.hessian.prior_share(X, components=RANGES)[:, 1]) < 0.01
 
 
 def test_neighbours_that_both_ranges_see_leave_their_share_to_the_prior():

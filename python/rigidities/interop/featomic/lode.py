@@ -17,7 +17,7 @@ import hashlib
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import combinations_with_replacement, count
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import ase
@@ -55,9 +55,10 @@ class Lode:
     """Long-range features: potentials of the other atoms, by species. Immutable and hashable.
 
     Atom i of species c has, for each species a, Σ_j g_n(r_ij) over the atoms j of a: the potential
-    1/rᵖ of Gaussian-smeared sources, averaged by each of N radial functions around atom i. Columns
-    are ordered by species of the centre, species of the sources, and n. In the columns of other
-    centres a row is zero. S species have S²·N columns.
+    1/rᵖ of Gaussian-smeared sources, averaged by each of N radial functions around atom i. It is in
+    the column of the pair {c, a}: c at a and a at c have the same energy, so no data tell their
+    weights apart. Columns are ordered by both species, the first at most the second, and n. S
+    species have N·S(S + 1)/2 columns. In those of pairs of other species a row is zero.
 
     With an inner cutoff, only atoms beyond it count: an exterior potential (Loche et al., J. Chem.
     Phys. 162 (2025) 142501). What neighbours within it add is subtracted, weighted as SOAP with the
@@ -111,7 +112,7 @@ class Lode:
     >>> lode = Lode(["Na", "Cl"])
     >>> [rows] = lode.atom_rows([[bulk("NaCl", "rocksalt", a=5.64)]])
     >>> rows.shape
-    (2, 4)
+    (2, 3)
     """
 
     kind: ClassVar[str] = "lode"
@@ -157,7 +158,11 @@ class Lode:
     @property
     def n_features(self) -> int:
         """Number of columns."""
-        return len(self.species) ** 2 * (self.law.max_radial + 1)
+        return len(self._pairs) * (self.law.max_radial + 1)
+
+    @property
+    def _pairs(self) -> list[tuple[int, int]]:
+        return list(combinations_with_replacement(self.species, 2))
 
     @property
     def feature_space(self) -> str:
@@ -165,26 +170,31 @@ class Lode:
         text = json.dumps(self.state(), sort_keys=True)
         return f"lode-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
-    def components(self, by: Literal["body_order", "species"] = "body_order") -> dict[str, NDArray[np.int64]]:
+    def components(self, by: Literal["body_order", "species", "pair"] = "body_order") -> dict[str, NDArray[np.int64]]:
         """Return the columns of each component, as `Hessian.component_rigidity` takes them.
 
         Parameters
         ----------
-        by : {"body_order", "species"}
+        by : {"body_order", "pair"}
             "body_order": one component, "2-body", since the potential is a sum over atoms. Or by
-            species of the central atom, named by their symbol.
+            pair of species, named "Na-Cl", in the order of atomic numbers.
 
         Returns
         -------
         dict of str to ndarray of shape (n_columns,)
+
+        Raises
+        ------
+        ValueError
+            If `by` is "species": columns belong to two. Or if it is something else.
         """
         columns = np.arange(self.n_features, dtype=np.int64)
         if by == "body_order":
             return {"2-body": columns}
-        if by != "species":
-            raise ValueError(f"by is {by!r}: expected 'body_order' or 'species'")
-        own = columns.reshape(len(self.species), -1)
-        return {symbols([number]): part for number, part in zip(self.species, own, strict=True)}
+        if by != "pair":
+            raise ValueError(f"by is {by!r}: expected 'body_order' or 'pair', since columns belong to pairs of species")
+        own = columns.reshape(len(self._pairs), -1)
+        return {"-".join(symbols([one]) for one in pair): part for pair, part in zip(self._pairs, own, strict=True)}
 
     def numbers(self, structure: Any, index: int) -> NDArray[np.int64]:
         """Return the atomic numbers; raise for a structure that is periodic in some directions."""
@@ -209,7 +219,7 @@ class Lode:
             made: dict[str, list[NDArray[np.float64]]] = {name: [] for name in terms}
             for one in sums:
                 if "energy" in made:
-                    made["energy"].append(one.energy_row()[None])
+                    made["energy"].append(one.energy_row()[None, None])
                 if "forces" in made:
                     made["forces"].append(one.force_rows())
                 if "virial" in made:

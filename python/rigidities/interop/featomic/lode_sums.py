@@ -12,11 +12,12 @@ an inner cutoff, only atoms beyond it count: each neighbour has the weight 1 −
 function of SOAP. So f(r) g_n(r) of each neighbour, and g_n(0) of the atom itself, are subtracted.
 An open structure is summed in real space.
 
-Features are the potentials in the columns of the species c of atom i. A structure has the energy
-row E_{c,a} = Σ_{i in c} V_{i,a}. It is quadratic in the structure factors, so its derivatives need
-no pairs of atoms. With T_{j,a} = −∂/∂R of the potential of a at a test atom at R_j, atom j of
-species s has −∂E_{c,a}/∂R_j = δ_{cs} T_{j,a} + δ_{as} T_{j,c}. Strain leaves k·R alone, and changes
-k by −εk:
+Σ_{i in c} V_{i,a} and Σ_{i in a} V_{i,c} are the same sum E_{c,a} over pairs, so no energy or force
+tells their weights apart. Features have one column for both: for atom i of species c, the potential
+of a is in the column of the pair {c, a}, whose energy row is 2E_{c,a}, or E_{c,c}. It is quadratic
+in the structure factors, so its derivatives need no pairs of atoms. With T_{j,a} = −∂/∂R of the
+potential of a at a test atom at R_j, atom j of species s has −∂E_{c,a}/∂R_j = δ_{cs} T_{j,a} +
+δ_{as} T_{j,c}. Strain leaves k·R alone, and changes k by −εk:
 
     −∂E_{c,a}/∂ε_{αβ} = δ_{αβ} E_{c,a} + 1/Ω Σ_k F_n'(k) k_α k_β / k · (C_c C_a + S_c S_a).
 """
@@ -185,14 +186,14 @@ class PotentialSums:
     # Rows -----------------------------------------------------------------------------------------
 
     def atom_rows(self) -> NDArray[np.float64]:
-        """Return the potentials in the columns of each atom's species, (n_atoms, n_features)."""
+        """Return the potentials in the columns of pairs of species, (n_atoms, n_features)."""
         rows = np.zeros((len(self.which), self.n_species, *self.potentials.shape[1:]))
         rows[np.arange(len(rows)), self.which] = self.potentials
-        return rows.reshape(len(rows), -1)
+        return self._of_pairs(rows)
 
     def energy_row(self) -> NDArray[np.float64]:
-        """Return Σ_atoms f, (1, n_features)."""
-        return np.asarray(np.einsum("ci,ian->can", self._members, self.potentials).reshape(1, -1))
+        """Return Σ_atoms f, (n_features,)."""
+        return self._of_pairs(np.einsum("ci,ian->can", self._members, self.potentials))
 
     def force_rows(self) -> NDArray[np.float64]:
         """Return −∂(Σ f)/∂R, (n_atoms, 3, n_features)."""
@@ -202,11 +203,19 @@ class PotentialSums:
         atoms = np.arange(n)
         rows[atoms, :, self.which] += pulls
         rows[atoms, :, :, self.which] += pulls
-        return rows.reshape(n, 3, -1)
+        return self._of_pairs(rows)
 
     def virial_rows(self) -> NDArray[np.float64]:
         """Return −∂(Σ f)/∂ε in ASE's Voigt order, (6, n_features)."""
-        return self.virials.transpose(2, 0, 1, 3).reshape(6, -1)
+        return self._of_pairs(self.virials.transpose(2, 0, 1, 3))
+
+    def _of_pairs(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return (…, n_features) of (…, n_species, n_species, n): c and a with a and c."""
+        both = values + values.swapaxes(-3, -2)
+        both[..., np.arange(self.n_species), np.arange(self.n_species), :] /= 2
+        first, second = np.triu_indices(self.n_species)
+        pairs = both[..., first, second, :]
+        return np.asarray(pairs.reshape(*pairs.shape[:-2], -1))
 
 
 def n_lattice_points(cell: NDArray[np.float64], largest: float) -> float:
