@@ -117,6 +117,22 @@ def test_functions_of_one_distance_are_integrals(exponent):
         np.testing.assert_allclose(law.pair_function(10.0)(r), expected, rtol=0, atol=2e-8 * gamma(exponent / 2) ** -1)
 
 
+@pytest.mark.parametrize(("radius", "max_radial"), [(1.0, 0), (1.0, 1), (5.0, 1), (5.0, 5), (0.3, 0)])
+@pytest.mark.parametrize("exponent", [1, 2, 6])
+def test_larger_wave_vectors_add_nothing(exponent, radius, max_radial):
+    """At the default cutoff of k; and the table is as near to the integral."""
+    law = PowerLaw(exponent, 1.0, radius, max_radial)
+    r = np.array([0.0, 0.3, 1.0, 3.0, 5.2, 7.7, 12.0, 33.0, 80.0, 250.0])
+    expected = PowerLaw(exponent, 1.0, radius, max_radial, 3 * law.largest_k).at_distances(r)[0]
+    np.testing.assert_allclose(law.pair_function(250.0)(r), expected, rtol=0, atol=1e-8 * np.abs(expected).max())
+
+
+def test_a_function_far_wider_than_the_largest_wave_is_no_overflow():
+    """₁F₁ of k²s²/2 = 45,000: less than 1e-16 of g comes from beyond k = 8."""
+    found, expected = (PowerLaw(1, 1.0, 5.0, 5, k).at_distances(np.array([0.0, 2.0, 9.0]))[0] for k in (60.0, 8.0))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-11 * np.abs(expected).max())
+
+
 def test_open_structures_sum_over_pairs_beyond_the_cutoff():
     atoms = molecule("CH3CONH2")
     lode = Lode(["H", "C", "N", "O"], 2, max_radial=1, radius=0.8, **inner(2.5, 1.0))

@@ -88,8 +88,8 @@ class Lode:
     smoothing : float, default 0.5
         Width in Å of the range before the inner cutoff in which the weight of an atom rises from 0.
     k_cutoff : float, optional
-        Largest wave vector in 1/Å. By default what is left out is 10⁻⁸ of the largest terms. The
-        time grows as its cube.
+        Largest wave vector in 1/Å; the time grows as its cube. By default terms are left out from
+        10⁻⁸ of the largest on: 6/√(σ² + R²) for one radial function, 6/σ for more.
 
     Attributes
     ----------

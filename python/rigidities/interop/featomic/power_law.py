@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TRUNCATION = 1e-8
-"""What is left at the default cutoff of k of the Gaussian factor that all F_n have."""
+"""What is left, at the default cutoff of k, of the Gaussian factor that all F_n have."""
 
 LARGEST_K = 1000.0
 """1/Å. Largest cutoff of k that may be given: a tenth of it resolves lengths of 0.1 Å."""
@@ -51,6 +51,11 @@ N_NODES = 64
 STEP = 0.04
 """Step of the table of g_n, in units of 1/K with K the largest k: cubics miss the wave of K by
 STEP⁴/384 = 7·10⁻⁹ of it."""
+
+
+GROWTH = 0.005
+"""Step of the table as a share of r, where g_n is 1/rᵖ: cubics miss p…(p + 3)·GROWTH⁴/384 of it,
+2·10⁻⁸ for p = 9."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +85,10 @@ class PowerLaw:
         """Largest k, in 1/Å."""
         if self.k_cutoff is not None:
             return self.k_cutoff
-        # F_n falls as exp(−k²σ²/2) times exp(−k²s²/2) of the narrowest primitive, s₀ = R/N
-        narrowest = self.radius / (self.max_radial + 1)
-        return math.sqrt(-2 * math.log(TRUNCATION) / (self.smearing**2 + narrowest**2))
+        # F_n falls as exp(−k²σ²/2), F_0 of a single Gaussian also as exp(−k²R²/2); primitives with
+        # odd powers of the distance only as a power of k
+        width = math.hypot(self.smearing, self.radius if self.max_radial == 0 else 0.0)
+        return math.sqrt(-2 * math.log(TRUNCATION)) / width
 
     def require_usable(self) -> None:
         """Raise if the radial functions are dependent, or F_n at the largest k is no number."""
@@ -127,10 +133,9 @@ class PowerLaw:
         n, s = self._primitives
         a = (n + 3) / 2
         y = 0.5 * (k[:, None] * s) ** 2
-        # ₁F₁(a; b; −y) = exp(−y) ₁F₁(b − a; b; y), which does not cancel; d/dz ₁F₁(a; b; z) =
-        # a/b ₁F₁(a + 1; b + 1; z)
-        values = np.exp(-y) * hyp1f1(1.5 - a, 1.5, y)
-        slopes = -k[:, None] * s**2 * (a / 1.5) * np.exp(-y) * hyp1f1(1.5 - a, 2.5, y)
+        values = hyp1f1(a, 1.5, -y)
+        # d/dz ₁F₁(a; b; z) = a/b ₁F₁(a + 1; b + 1; z)
+        slopes = -k[:, None] * s**2 * (a / 1.5) * hyp1f1(a + 1, 2.5, -y)
         to_basis = self._orthonormal * (np.sqrt(4 * np.pi) * 2 ** ((n + 1) / 2) * s ** (n + 3) * gamma(a))
         return values @ to_basis.T, slopes @ to_basis.T
 
@@ -199,7 +204,10 @@ class PowerLaw:
 
 @lru_cache(maxsize=16)
 def _pair_function(law: PowerLaw, farthest: float) -> CubicHermiteSpline:
-    r = np.linspace(0, farthest, 2 + int(farthest * law.largest_k / STEP))
+    smooth = min(6 * math.hypot(law.smearing, law.radius), farthest)  # from here on g is a sum of powers of 1/r
+    near = np.linspace(0, smooth, 2 + int(smooth * law.largest_k / STEP))
+    far = np.geomspace(smooth, farthest, 2 + int(math.log(farthest / smooth) / GROWTH))[1:]
+    r = np.append(near, far if farthest > smooth else [])
     return CubicHermiteSpline(r, *law.at_distances(r))
 
 
