@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from rigidities.structures.descriptor import Descriptor, checked_rows
-from rigidities.structures.species import symbols
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,6 +82,8 @@ class Joined:
         first = self.descriptors[0]
         for name, part in parts.items():
             if tuple(part.species) != tuple(first.species):
+                from rigidities.structures.species import symbols
+
                 raise ValueError(
                     f"part {name!r} has the species {symbols(part.species)}, but {self.names[0]!r} "
                     f"{symbols(first.species)}: expected the same"
