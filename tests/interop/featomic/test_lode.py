@@ -16,7 +16,8 @@ from hypothesis import strategies as st  # noqa: E402
 from scipy.integrate import quad  # noqa: E402
 from scipy.special import gamma, gammainc  # noqa: E402
 
-from rigidities.interop.featomic import Lode  # noqa: E402
+from rigidities.interop.featomic import Lode, Soap  # noqa: E402
+from rigidities.interop.featomic.lode_sums import CutoffFunction  # noqa: E402
 from rigidities.interop.featomic.power_law import PowerLaw  # noqa: E402
 from rigidities.structures.descriptor import Descriptor  # noqa: E402
 from rigidities.structures.species import VOIGT  # noqa: E402
@@ -274,14 +275,29 @@ def test_rows_have_the_same_bits_in_any_batch():
 
 
 def test_sums_are_the_same_in_parts(monkeypatch):
-    from rigidities.interop.featomic import lode_sums
+    from rigidities.interop.featomic import lode, lode_sums
 
     whole = [list(Lode(["O", "H", "Cu", "Au"]).term_rows([[frame]], TERMS)) for frame in (ALLOY, DIMER)]
     monkeypatch.setattr(lode_sums, "AT_ONCE", 8)
+    monkeypatch.setattr(lode, "AT_ONCE", 8)
     parts = [list(Lode(["O", "H", "Cu", "Au"]).term_rows([[frame]], TERMS)) for frame in (ALLOY, DIMER)]
     for (one,), (other,) in zip(whole, parts, strict=True):
         for name in TERMS:
             np.testing.assert_allclose(other[name], one[name], rtol=0, atol=1e-12)
+
+
+def test_the_weight_of_neighbours_is_that_of_soap():
+    """f(r) is what smoothing makes of the radial spectrum of a dimer, less that of the atom."""
+    cutoff, width = 4.0, 1.5
+    f = CutoffFunction(cutoff, width)
+    for r in (2.3, 2.6, 3.1, 3.9):
+        dimer = ase.Atoms("OH", positions=[[0, 0, 0], [0, 0, r]])
+        found = []
+        for smoothing in (width, 0.0):
+            soap = Soap(["H", "O"], cutoff, body_orders=(2,), max_radial=3, smoothing=smoothing)
+            values = next(soap.atom_rows([[dimer]]))[0]  # blocks H-H, H-O, O-H, O-O
+            found.append(values[soap.blocks[2].columns])
+        np.testing.assert_allclose(found[0], f.of(np.array([r]))[0] * found[1], rtol=1e-9)
 
 
 def test_atoms_within_the_inner_cutoff_are_not_seen():

@@ -26,6 +26,7 @@ import numpy as np
 from rigidities.exceptions import Advice
 from rigidities.interop.featomic.limits import LARGEST_INDEX
 from rigidities.interop.featomic.lode_sums import (
+    AT_ONCE,
     MOST_WAVES,
     WIDEST,
     CutoffFunction,
@@ -309,12 +310,14 @@ def _cutoff_function(inner_cutoff: float | None, smoothing: float) -> CutoffFunc
 
 
 def _near(system: Any, cutoff: float) -> Iterator[Neighbours]:
-    """Yield the pairs of atoms of a periodic structure within the cutoff, images too."""
+    """Yield the pairs of a periodic structure within the cutoff, images too, some at a time."""
     types = np.asarray(system.types())
     for pairs in aside(pairs_of, [system], cutoff):
         # any atom of the neighbour's species stands for it
         j = np.full(len(pairs.atoms), int(np.argmax(types == pairs.species[1])))
-        yield Neighbours(pairs.atoms, j, pairs.vectors)
+        for start in range(0, len(j), AT_ONCE):
+            some = slice(start, start + AT_ONCE)
+            yield Neighbours(pairs.atoms[some], j[some], pairs.vectors[some])
 
 
 def _require_waves(cell: NDArray[np.float64], largest: float, index: int) -> None:
