@@ -13,12 +13,10 @@ from ase.build import bulk, molecule  # noqa: E402
 from crystals import rattled, triclinic  # noqa: E402
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
-from scipy.integrate import quad  # noqa: E402
-from scipy.special import gamma, gammainc  # noqa: E402
+from lode_integrals import by_integration  # noqa: E402
 
 from rigidities.interop.featomic import Lode, Soap  # noqa: E402
 from rigidities.interop.featomic.lode_sums import CutoffFunction  # noqa: E402
-from rigidities.interop.featomic.power_law import PowerLaw  # noqa: E402
 from rigidities.structures.descriptor import Descriptor  # noqa: E402
 from rigidities.structures.species import VOIGT  # noqa: E402
 
@@ -93,47 +91,6 @@ def test_forces_are_the_sums_of_the_gradients_of_featomic():
 # ---- the definition
 
 
-def by_integration(law, r):
-    """∫ R_n(x) Y₀₀ V(|x − r|) d³x, with featomic's orthonormal functions R_n."""
-    p, s = law.exponent, law.smearing
-    basis = featomic.basis.Gto(max_radial=law.max_radial, radius=law.radius)
-    potential = lambda d: gammainc(p / 2, d**2 / (2 * s**2)) / d**p  # noqa: E731
-
-    def on_shell(x):
-        """Mean of the potential over the sphere of radius x around the centre."""
-        return quad(lambda d: d * potential(d), abs(x - r), x + r, epsabs=1e-12)[0] / (2 * x * r)
-
-    nodes, weights = np.polynomial.legendre.leggauss(80)
-    x, w = 4 * law.radius * (nodes + 1), 4 * law.radius * weights
-    shells = np.array([on_shell(value) for value in x])
-    return np.sqrt(4 * np.pi) * (w * x**2 * shells) @ basis.compute(x, derivative=False)
-
-
-@pytest.mark.parametrize("exponent", range(1, 10))
-def test_functions_of_one_distance_are_integrals(exponent):
-    law = PowerLaw(exponent, 0.9, 1.4, 2, k_cutoff=8.0)
-    for r in (0.4, 1.7, 4.2, 9.0):
-        expected = by_integration(law, r)
-        # what is left of the Gaussian factor at k = 8 is 1e-14
-        np.testing.assert_allclose(law.pair_function(10.0)(r), expected, rtol=0, atol=2e-8 * gamma(exponent / 2) ** -1)
-
-
-@pytest.mark.parametrize(("radius", "max_radial"), [(1.0, 0), (1.0, 1), (5.0, 1), (5.0, 5), (0.3, 0)])
-@pytest.mark.parametrize("exponent", [1, 2, 6])
-def test_larger_wave_vectors_add_nothing(exponent, radius, max_radial):
-    """At the default cutoff of k; and the table is as near to the integral."""
-    law = PowerLaw(exponent, 1.0, radius, max_radial)
-    r = np.array([0.0, 0.3, 1.0, 3.0, 5.2, 7.7, 12.0, 33.0, 80.0, 250.0])
-    expected = PowerLaw(exponent, 1.0, radius, max_radial, 3 * law.largest_k).at_distances(r)[0]
-    np.testing.assert_allclose(law.pair_function(250.0)(r), expected, rtol=0, atol=1e-8 * np.abs(expected).max())
-
-
-def test_a_function_far_wider_than_the_largest_wave_is_no_overflow():
-    """₁F₁ of k²s²/2 = 45,000: less than 1e-16 of g comes from beyond k = 8."""
-    found, expected = (PowerLaw(1, 1.0, 5.0, 5, k).at_distances(np.array([0.0, 2.0, 9.0]))[0] for k in (60.0, 8.0))
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-11 * np.abs(expected).max())
-
-
 def test_open_structures_sum_over_pairs_beyond_the_cutoff():
     atoms = molecule("CH3CONH2")
     lode = Lode(["H", "C", "N", "O"], 2, max_radial=1, radius=0.8, **inner(2.5, 1.0))
@@ -145,18 +102,6 @@ def test_open_structures_sum_over_pairs_beyond_the_cutoff():
         expected[i, c, a] += (1 - f) * by_integration(lode.law, r)
     # k up to the default cutoff: 1e-8 of the largest
     np.testing.assert_allclose(rows(atoms, lode), of_pairs(expected), rtol=0, atol=1e-6)
-
-
-def test_one_gaussian_has_the_potential_of_a_gaussian_charge():
-    """erf(r/√2w)/r with w² = σ² + R², times ∫ R₀ Y₀₀ d³x = π^{3/4} √8 R^{3/2}."""
-    from scipy.special import erf
-
-    law = PowerLaw(1, 0.8, 1.1, 0, k_cutoff=9.0)
-    r = np.linspace(0.3, 30, 40)
-    norm = np.pi**0.75 * np.sqrt(8.0) * 1.1**1.5
-    np.testing.assert_allclose(
-        law.pair_function(30.0)(r)[:, 0], norm * erf(r / np.sqrt(2 * (0.8**2 + 1.1**2))) / r, rtol=1e-8
-    )
 
 
 # ---- lattice sums
