@@ -45,7 +45,7 @@ from rigidities.loss import (
     scan_term_weights,
 )
 from rigidities.misspecification import Misspecification, misspecification
-from rigidities.regularizer import RegularizerPath, regularizer_path
+from rigidities.regularizer import LikelihoodMap, RegularizerPath, likelihood_map, regularizer_path
 from rigidities.robust import RobustCovariance, robust_covariance
 from rigidities.rows import Rows, reduce_rows
 from rigidities.runtime.threads import set_num_threads
@@ -63,6 +63,7 @@ __all__ = [
     "IllConditionedWarning",
     "ImplausibleLabelsWarning",
     "LeaveOneOut",
+    "LikelihoodMap",
     "LinearModel",
     "Loss",
     "LossFit",
@@ -88,6 +89,7 @@ __all__ = [
     "fit_loss",
     "get_num_threads",
     "leave_one_out",
+    "likelihood_map",
     "loss_sums",
     "misspecification",
     "most_probable_weights",

@@ -2,6 +2,7 @@
 
 from rigidities.regularizer.decompose import regularizer_path
 from rigidities.regularizer.grid import GRID_SIZE
+from rigidities.regularizer.likelihood_map import LikelihoodMap, likelihood_map
 from rigidities.regularizer.path import RegularizerPath
 
-__all__ = ["GRID_SIZE", "RegularizerPath", "regularizer_path"]
+__all__ = ["GRID_SIZE", "LikelihoodMap", "RegularizerPath", "likelihood_map", "regularizer_path"]

@@ -17,7 +17,7 @@ from rigidities.exceptions import Advice, IllConditionedWarning, warn
 from rigidities.regularizer.blocks import sums_of_blocks
 from rigidities.regularizer.grid import as_grid
 from rigidities.regularizer.least import least
-from rigidities.regularizer.path_residuals import residuals_along, squared_norms
+from rigidities.regularizer.path_residuals import PathResiduals, residuals_along, squared_norms
 from rigidities.rows import CheckedRows, Rows, target_batches
 from rigidities.runtime import memory
 from rigidities.runtime.cached import cached_property
@@ -247,13 +247,23 @@ class RegularizerPath:
         if criterion == "rmse":
             return root_mean_square(residuals, w)
         if noise == 0:
-            kept = self._judged(variances, criterion)
+            kept = self.more_than_rounding(variances, criterion)
             residuals, variances, w = residuals[:, :, kept], variances[:, kept], w[kept]
         variances = variances + noise / w
         function = negative_log_likelihood if criterion == "nll" else continuous_ranked_probability_score
         return np.asarray(np.mean([function(residuals[:, k], variances) for k in range(outputs.shape[1])], axis=0))
 
-    def _judged(self, variances: NDArray[np.float64], criterion: Score) -> NDArray[np.bool_]:
+    def residuals(
+        self, X: ArrayLike | Rows, y: ArrayLike, weights: ArrayLike | None, *, groups: Any, reduction: Reduction
+    ) -> tuple[PathResiduals, NDArray[np.float64]]:
+        """Return residuals and variances of targets at every λ, and their weights."""
+        self._moments.require_targets("a score")
+        rows, n = self._rows(X, groups)
+        outputs, w = as_targets(y, n, self._moments.n_outputs), as_weights(weights, n)
+        batches = target_batches(rows, reduction)
+        return residuals_along(self._projection, self._basis, self.regularizers, batches, outputs), w
+
+    def more_than_rounding(self, variances: NDArray[np.float64], criterion: Score) -> NDArray[np.bool_]:
         """Return which targets have a variance that is more than rounding; warn of the others.
 
         The variances are (n_λ, n). At the largest λ they are in proportion to |f|².

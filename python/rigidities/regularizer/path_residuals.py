@@ -56,13 +56,17 @@ class PathResiduals:
 
         The rounding of e is bounded as in `rigidities.regularizer.blocks`.
         """
-        left, epsilon = 1 - w * self.variances, w * self.rounding + UNIT_ROUNDOFF
-        lost = left <= epsilon
-        left = np.where(lost, np.nan, left)
-        errors = self.residuals / left[:, None]
+        errors, _, left = self.without(w)
+        epsilon = w * self.rounding + UNIT_ROUNDOFF
         noise = epsilon[:, None] * np.abs(errors) + self.noise
         scores, noise = (root_mean_square(e, w) for e in (errors, noise / (left - epsilon)[:, None]))
         return np.where(noise <= LEAST_DIGITS * scores, scores, np.nan)
+
+    def without(self, w: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+        """Return r/(1 − wv) (n_λ, k, n), v/(1 − wv) and 1 − wv (n_λ, n); NaN if it is rounding."""
+        left = 1 - w * self.variances
+        left = np.where(left <= w * self.rounding + UNIT_ROUNDOFF, np.nan, left)
+        return self.residuals / left[:, None], self.variances / left, left
 
 
 def residuals_along(
