@@ -187,7 +187,7 @@ class LinearModel:
 
     def scale(self, name: str) -> float:
         """Return the scale of `calibration`."""
-        return self.calibration(name).scale
+        return float(self.calibration(name).scale)
 
     def calibration(self, name: str) -> Calibration:
         """Return what σ of energies per atom, forces or virials per atom is made of.
@@ -240,7 +240,7 @@ class LinearModel:
             prints.append(fingerprints(rows))
         variance = np.concatenate(variances)
         kinds = kinds_of(frames)
-        std = self.calibration("energy").standard_deviation(variance, kinds)
+        std = self.calibration("energy").deviations(variance, kinds)
         pr = reciprocal(variance)  # overwrites it
         arbitrary = undetermined(self.baseline, numbers)
         std[arbitrary], pr[arbitrary] = np.inf, 0.0
@@ -271,7 +271,7 @@ class LinearModel:
             for name, rows in batch.items():
                 factor = per_atom(name, rows, made.sizes)  # σ is that of virials per atom
                 own = None if kinds is None else kinds[rows.blocks]
-                std = self.calibration(name).standard_deviation(factor**2 * self.hessian.variance(rows), own)
+                std = self.calibration(name).deviations(factor**2 * self.hessian.variance(rows), own)
                 parts[name].append(np.column_stack([rows.values @ self.coef, std / factor]))
         shapes = {"forces": ("forces", 3), "virial": ("virials", 6)}
         found: dict[str, NDArray[np.float64]] = {}
