@@ -4,8 +4,9 @@
 forces, virials, their standard deviations and rigidities. Rows are computed and used batch by
 batch: memory holds the structures, the factor, one batch and the results.
 
-σ² = scale²·v + noise², v = gᵀH⁻¹g with g the row of the prediction. Both come from the training
-structures, each left out as a whole (see `rigidities.calibration.scale`).
+σ² = scale²·(v + noise), v = gᵀH⁻¹g with g the row of the prediction. Scale
+and noise come from the training structures, each left out as a whole (see
+`rigidities.calibration.scale`).
 """
 
 from __future__ import annotations
