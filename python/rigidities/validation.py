@@ -131,7 +131,7 @@ def as_classes(classes: ArrayLike, name: str, n: int, of: str) -> NDArray[Any]:
         raise ValueError(f"{name} has shape {array.shape}: expected one label per {of}, ({n},)")
     if array.dtype.kind == "T" or (array.dtype.kind == "O" and all(isinstance(one, str) for one in array)):
         array = array.astype(str)
-    if array.dtype.kind not in "biuU":
+    if array.dtype.kind not in "biuU" and array.size:
         raise TypeError(f"{name} has dtype {array.dtype}: expected labels, integers or text")
     if len(array) != n:
         raise ValueError(f"{name} has {len(array)} entries but there are {n} {of}s: expected one label per {of}")

@@ -231,6 +231,34 @@ def test_rows_at_rounding_are_set_aside_and_counted():
     assert (found.interval(zeros, 0.9, "conformal") > 0).all()
 
 
+@pytest.mark.parametrize("n", [20, 2000])
+def test_one_row_that_is_far_off_sets_no_other_aside(n):
+    """A row that the data leave open: v, and r, a million times the others'."""
+    r, v = drawn(n)
+    r[3], v[3] = 1e6 * r[3], 1e12 * v[3]
+    assert rg.calibrate(r, v).n_aside == 0
+
+
+def test_most_rows_may_be_rounding():
+    r, v = drawn(1000)
+    rounded = np.arange(1000) >= 30
+    r[rounded], v[rounded] = 1e-9 * r[rounded], 1e-22 * v[rounded]
+    with pytest.warns(rg.IllConditionedWarning, match="970 of 1000"):
+        found = rg.calibrate(r, v)
+    assert found.scale == rg.calibrate(r[:30], v[:30]).scale
+
+
+def test_no_targets_have_no_sigma():
+    by, none = np.arange(200) % 2, np.zeros(0, dtype=int)
+    r, v = drawn(200)
+    for residuals, shape in ((r, (0,)), (np.stack([r, r], axis=1), (0, 2))):
+        found = rg.calibrate(residuals, v, by=by)
+        assert found.standard_deviation([], by=none).shape == shape
+        for method in ("gaussian", "conformal"):
+            assert found.interval([], 0.5, method, by=none).shape == shape
+            assert found.interval([], 0.5, method).shape == shape
+
+
 def test_left_out_residuals_give_the_scale():
     """From leave-one-out, rows and blocks, without a validation set: as from rows that the fit has not seen."""
     rng = np.random.default_rng(0)

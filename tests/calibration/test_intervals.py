@@ -261,6 +261,40 @@ def test_adaptive_with_classes_blocks_and_outputs():
     assert np.isfinite(far).all()
 
 
+def test_adaptive_coverage_holds_in_each_class():
+    """The features tell nothing of the classes, whose errors differ by a factor of 100."""
+    rng = np.random.default_rng(0)
+    by = np.repeat(["a", "b"], 200)
+    size = np.where(by == "b", 100.0, 1.0)
+    found = rg.calibrate(size * rng.normal(size=400), np.ones(400), features=rng.normal(size=400), by=by)
+    half = found.interval(np.ones(400), 0.9, "adaptive", features=rng.normal(size=400), by=by)
+    for label in ("a", "b"):
+        own = by == label
+        assert 0.8 < np.mean(2 * norm.cdf(half[own] / size[own]) - 1) < 0.97
+    assert found.interval([], 0.9, "adaptive", features=np.zeros((0, 1)), by=[]).shape == (0,)
+
+
+@pytest.mark.parametrize("unit", [1e-300, 1.0, 1.7e308])
+def test_features_may_have_any_size(unit):
+    """Their range, 2 · 1.7e308, is beyond float64."""
+    rng = np.random.default_rng(0)
+    x, v, r = growing(rng, 300)
+    half = rg.calibrate(r, v, features=x).interval(v, 0.9, "adaptive", features=x)
+    x = unit * (2 * x - 1)
+    other = rg.calibrate(r, v, features=x).interval(v, 0.9, "adaptive", features=x)
+    np.testing.assert_allclose(other, half, rtol=1e-6)
+
+
+def test_what_is_unknown_has_an_infinite_half_width():
+    found = calibrated(100)
+    rng = np.random.default_rng(0)
+    exact = rg.calibrate(rng.normal(size=100) * (np.arange(100) > 50), np.ones(100))
+    for one in (found, exact):
+        assert one.interval([np.inf], 0.3, "conformal")[0] == np.inf
+        assert one.interval([np.inf], 0.3)[0] == np.inf
+    assert exact.interval([1.0], 0.3, "conformal")[0] == 0
+
+
 def test_adaptive_with_a_constant_feature_is_conformal_of_half():
     """The regression is then one number, which cancels."""
     found = calibrated(100, features=np.ones(100))

@@ -34,6 +34,11 @@ LEAST_ROWS = 10
 """Fewest rows that a scale is found from: its relative error is 1/√(2n), 22 %."""
 
 
+USUAL = 0.99
+"""Quantile of v that is taken for a usual v: up to 99 % of the rows may be rounding, and 1 % (one
+row at least) may have any v above."""
+
+
 def calibrate(
     residuals: ArrayLike,
     variance: ArrayLike,
@@ -137,7 +142,7 @@ def calibrate(
     members = np.arange(len(r)) if blocks is None else as_labels(blocks, "blocks", len(r), "target")
     classes = None if by is None else as_classes(by, "by", len(r), "target")
     table = None if features is None else as_feature_table(features, len(r))
-    size = min(as_count(bin_size, "bin_size"), np.iinfo(np.int64).max)
+    size = as_count(bin_size, "bin_size")
     if loss == "binned" and size > kept.sum():
         raise ValueError(f"bin_size is {bin_size} but there are {int(kept.sum())} targets: expected at most so many")
 
@@ -185,8 +190,9 @@ def _above_rounding(v: NDArray[np.float64]) -> tuple[NDArray[np.bool_], float]:
     """Return which targets have a variance above rounding, and the floor; warn of the others."""
     if len(v) and v.max() == 0:
         raise ValueError("all variances are 0: σ = scale·√v is 0 for each scale")
-    largest = v.max(initial=0.0)  # so that the mean stays in range
-    kept, floor = above_rounding(v / largest, v / largest, float(np.mean(v / largest))) if len(v) else (v > 0, 0.0)
+    # The floor is that of the median row: neither rounding nor a few rows far off may set it.
+    usual = float(np.quantile(v, USUAL, method="lower")) if len(v) else 0.0
+    kept, floor = above_rounding(v, v, usual)
     n = int(kept.sum())
     if n < LEAST_ROWS:
         aside = f" ({len(v) - n} more have a variance of 0, or rounding)" if n < len(v) else ""
@@ -194,10 +200,10 @@ def _above_rounding(v: NDArray[np.float64]) -> tuple[NDArray[np.bool_], float]:
     if n < len(v):
         warn(
             IllConditionedWarning,
-            f"{len(v) - n} of {len(v)} variances are 0 or rounding, at most {floor * largest:.3g}: their targets are "
+            f"{len(v) - n} of {len(v)} variances are 0 or rounding, at most {floor:.3g}: their targets are "
             "set aside, and their σ is that of this variance",
         )
-    return kept, floor * float(largest)
+    return kept, floor
 
 
 def _one_output(

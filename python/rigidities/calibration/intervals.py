@@ -114,7 +114,7 @@ class Scores:
             own = self.classes == label
             of_class = f" of class {label!r}" if own.any() else ""
             found.append(self._quantile(own if own.any() else ~own, coverage, of_class))
-        return np.concatenate(found)[places]
+        return np.concatenate([np.empty((0, self.values.shape[1])), *found])[places]
 
     def _quantile(self, rows: NDArray[np.bool_], coverage: float, of_class: str) -> NDArray[np.float64]:
         scores = largest_of_blocks(self.values[rows], self.blocks[rows])
@@ -215,5 +215,6 @@ def quantile_regression(X: NDArray[np.float64], y: NDArray[np.float64], level: f
 
 def _design(features: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return rows of 1 and of features from 0 to 1; a constant feature is 0."""
-    span = np.where(high > low, high - low, 1.0)
-    return np.column_stack([np.ones(len(features)), (np.clip(features, low, high) - low) / span])
+    unit = np.where(high > low, np.maximum(np.abs(low), np.abs(high)), 1.0)  # so that differences stay in range
+    span = np.where(high > low, high / unit - low / unit, 1.0)
+    return np.column_stack([np.ones(len(features)), (np.clip(features, low, high) / unit - low / unit) / span])

@@ -182,7 +182,8 @@ class Calibration:
         labels, places = np.unique(kinds, return_inverse=True)
         one = np.ones(np.shape(self.scale))
         factors = [self.kinds[label].factor if label in self.kinds else one for label in labels.tolist()]
-        return np.asarray(common * np.array(factors)[places.ravel()])
+        by_label = np.array(factors).reshape(len(labels), *one.shape)
+        return np.asarray(common * by_label[places.ravel()])
 
     def interval(
         self,
@@ -265,7 +266,9 @@ class Calibration:
         else:
             factors = self.scores.adaptive(share, classes, self._features(features, len(v)))
         root = self.deviations(v) / self.scale  # √(max(v, floor) + ν)
-        return np.asarray(root * (factors[:, 0] if np.ndim(self.scale) == 0 else factors))
+        with np.errstate(invalid="ignore"):
+            half = root * (factors[:, 0] if np.ndim(self.scale) == 0 else factors)
+        return np.where(np.isinf(root), np.inf, half)  # also where the factor is 0
 
     def _classes(self, by: ArrayLike | None, n: int) -> NDArray[Any] | None:
         """Check the classes of n targets, and warn of those that are not known."""
