@@ -191,8 +191,9 @@ def _above_rounding(v: NDArray[np.float64]) -> tuple[NDArray[np.bool_], float]:
     if len(v) and v.max() == 0:
         raise ValueError("all variances are 0: σ = scale·√v is 0 for each scale")
     # The floor is that of the median row: neither rounding nor a few rows far off may set it.
-    usual = float(np.quantile(v, USUAL, method="lower")) if len(v) else 0.0
-    kept, floor = above_rounding(v, v, usual)
+    largest = float(v.max(initial=0.0)) or 1.0  # so that medians stay in range
+    usual = float(np.quantile(v / largest, USUAL, method="lower")) if len(v) else 0.0
+    kept, floor = above_rounding(v / largest, v / largest, usual)
     n = int(kept.sum())
     if n < LEAST_ROWS:
         aside = f" ({len(v) - n} more have a variance of 0, or rounding)" if n < len(v) else ""
@@ -200,10 +201,10 @@ def _above_rounding(v: NDArray[np.float64]) -> tuple[NDArray[np.bool_], float]:
     if n < len(v):
         warn(
             IllConditionedWarning,
-            f"{len(v) - n} of {len(v)} variances are 0 or rounding, at most {floor:.3g}: their targets are "
+            f"{len(v) - n} of {len(v)} variances are 0 or rounding, at most {floor * largest:.3g}: their targets are "
             "set aside, and their σ is that of this variance",
         )
-    return kept, floor
+    return kept, floor * largest
 
 
 def _one_output(
@@ -219,7 +220,13 @@ def _one_output(
     """Calibrate one output, with the standard error of its scale."""
     if not r.any():
         raise ValueError("all residuals of the targets above rounding are 0: no scale follows from them")
-    found = fit_calibration(r, v, blocks, loss, floor=floor, kinds=classes, noise=noise, bin_size=bin_size)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # judged by the result
+        found = fit_calibration(r, v, blocks, loss, floor=floor, kinds=classes, noise=noise, bin_size=bin_size)
+    if not (np.isfinite(found.scale) and np.isfinite(found.noise_std)):
+        raise ValueError(
+            f"the scale of residuals of up to {np.abs(r).max():.3g} over variances of up to {v.max():.3g} leaves the "
+            "range of float64: pass them in other units"
+        )
     if found.scale == 0:
         raise ValueError(_without_scale(r, np.sqrt(v + (noise or 0.0)), loss))
     deviation = found.deviations(v)
