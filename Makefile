@@ -62,6 +62,7 @@ bench: .venv/.bench
 bench-short: .venv/.built
 	$(BIN)/python benches/run.py --short
 	$(BIN)/python benches/table.py --check
+	$(BIN)/python benches/claims_page.py --check
 
 wheel: .venv/.made
 	$(BIN)/python -m pip install --quiet --group wheel

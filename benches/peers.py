@@ -65,6 +65,18 @@ def accumulation_of_float32(sizes, n):
         )  # fmt: skip
 
 
+def square_root_accumulation(sizes, n):
+    """The triangular factor of the rows, beside their sums and beside NumPy's QR of rows in memory."""
+    for p in sizes:
+        X = np.random.default_rng(0).normal(size=(n, p))
+        ours, flops = lambda: accumulate(X, accumulation="qr"), 2 * n * p * p
+        work = '`update`, `accumulation="qr"`'
+        yield Pair(work, p, "our `update`, float64", 1 / 2.5, ours, lambda: accumulate(X), flops, X.nbytes)
+        yield Pair(
+            work, p, "NumPy `linalg.qr`, R alone", 1.0, ours, lambda: np.linalg.qr(X, "r"), flops, X.nbytes, rounds=2
+        )
+
+
 def grouped(sizes, n_structures):
     """64 atoms a structure, sorted and shuffled."""
     rng = np.random.default_rng(1)
@@ -212,6 +224,7 @@ def all_pairs(short):
     yield from importing()
     yield from accumulation([64, 128] if short else [64, 128, 256, 512, *sizes], n)
     yield from accumulation_of_float32(sizes, n)
+    yield from square_root_accumulation([128] if short else [512, 1024, 2048], n // 2)
     yield from grouped([64] if short else [256, 1024], 40 if short else 2000)
     yield from factorization(sizes)
     yield from factorization_rate(sizes if short else [4096, 8192], n // 2)

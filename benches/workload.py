@@ -11,9 +11,9 @@ def rows_of(p, n):
     return max(n, 1024 * n // p)
 
 
-def accumulate(X, precision="float64", **kwargs):
-    """C of rows that come in batches."""
-    covariance = rg.Covariance(X.shape[1], precision=precision)
+def accumulate(X, precision="float64", accumulation="sums", **kwargs):
+    """C of rows that come in batches, or their triangular factor."""
+    covariance = rg.Covariance(X.shape[1], precision=precision, accumulation=accumulation)
     for start in range(0, len(X), BATCH):
         covariance.update(X[start : start + BATCH], **kwargs)
     return covariance

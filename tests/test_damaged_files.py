@@ -23,6 +23,8 @@ posix = pytest.mark.skipif(os.name != "posix", reason="pipes and limits of POSIX
 OBJECTS = {
     "covariance": stored_objects.covariance,
     "bare": stored_objects.bare_covariance,
+    "row factor": stored_objects.row_factor,
+    "of a row factor": lambda: stored_objects.row_factor().factorize(0.5),
     **{name: lambda name=name: stored_objects.hessian(name) for name in stored_objects.PENALTIES},
 }
 

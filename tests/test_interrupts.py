@@ -44,14 +44,22 @@ def random_times(longest):
 
 
 @pytest.mark.parametrize(
-    ("n", "p", "longest"),
-    [(3, 8, 2e-3), (40, 300, 5e-3), (300, 64, 5e-3), (2000, 200, 0.02), (300, 900, 0.03), (2500, 600, 0.1)],
-    ids=["single rows", "rows that wait", "a block", "blocks side by side", "few behind the stage", "blocks"],
+    ("n", "p", "longest", "accumulation"),
+    [
+        pytest.param(3, 8, 2e-3, "sums", id="single rows"),
+        pytest.param(40, 300, 5e-3, "sums", id="rows that wait"),
+        pytest.param(300, 64, 5e-3, "sums", id="a block"),
+        pytest.param(2000, 200, 0.02, "sums", id="blocks side by side"),
+        pytest.param(300, 900, 0.03, "sums", id="few behind the stage"),
+        pytest.param(2500, 600, 0.1, "sums", id="blocks"),
+        pytest.param(300, 600, 0.05, "qr", id="few taken up"),
+        pytest.param(2500, 300, 0.1, "qr", id="blocks taken up"),
+    ],
 )
-def test_an_update_that_raises_has_added_nothing(timer, n, p, longest):
+def test_an_update_that_raises_has_added_nothing(timer, n, p, longest, accumulation):
     """One update after the other, until a signal comes; its place is random, so all of them are met."""
     X = np.random.default_rng(0).normal(size=(n, p))
-    covariance, n_updates, n_interrupts = rg.Covariance(p), 1, 0
+    covariance, n_updates, n_interrupts = rg.Covariance(p, accumulation=accumulation), 1, 0
     covariance.update(X, targets=X[:, 0])  # imports what NumPy imports late
     for seconds in random_times(longest):
         try:
@@ -67,9 +75,12 @@ def test_an_update_that_raises_has_added_nothing(timer, n, p, longest):
     np.testing.assert_allclose(covariance.moments().cross[:, 0], n_updates * (X.T @ X[:, 0]), rtol=1e-6, atol=1e-6 * n)
 
 
-def test_a_merge_that_raises_has_added_nothing(timer):
-    X = np.random.default_rng(0).normal(size=(700, 1000))
-    part, total, n_merges = rg.Covariance(1000), rg.Covariance(1000), 0
+@pytest.mark.parametrize("accumulation", ["sums", "qr"])
+def test_a_merge_that_raises_has_added_nothing(timer, accumulation):
+    p = 1000 if accumulation == "sums" else 300
+    X = np.random.default_rng(0).normal(size=(700, p))
+    part, total = (rg.Covariance(p, accumulation=accumulation) for _ in range(2))
+    n_merges = 0
     part.update(X)
     for seconds in random_times(0.02):
         try:

@@ -46,7 +46,9 @@ from rigidities.loss import (
     most_probable_weights,
     scan_term_weights,
 )
+from rigidities.misspecification import Misspecification, misspecification
 from rigidities.regularizer import RegularizerPath, regularizer_path
+from rigidities.robust import RobustCovariance, robust_covariance
 from rigidities.rows import Rows, reduce_rows
 from rigidities.runtime.threads import set_num_threads
 from rigidities.whitening import Whitening
@@ -68,12 +70,14 @@ __all__ = [
     "Loss",
     "LossFit",
     "LossSums",
+    "Misspecification",
     "NotConvergedWarning",
     "NotFittedError",
     "NotPositiveDefiniteError",
     "NotWrittenWarning",
     "OtherVersionWarning",
     "RegularizerPath",
+    "RobustCovariance",
     "Rows",
     "SetByPriorWarning",
     "Term",
@@ -89,9 +93,11 @@ __all__ = [
     "get_num_threads",
     "leave_one_out",
     "loss_sums",
+    "misspecification",
     "most_probable_weights",
     "reduce_rows",
     "regularizer_path",
+    "robust_covariance",
     "scan_term_weights",
     "set_num_threads",
 ]

@@ -10,7 +10,8 @@ from rigidities.penalty import Penalty
 from rigidities.reason import Reason
 from rigidities.runtime import memory
 from rigidities.spectrum import maximum
-from rigidities.spectrum.maximum import Choice, arrays_needed
+from rigidities.spectrum.maximum import ROWS_NEED, Choice, arrays_needed
+from rigidities.spectrum.row_factor import RowFactor
 from rigidities.validation import as_regularizer
 
 if TYPE_CHECKING:
@@ -35,9 +36,12 @@ def choose(core: _core.Covariance, regularizer: float | Literal["auto"], penalty
 def largest_evidence(core: _core.Covariance, penalty: Penalty) -> Choice:
     """Return the λ at the maximum of the marginal likelihood, without a warning."""
     p = core.n_features
-    memory.require(8 * p * p * arrays_needed(penalty), f"the evidence of {p} features", Advice.GIVE_REGULARIZER)
+    arrays = ROWS_NEED if core.accumulation == "qr" else arrays_needed(penalty)
+    memory.require(8 * p * p * arrays, f"the evidence of {p} features", Advice.GIVE_REGULARIZER)
     moments = moments_of(core)
     moments.require_scale()
+    if core.accumulation == "qr":
+        return maximum.largest_evidence_of_rows(RowFactor.of(core), moments, penalty)
     return maximum.largest_evidence(
         core.matrix(), moments, penalty, lambda choice: _Factored(factorize(core, choice, penalty))
     )

@@ -10,7 +10,7 @@ import numpy as np
 from rigidities import _core, files
 from rigidities.choice import choose, factorize, largest_evidence, moments_of
 from rigidities.exceptions import Advice
-from rigidities.forms import warn_if_unresolved
+from rigidities.forms import signs_of, warn_if_unresolved
 from rigidities.hessian import Hessian
 from rigidities.moments import Moments
 from rigidities.penalty import Penalty
@@ -20,6 +20,7 @@ from rigidities.spectrum.maximum import Choice
 from rigidities.state import IN_COLUMN, VERSION, covariance_state
 from rigidities.validation import (
     NO_NUMBERS,
+    Accumulation,
     Precision,
     Reduction,
     as_count,
@@ -27,6 +28,7 @@ from rigidities.validation import (
     as_float,
     as_floats,
     as_outputs,
+    check_accumulation,
     check_feature_space,
     check_precision,
     check_reduction,
@@ -53,6 +55,12 @@ class Covariance(files.Stored):
         1.8 times as fast. Each entry C_ij is then off by some 1e-7·√(C_ii C_jj), so that H is only
         safely positive definite for λ above (p + 1)·6e-8·trace(C): nine orders of magnitude more
         than float64 needs. For ranking with a strong regulariser, not for a fit.
+    accumulation : {"sums", "qr"}
+        "sums" adds up the products w f fᵀ. "qr" keeps the triangular factor R of the weighted rows
+        and targets √w[F Y] instead, C = RᵀR, updated by Householder reflections, and forms no
+        product. Rounding of C is then u²‖C‖ in place of u‖C‖ (u = 1.1e-16): λ may be so small, and
+        the evidence is resolved there. For rows of which many columns nearly depend on one another,
+        fitted with little noise. An update takes about twice as long, `factorize` four times.
     feature_space : str, optional
         What the columns mean (a descriptor's settings or their hash). Rows of another space are
         refused; None matches all.
@@ -60,7 +68,8 @@ class Covariance(files.Stored):
     Raises
     ------
     ValueError, TypeError
-        If `n_features` is not a positive integer, or `precision` is another word.
+        If `n_features` is not a positive integer, `precision` or `accumulation` is another word, or
+        "qr" is asked for in float32.
     MemoryError
         If C does not fit in memory.
 
@@ -79,12 +88,20 @@ class Covariance(files.Stored):
 
     __array_ufunc__ = None  # NumPy scalars leave `weight * covariance` to __rmul__
 
-    def __init__(self, n_features: int, *, precision: Precision = "float64", feature_space: str | None = None) -> None:
+    def __init__(
+        self,
+        n_features: int,
+        *,
+        precision: Precision = "float64",
+        accumulation: Accumulation = "sums",
+        feature_space: str | None = None,
+    ) -> None:
         p = as_count(n_features, "n_features")
         check_precision(precision)
+        check_accumulation(accumulation, precision)
         check_feature_space(feature_space)
         _require_square(p, "a covariance", Advice.FEWER_FEATURES)
-        self._core = _core.Covariance(p, precision)
+        self._core = _core.Covariance(p, precision, accumulation)
         self.feature_space = feature_space
         self._in_column = False
 
@@ -102,6 +119,11 @@ class Covariance(files.Stored):
     def precision(self) -> Precision:
         """Least precision of the products that were summed: float32 once a part had it."""
         return self._core.precision
+
+    @property
+    def accumulation(self) -> Accumulation:
+        """What is kept of the rows: "sums" of their products, or "qr", their triangular factor."""
+        return self._core.accumulation
 
     @property
     def trace(self) -> float:
@@ -184,7 +206,7 @@ class Covariance(files.Stored):
         Raises
         ------
         ValueError
-            If sizes, feature spaces or outputs differ, or the sums would overflow.
+            If sizes, accumulations, feature spaces or outputs differ, or the sums would overflow.
         TypeError
             If `other` is not a `Covariance`.
         """
@@ -281,9 +303,9 @@ class Covariance(files.Stored):
             likelihood over λ, among those at which rounding leaves it resolved (see
             `regularizer_path`). Without targets, it takes the smallest λ at which rounding cannot
             make the factorisation fail: λ·λ_min(Λ) = 2(p + 1)·u·trace(C), u the unit roundoff of
-            the least precise products (1.1e-16, or 6e-8 for float32). It is computed, not found by
-            trial. `Hessian.regularizer_reason` is the rule that chose λ. A `Choice` is a λ that a
-            criterion has chosen, with its reason.
+            the least precise products (1.1e-16, or 6e-8 for float32; for "qr" the square, 1.2e-32).
+            It is computed, not found by trial. `Hessian.regularizer_reason` is the rule that chose
+            λ. A `Choice` is a λ that a criterion has chosen, with its reason.
         penalty : array_like of shape (n_features,) or (n_features, n_features), optional
             Λ: a diagonal (zeros leave features such as an intercept unpenalised) or a symmetric
             positive semi-definite matrix (K_MM), also one of scipy.sparse. The identity by default.
@@ -326,7 +348,7 @@ class Covariance(files.Stored):
         hessian = Hessian._without_core(self.feature_space, self._in_column)
         hessian._core = factorize(self._core, choice, checked, consume=consume)
         try:
-            warn_if_unresolved(hessian._core.diagonal(), hessian._core.reason, hessian.regularizer)
+            warn_if_unresolved(*signs_of(hessian._core))
             if consume:  # C is whole until here; after an assignment, unlike a call, Python looks for no signal
                 self._core.consumed = True
         except BaseException:

@@ -55,7 +55,7 @@ class Advice(Enum):
     # Components
     OTHER_COMPONENTS = (
         "ask prior_share for this share of each prediction; name components that share no information, as those of "
-        "Soap(..., purified=True) do, or add data that tell them apart"
+        "Soap(..., purified=True) or of Lode with an inner cutoff do, or add data that tell them apart"
     )
     # Iterations
     MORE_ITERATIONS = "raise max_iterations, the tolerance or the thresholds"

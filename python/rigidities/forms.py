@@ -19,7 +19,7 @@ from rigidities.reason import Reason
 from rigidities.rows import CheckedRows, reduce_rows
 from rigidities.runtime import memory
 from rigidities.span import Span, SpanForm, root_of, span_of
-from rigidities.validation import as_floats, as_outputs, as_regularizer
+from rigidities.validation import Accumulation, as_floats, as_outputs, as_regularizer
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -86,7 +86,7 @@ def norm_of(C: NDArray[np.float64], regularizer: float) -> float:
 def _sums(
     F: NDArray[Any], weights: NDArray[np.float64] | None, targets: NDArray[np.float64] | None
 ) -> _core.Covariance:
-    core = _core.Covariance(F.shape[1], "float64")
+    core = _core.Covariance(F.shape[1], "float64", "sums")
     core += (F, None, "mean", weights, targets)
     return core
 
@@ -105,18 +105,26 @@ def _factorize(
 ) -> _core.Hessian:
     """Choose λ and factorise sums, with the warnings of both."""
     form = factorize(core, choose(core, regularizer, penalty), penalty, consume=consume)
-    warn_if_unresolved(form.diagonal(), form.reason, form.regularizer)
+    warn_if_unresolved(*signs_of(form))
     return form
 
 
-def warn_if_unresolved(diagonal: NDArray[np.float64], reason: str, regularizer: float) -> None:
-    """Warn if cond(H) exceeds 1/(p·eps), so that no digit is left.
+def signs_of(form: _core.Hessian) -> tuple[NDArray[np.float64], str, float, Accumulation]:
+    """Return what `warn_if_unresolved` looks at."""
+    return form.diagonal(), form.reason, form.regularizer, form.accumulation
+
+
+def warn_if_unresolved(
+    diagonal: NDArray[np.float64], reason: str, regularizer: float, accumulation: Accumulation
+) -> None:
+    """Warn if cond(H) exceeds 1/(p·eps), or its square for "qr", so that no digit is left.
 
     The pivots bound the condition from below at no cost: cond(H) ≥ (max L_jj / min L_jj)². The form
     is not passed: a warning that is made an error would keep it, and the C that it stands in.
     """
     ratio = (diagonal.min() / diagonal.max()) ** 2
-    if reason == Reason.GIVEN.value and ratio < len(diagonal) * np.finfo(np.float64).eps / 4:
+    least = len(diagonal) * np.finfo(np.float64).eps / 4
+    if reason == Reason.GIVEN.value and ratio < (least**2 if accumulation == "qr" else least):
         warn(
             IllConditionedWarning,
             f"the pivots of H span a factor of {1 / ratio:.0e} at regularizer {regularizer:g}: rounding leaves "

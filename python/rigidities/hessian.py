@@ -175,7 +175,7 @@ class Hessian(Factor, files.Stored):
         """Reciprocal condition number 1/(‖H‖₁‖H⁻¹‖₁).
 
         Estimated as in LAPACK's ``dpocon``, mostly within a factor of three. Rounding changes a
-        variance by about p·eps/rcond at most, relative to its value.
+        variance by about p·eps/rcond (accumulation "qr": p·eps/√rcond) of its value at most.
         """
         return self._core.rcond()
 

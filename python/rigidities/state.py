@@ -168,6 +168,13 @@ def squares(value: Any, name: str) -> None:
 IN_COLUMN = "targets_in_column"
 """Entry of a state: whether targets of one output came as (n, 1). Written only if they did."""
 
+ACCUMULATION = "accumulation"
+"""Entry of a state, "qr": the triangular factor of the rows is kept. `lower` is then Rᵀ, `cross` is
+z with b = Rᵀz, and there are the `unexplained` squares Σ w y² − ‖z‖² of each output. Sums have
+neither entry."""
+
+_OF_FACTOR = (ACCUMULATION, "unexplained")
+
 _MOMENTS: dict[str, Check] = {
     IN_COLUMN: flag,
     "version": known_version,
@@ -223,8 +230,14 @@ _SPAN: dict[str, Check] = {
 def covariance_state(state: Mapping[str, Any]) -> dict[str, Any]:
     """Return the state of a `Covariance` in the present version; raise if it is not one."""
     state = {"version": 1, IN_COLUMN: False} | dict(state)
-    entries(_COVARIANCE)(state, "")
+    entries(_COVARIANCE | _of_factor(state))(state, "")
     return state
+
+
+def _of_factor(state: Mapping[str, Any]) -> dict[str, Check]:
+    """Return the checks of what only a factor of the rows has."""
+    checks = dict(zip(_OF_FACTOR, (one_of("qr"), squares), strict=True))
+    return checks if any(name in state for name in _OF_FACTOR) else {}
 
 
 def hessian_state(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -236,7 +249,7 @@ def hessian_state(state: Mapping[str, Any]) -> dict[str, Any]:
     if state["version"] == 1:
         state = _completed(state)
     kind = state.get("penalty")
-    entries(_HESSIAN | (_PENALTIES.get(kind, {}) if isinstance(kind, str) else {}))(state, "")
+    entries(_HESSIAN | _of_factor(state) | (_PENALTIES.get(kind, {}) if isinstance(kind, str) else {}))(state, "")
     return state
 
 

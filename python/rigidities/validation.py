@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 Reduction = Literal["mean", "sum"]
 Precision = Literal["float64", "float32"]
 
+Accumulation = Literal["sums", "qr"]
+
 _FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 
 SPECIES_END = 2**31
@@ -85,6 +87,13 @@ def check_reduction(reduction: str) -> None:
 def check_precision(precision: str) -> None:
     """Refuse another word than "float64" or "float32"."""
     check_word(precision, "precision", ("float64", "float32"))
+
+
+def check_accumulation(accumulation: str, precision: str) -> None:
+    """Refuse another word than "sums" or "qr", and "qr" in float32."""
+    check_word(accumulation, "accumulation", ("sums", "qr"))
+    if accumulation == "qr" and precision != "float64":
+        raise ValueError(f'accumulation "qr" is in float64, but precision is "{precision}": leave one of them out')
 
 
 def check_word(word: object, name: str, words: tuple[str, ...]) -> None:

@@ -6,18 +6,27 @@ Squares need one pass over the rows; for Huber terms, see `rigidities.loss.rewei
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Literal
 
-from rigidities.exceptions import held, issue
+from rigidities.exceptions import issue
 from rigidities.loss.result import LossFit
 from rigidities.loss.reweighting import Reweighting
 from rigidities.loss.rows import READ_ONCE, Batch, TermRows, check_loss, check_rows, join_rows, loss_of, read_again
-from rigidities.loss.rules import Rule, check_regularizer, choose, energies_alone, rows_to_leave_out
+from rigidities.loss.rules import (
+    BY_EVIDENCE,
+    Found,
+    Rule,
+    check_regularizer,
+    energies_alone,
+    is_better,
+    rows_to_leave_out,
+)
 from rigidities.loss.sums import loss_sums
 from rigidities.loss.terms import Loss, without_thresholds
 from rigidities.penalty import Penalty
 from rigidities.spectrum.maximum import Choice
-from rigidities.validation import as_integer, as_number
+from rigidities.validation import Accumulation, as_integer, as_number, check_word
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -29,6 +38,7 @@ def fit_loss(
     *,
     regularizer: float | Rule = "auto",
     penalty: ArrayLike | None = None,
+    accumulation: Accumulation | Literal["auto"] = "auto",
     tolerance: float = 1e-10,
     max_iterations: int = 100,
     keep_energies: bool = False,
@@ -52,6 +62,11 @@ def fit_loss(
         counts as if its residual were δ.
     penalty : array_like of shape (n_features,) or (n_features, n_features), optional
         Λ, as in `Covariance.factorize`.
+    accumulation : {"auto", "sums", "qr"}
+        As in `Covariance`. "auto" makes sums. If their rounding hides λ at which the evidence may
+        be larger, and rows can be read again, it looks for them by "qr". It takes what it finds
+        unless structures that are left out speak against it: a smaller λ must predict them as well
+        as the one of the sums, which is kept otherwise, with its warning.
     tolerance : float, default 1e-10
         Relative decrease of the loss at which re-weighting stops.
     max_iterations : int, default 100
@@ -90,43 +105,59 @@ def fit_loss(
     array([1., 2.])
     """
     _check_settings(tolerance, max_iterations)
+    check_word(accumulation, "accumulation", ("auto", "sums", "qr"))
     if loss is not None:
         check_loss(loss)
     check_regularizer(regularizer)
-    first = _FirstPass(batches, loss, keep_energies, regularizer == "loo")
-    sums = loss_sums(first)
+    rows = _Rows(batches, loss, keep_energies, regularizer == "loo")
+    sums = loss_sums(rows, accumulation="qr" if accumulation == "qr" else "sums")
     loss = sums.loss if loss is None else loss
     check_rows(loss, sums.loss)
     squares = without_thresholds(loss)
     covariance = sums.combined(squares)
-    kept = join_rows(first.energies, loss.energy) if first.energies and loss.energy is not None else None
+    del sums
+    kept = join_rows(rows.energies, loss.energy) if rows.energies and loss.energy is not None else None
     checked = Penalty.of(penalty, covariance.n_features)
     rule = regularizer if isinstance(regularizer, str) else None
-    source = rows_to_leave_out(kept, loss, read_again(batches, first.n_batches))
-    with held(Warning) as told:
-        choice, path, left_out = choose(covariance, regularizer, checked, squares, source)
+    source = rows_to_leave_out(kept, loss, rows)
+    found = Found.of(covariance, regularizer, checked, squares, source)
+    if accumulation == "auto" and found.is_hidden and regularizer in BY_EVIDENCE and not rows.read_once:
+        with suppress(MemoryError):
+            covariance = loss_sums(rows, accumulation="qr").combined(squares)
+            finer = Found.of(covariance, regularizer, checked, squares, source)
+            found = finer if is_better(finer, found, checked, squares, rows) else found
+    choice, path, left_out = found.chosen()
     if loss == squares or rule is None:
-        issue(told)
+        issue(found.told)
+    covariance = found.covariance
     hessian = covariance.factorize(choice, penalty=checked)
     fit = LossFit(hessian.coef, hessian, loss, 0, float("nan"), True, covariance, path, left_out, kept)
     if loss == squares:
         return fit
-    if iter(batches) is batches:
+    if rows.read_once:
         raise ValueError(READ_ONCE)
     settled = Choice(hessian.regularizer, hessian.jitter, hessian.reason)
-    return Reweighting(batches, first.n_batches, fit, settled, checked, rule).minimise(tolerance, max_iterations)
+    return Reweighting(batches, rows.n_batches, fit, settled, checked, rule).minimise(tolerance, max_iterations)
 
 
-class _FirstPass:
-    """A pass over rows that must have targets; it counts batches and may keep the energies."""
+class _Rows:
+    """Batches of rows with targets. The first pass counts them and may keep the energies."""
 
     def __init__(self, batches: Iterable[Batch], loss: Loss | None, keep_energies: bool, leaves_out: bool) -> None:
         self.batches, self.loss = batches, loss
         self.keep_energies, self.leaves_out = keep_energies, leaves_out
-        self.n_batches = 0
+        self.n_batches, self.are_counted = 0, False
         self.energies: list[TermRows] = []
 
+    @property
+    def read_once(self) -> bool:
+        """Whether there can be no second pass."""
+        return iter(self.batches) is self.batches
+
     def __iter__(self) -> Iterator[Batch]:
+        return read_again(self.batches, self.n_batches) if self.are_counted else self._first_pass()
+
+    def _first_pass(self) -> Iterator[Batch]:
         for batch in self.batches:
             made_for = loss_of(batch)
             for name in made_for.terms:
@@ -138,12 +169,13 @@ class _FirstPass:
                 self.energies.append(batch["energy"])
             self.n_batches += 1
             yield batch
+        self.are_counted = True
 
     def _prepare_to_leave_out(self, loss: Loss) -> None:
         """Keep energies if there is nothing else; other rows must be there to be read again."""
         if energies_alone(loss):
             self.keep_energies = True
-        elif iter(self.batches) is self.batches:
+        elif self.read_once:
             raise ValueError(READ_ONCE)
 
 

@@ -164,10 +164,15 @@ class Reweighting:
             np.sqrt(self.regularizer) * coef, self.choice.jitter, everywhere=self.choice.reason.is_guaranteed
         )
 
+    def empty(self) -> dict[str, Covariance]:
+        """Return a covariance for each term, of the kind of the first fit."""
+        first = self.first.covariance
+        return {n: Covariance(first.n_features, accumulation=first.accumulation) for n in self.loss.terms}
+
     def passed(self, coef: NDArray[np.float64], *, with_choice: bool) -> _Pass:
         """Return the sums of re-weighted rows, and the loss at `coef`."""
-        parts = {name: Covariance(len(coef)) for name in self.loss.terms}
-        bounded = {name: Covariance(len(coef)) for name in self.loss.terms} if with_choice else {}
+        parts = self.empty()
+        bounded = self.empty() if with_choice else {}
         data = 0.0
         for name, term, rows in self.rows():
             residuals, weights = rows.residuals(coef), rows.known_weights
@@ -180,8 +185,8 @@ class Reweighting:
 
     def last(self, coef: NDArray[np.float64]) -> tuple[Covariance, Covariance]:
         """Return the sums of H, w·ρ'' without targets, and those that λ is chosen from, w·u²."""
-        curved = {name: Covariance(len(coef)) for name in self.loss.terms}
-        bounded = {name: Covariance(len(coef)) for name in self.loss.terms}
+        curved = self.empty()
+        bounded = self.empty()
         for name, term, rows in self.rows():
             residuals, weights = rows.residuals(coef), rows.known_weights
             add(curved[name], rows, weights * curvature(residuals, term.huber), with_targets=False)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from rigidities.covariance import Covariance
+from rigidities.exceptions import Advice, AdvisedValueError, UnresolvedEvidenceWarning, held
 from rigidities.loss.rows import Batch, TermRows, join_rows
-from rigidities.loss.structures import structures_of
+from rigidities.loss.structures import each_alone, structures_of
 from rigidities.loss.terms import Loss
 from rigidities.penalty import Penalty
 from rigidities.reason import Reason
@@ -32,6 +33,15 @@ REASONS: dict[PathRule, Reason] = {
 }
 """The reason of λ, by the rule that chose it."""
 
+
+ABOVE = Advice.LARGER_OR_OTHER_CRITERION
+"""Advice of a warning that larger λ may be better, which sums resolve."""
+
+BY_EVIDENCE = ("auto", "evidence")
+"""The rules that take the largest evidence."""
+
+AS_WELL = 1.02
+"""Ratio of left-out errors up to which one λ predicts as well as another."""
 
 EVERY = 4
 """Structures with forces are left out at every fourth λ of a path, which differ by a factor of two:
@@ -85,6 +95,65 @@ def choose(
         path = path.at(path.regularizers[::EVERY])
         values = np.sqrt(path.leave_out(structures_of(batches, loss)) / covariance.n_rows)
     return Chosen(Choice(path.least(values), path.jitter, REASONS[regularizer]), path, values)
+
+
+class Found(NamedTuple):
+    """What a rule finds for sums: λ or an error, and its warnings, which are not yet issued.
+
+    Attributes
+    ----------
+    covariance : Covariance
+    answer : Chosen or AdvisedValueError
+    told : list of Warning
+    """
+
+    covariance: Covariance
+    answer: Chosen | AdvisedValueError
+    told: list[Warning]
+
+    @classmethod
+    def of(
+        cls,
+        covariance: Covariance,
+        regularizer: float | Rule,
+        penalty: Penalty,
+        loss: Loss,
+        batches: Iterable[Batch],
+    ) -> Found:
+        """Choose λ as `choose`."""
+        with held(Warning) as told:
+            try:
+                return cls(covariance, choose(covariance, regularizer, penalty, loss, batches), told)
+            except AdvisedValueError as error:
+                return cls(covariance, error, told)
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether rounding of sums hides λ that may be better than the one found, or every λ."""
+        at_edge = (isinstance(one, UnresolvedEvidenceWarning) and one.advice is not ABOVE for one in self.told)
+        return isinstance(self.answer, AdvisedValueError) or any(at_edge)
+
+    def chosen(self) -> Chosen:
+        """Return λ, or raise the error."""
+        if isinstance(self.answer, AdvisedValueError):
+            raise self.answer
+        return self.answer
+
+
+def is_better(finer: Found, found: Found, penalty: Penalty, loss: Loss, batches: Iterable[Batch]) -> bool:
+    """Whether the λ of finer sums predicts structures that are left out as well as that of others.
+
+    Converged reference values have no noise. If structures are few, the evidence may then be
+    largest at tiny λ, at which all targets are met, and errors of other structures are larger.
+    """
+    if isinstance(found.answer, AdvisedValueError) or isinstance(finer.answer, AdvisedValueError):
+        return isinstance(found.answer, AdvisedValueError)
+    new, old = finer.answer.choice.regularizer, found.answer.choice.regularizer
+    if new is None or old is None:
+        return new is not None
+    path = regularizer_path(finer.covariance, [new, old], penalty=penalty)
+    left_out = np.sqrt(path.leave_out(structures_of(each_alone(batches), loss)))
+    return bool(left_out[0] <= AS_WELL * left_out[1])
 
 
 def rows_to_leave_out(kept: TermRows | None, loss: Loss, batches: Iterable[Batch]) -> Iterable[Batch]:

@@ -8,6 +8,7 @@ better than that of any new structure.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -65,3 +66,18 @@ def _labels(name: str, rows: TermRows) -> NDArray[np.int64]:
             "each target's structure, TermRows(..., blocks=...)"
         )
     return np.zeros(0, dtype=np.int64) if rows.blocks is None else rows.blocks
+
+
+def each_alone(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Yield batches in which each target of rows without blocks is a structure of its own."""
+    for batch in batches:
+        first = 1 + max(
+            (int(rows.blocks.max(initial=-1)) for rows in batch.values() if rows.blocks is not None), default=-1
+        )
+        numbered = {}
+        for name, rows in batch.items():
+            if rows.blocks is None:
+                rows = replace(rows, blocks=np.arange(first, first + len(rows)))
+                first += len(rows)
+            numbered[name] = rows
+        yield numbered

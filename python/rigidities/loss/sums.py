@@ -17,7 +17,8 @@ import numpy as np
 from rigidities.covariance import Covariance
 from rigidities.loss.rows import Batch, TermRows, check_rows, loss_of
 from rigidities.loss.terms import Loss
-from rigidities.validation import as_array, as_floats
+from rigidities.spectrum.row_factor import RowFactor
+from rigidities.validation import Accumulation, as_array, as_floats
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -127,10 +128,14 @@ def _error(covariance: Covariance, coef: NDArray[np.float64]) -> NDArray[np.floa
     moments.require_targets("a training error")
     if moments.n_outputs > 1:
         raise ValueError(f"the targets have {moments.n_outputs} outputs: errors are defined for one")
-    return np.sqrt(moments.squared_residuals(covariance.matrix(), coef) / moments.n_rows)
+    if covariance.accumulation == "qr":
+        squares = RowFactor.of(covariance._core).squared_residuals(coef, moments.n_rows)
+    else:
+        squares = moments.squared_residuals(covariance.matrix(), coef)
+    return np.sqrt(squares / moments.n_rows)
 
 
-def loss_sums(batches: Iterable[Batch]) -> LossSums:
+def loss_sums(batches: Iterable[Batch], *, accumulation: Accumulation = "sums") -> LossSums:
     """Sum the rows of a loss, term by term.
 
     Weights of structures and atoms are applied here, weights of terms in `LossSums.combined`.
@@ -140,6 +145,8 @@ def loss_sums(batches: Iterable[Batch]) -> LossSums:
     batches : iterable of mappings from a term's name to TermRows
         E.g. ``rigidities.interop.featomic.LossRows``. All batches have the same terms; a term may
         have no rows.
+    accumulation : {"sums", "qr"}
+        As in `Covariance`.
 
     Returns
     -------
@@ -159,7 +166,8 @@ def loss_sums(batches: Iterable[Batch]) -> LossSums:
     for batch in batches:
         if loss is None:
             loss = loss_of(batch)
-            covariances = {name: Covariance(batch[name].values.shape[1]) for name in loss.terms}
+            widths = {name: batch[name].values.shape[1] for name in loss.terms}
+            covariances = {name: Covariance(p, accumulation=accumulation) for name, p in widths.items()}
         elif loss_of(batch) != loss:
             raise ValueError(f"a batch is of another loss: {loss_of(batch)}, expected {loss}")
         for name, covariance in covariances.items():

@@ -102,7 +102,8 @@ def scan_term_weights(sums: LossSums, losses: Iterable[Loss], *, penalty: ArrayL
         If no targets were accumulated.
     ValueError, TypeError
         If there is no loss, losses weigh different terms, or as `LossSums.combined`,
-        `LossSums.errors` and `Covariance.factorize`.
+        `LossSums.errors` and `Covariance.factorize`; or if a penalty matrix near to singular hides
+        the best λ, which sums by ``loss_sums(..., accumulation="qr")`` or of whitened rows show.
     MemoryError
         If the decomposition does not fit in memory. Beside the sums it takes two arrays of the size
         of C, four with a diagonal penalty that has zeros, seven with a matrix.
@@ -141,6 +142,7 @@ def scan_term_weights(sums: LossSums, losses: Iterable[Loss], *, penalty: ArrayL
     for loss in losses:
         total = sums.combined(loss)
         choice = total.largest_evidence(checked)
+        choice.refuse_hidden()
         choices.append(choice)
         if choice.regularizer is not None:
             fits.append(total.factorize(choice, penalty=checked, consume=True).coef)
@@ -182,8 +184,8 @@ def most_probable_weights(sums: LossSums, loss: Loss | None = None, *, penalty: 
         If no targets were accumulated.
     ValueError, TypeError
         If there are fewer than two terms with rows and positive weight, if the evidence has no
-        maximum inside the range or is not resolved there, or as `LossSums.combined` and
-        `Covariance.factorize`.
+        maximum inside the range or is not resolved there, if a penalty hides it as in
+        `scan_term_weights`, or as `LossSums.combined` and `Covariance.factorize`.
     MemoryError
         As `scan_term_weights`.
 
@@ -215,7 +217,9 @@ def most_probable_weights(sums: LossSums, loss: Loss | None = None, *, penalty: 
     ratios = _Ratios(sums, loss, Penalty.of(penalty, sums.n_features))
     begin, n = ratios.highest(), len(ratios.others)
     simplex = np.vstack([begin, begin + 0.5 * ratios.step * np.eye(n)])
-    found = minimize(ratios.depth, begin, method="Nelder-Mead", options={"initial_simplex": simplex, **PRECISION})
+    found = minimize(
+        ratios.depth_near_top, begin, method="Nelder-Mead", options={"initial_simplex": simplex, **PRECISION}
+    )
     if ratios.choice(found.x).reason is Reason.EVIDENCE_EDGE:
         _warn("at the most probable weights the evidence is largest")
     return ratios.loss_at(found.x)
@@ -257,8 +261,13 @@ class _Ratios:
 
     def depth(self, logs: NDArray[np.float64]) -> float:
         """−ln evidence, ∞ where it is not resolved."""
-        evidence = self.choice(logs).log_evidence
-        return math.inf if math.isnan(evidence) else -evidence
+        return _depth(self.choice(logs))
+
+    def depth_near_top(self, logs: NDArray[np.float64]) -> float:
+        """Return the same; raise if a penalty matrix hides the evidence here."""
+        choice = self.choice(logs)
+        choice.refuse_hidden()
+        return _depth(choice)
 
     def highest(self) -> NDArray[np.float64]:
         """Return the highest point of the search, which exceeds its edge by `RESOLVED`."""
@@ -280,6 +289,10 @@ class _Ratios:
             "start nearer to it, with loss=...; or the targets do not determine the noise of every term (for example "
             "one that is fitted without residuals): choose the weights by errors on other structures"
         )
+
+
+def _depth(choice: Choice) -> float:
+    return math.inf if math.isnan(choice.log_evidence) else -choice.log_evidence
 
 
 def _check_sums(sums: LossSums) -> None:

@@ -362,8 +362,8 @@ class LinearModel:
         ----------
         path : path-like
         descriptor : Descriptor, optional
-            The descriptor of the model, if it is not a `Soap`: a file does not choose the code that
-            runs. Its feature space must be that of the file.
+            The descriptor of the model, if it, or one that is joined, is of your own: a file does
+            not choose the code that runs. Its feature space must be that of the file.
 
         Returns
         -------

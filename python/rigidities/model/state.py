@@ -1,8 +1,9 @@
 """The state of a linear model in a file: arrays, numbers and names, without pickle.
 
-A file names the kind of its descriptor. `Soap`, kernels on it and rows as given are made from the
-file. The caller passes a descriptor of another kind, so that a file cannot choose the code that
-runs. Every entry is checked by its name, as `rigidities.state` does for sums and factors.
+A file names the kind of its descriptor. `Soap`, kernels on it, `Lode`, rows as given, and these
+side by side are made from the file. The caller passes a descriptor of another kind, so that a file
+cannot choose the code that runs. Every entry is checked by its name, as `rigidities.state` does for
+sums and factors.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from rigidities.state import (
     text,
     vector,
 )
+from rigidities.structures import joined
 from rigidities.structures.given import KIND
 
 if TYPE_CHECKING:
@@ -52,6 +54,9 @@ _ARRAYS = "descriptor."
 
 _KERNEL = "kernel"
 """Kind of descriptor of `rigidities.interop.featomic.kernel.KernelRows`."""
+
+_LODE = "lode"
+"""Kind of descriptor of a `Lode`."""
 
 _SOAP = "soap"
 """Kind of descriptor of a `Soap`. Files of version 1 may name no kind and hold this one."""
@@ -135,8 +140,17 @@ def _soap(value: Any, name: str) -> None:
     entries(_SOAP_STATE | {key: check for key, check in _SOAP_COLUMNS.items() if key in value})(value, name)
 
 
+_LODE_STATE: dict[str, Check] = {
+    "species": listed(count(1)),
+    "exponent": count(1),
+    "max_radial": count(),
+    **{name: number(0.0) for name in ("smearing", "radius")},
+    **{name: optional(number(0.0)) for name in ("inner_cutoff", "smoothing", "k_cutoff")},
+}
+
 _STATES: dict[str, dict[str, Check]] = {
     _SOAP: _SOAP_STATE,
+    _LODE: _LODE_STATE,
     _KERNEL: {
         **{"soap": _soap, "zeta": count(1), "n_points": listed(count(1)), "n_whitened": listed(count(1))},
         **{"points": vector, "whitening": vector},
@@ -159,13 +173,29 @@ def _baseline(value: Any, name: str) -> None:
 
 
 def _descriptor(value: Any, name: str) -> None:
-    """Raise unless the value names a descriptor; the settings of other kinds than SOAP are free."""
+    """Raise unless the value names a descriptor; the settings of unknown kinds are free."""
     mapping(value, name)
+    if value.get("kind") == joined.KIND:
+        _joined(value, name)
+        return
     free: dict[str, Check] = {key: lambda value, name: None for key in value}
     named: dict[str, Check] = {"kind": text, "feature_space": text}
     if value.get("kind") == _SOAP:
         named |= {key: check for key, check in _SOAP_COLUMNS.items() if key in value}
     entries(_STATES.get(str(value.get("kind")), free) | named)(value, name)
+
+
+def _joined(value: Mapping[str, Any], name: str) -> None:
+    """Raise unless these are descriptors side by side, none of them joined itself."""
+    parts = value.get("parts")
+    places = {str(place) for place in range(len(parts) if isinstance(parts, list) else 0)}
+    arrays: dict[str, Check] = {key: vector for key in value if key.partition(".")[0] in places}
+    named: dict[str, Check] = {"kind": text, "feature_space": text}
+    entries({"names": listed(text), "parts": listed(mapping)} | named | arrays)(value, name)
+    for place, part in enumerate(joined.part_states(value)):
+        if part.get("kind") == joined.KIND:
+            raise ValueError(f"{name}.parts[{place}] is joined itself")
+        _descriptor(part, f"{name}.parts[{place}]")
 
 
 _MODEL: dict[str, Check] = {
@@ -242,9 +272,10 @@ def check_descriptor(path: str | PathLike[str], state: Mapping[str, Any], given:
     if not (given is None or isinstance(given, Descriptor)):
         raise TypeError(f"descriptor is a {type(given).__name__}: expected a Descriptor, or None for a Soap")
     held = state["soap"]
-    if given is None and held["kind"] not in _STATES:
+    unknown = [kind for kind in _kinds(held) if kind not in _STATES]
+    if given is None and unknown:
         raise ValueError(
-            f"{path} holds a model of a descriptor of kind {held['kind']!r}, which cannot be made from a file: "
+            f"{path} holds a model of a descriptor of kind {unknown[0]!r}, which cannot be made from a file: "
             "pass it, LinearModel.load(path, descriptor=...)"
         )
     if given is not None and given.feature_space != held["feature_space"]:
@@ -252,6 +283,10 @@ def check_descriptor(path: str | PathLike[str], state: Mapping[str, Any], given:
             f"{path} holds a model of feature space {held['feature_space']!r}, but the descriptor has "
             f"{given.feature_space!r}: pass the one that the model was fitted with"
         )
+
+
+def _kinds(held: Mapping[str, Any]) -> list[str]:
+    return [part["kind"] for part in held["parts"]] if held["kind"] == joined.KIND else [held["kind"]]
 
 
 def fields_of(state: Mapping[str, Any], descriptor: Descriptor | None) -> dict[str, Any]:
@@ -314,7 +349,14 @@ def _baseline_of(state: Mapping[str, Any] | None) -> Baseline | None:
 
 def _made_of(state: Mapping[str, Any]) -> Descriptor:
     soap: Descriptor
-    if state["kind"] == KIND:
+    if state["kind"] == joined.KIND:
+        parts = map(_made_of, joined.part_states(state))
+        soap = joined.Joined(dict(zip(state["names"], parts, strict=True)))
+    elif state["kind"] == _LODE:
+        from rigidities.interop.featomic import Lode
+
+        soap = Lode.of_state(state)
+    elif state["kind"] == KIND:
         from rigidities.structures.given import GivenRows
 
         soap = GivenRows.of_state(state)

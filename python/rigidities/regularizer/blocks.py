@@ -4,14 +4,16 @@ For the rows F of a block with weights W, in the basis A in which D = AᵀHA is 
 and t = W^½y. The fit without the block has the errors e, by either form:
 
 - Small blocks, by Woodbury's formula: W^½e = M⁻¹(t − Zθ) with M = 1 − ZD⁻¹Zᵀ and θ the fit of all
-  rows (`rigidities.leave_one_out`). A block of m rows takes m²p + m³/3 operations for each λ.
+  rows (`rigidities.leave_one_out`). A block of m rows takes m²p + m³/3 operations for each λ. With
+  more rows than features M⁻¹ = 1 + YK⁻¹Yᵀ, Y = ZD^-½ and K = 1 − YᵀY, takes p for m.
 - Large ones: the pencil without the block, D − ZᵀZ, is decomposed anew. With its basis V, every λ
-  takes O(mp), and the block as many operations as 4p³ of the other form (`FORMS`).
+  takes O(mp), and the block as many operations as 4p³ of the other form (`FORMS`). Not where the
+  triangular factor of the rows is kept: a product D would lose what it resolves.
 
 Rounding of the sums (`rigidities.spectrum.evidence`). In the first form it changes M by at most ε
-in norm, the sum of ρ trace(C) w‖H⁻¹f‖² over the block, and W^½r by at most √(ε·δS). So W^½e is
-known to (ε‖W^½e‖ + √(ε·δS))/(1/‖M⁻¹‖ − ε); the 1-norm of M⁻¹, which is no less than its 2-norm, is
-estimated (Higham, ACM Trans. Math. Softw. 14 (1988) 381). In the second form it is known to
+in norm, and W^½r by at most δ: what it changes in v and r of a row with the v of the block, Σwv. So
+W^½e is known to (ε‖W^½e‖ + δ)/(1/‖M⁻¹‖ − ε); the 1-norm of M⁻¹, which is no less than its 2-norm,
+is estimated (Higham, ACM Trans. Math. Softw. 14 (1988) 381). In the second form it is known to
 √(ε'·δS'), where H, δS and θ are those without the block.
 """
 
@@ -52,8 +54,8 @@ class BlocksLeftOut:
     def __init__(self, projection: Projection, basis: NDArray[np.float64], regularizers: NDArray[np.float64]) -> None:
         self._projection, self._basis, self._regularizers = projection, basis, regularizers
         self._inverse, self._inverse_squared = diagonals(projection, regularizers)
-        self._coef, self._of_fit = projection.coef(regularizers), projection.residual_rounding(regularizers)
-        self._squares, self._noise = np.zeros(self._of_fit.shape), np.zeros(self._of_fit.shape)
+        self._coef = projection.coef(regularizers)
+        self._squares, self._noise = np.zeros((2, len(regularizers), self._coef.shape[2]))
         self._known = np.ones(len(self._inverse), dtype=bool)
 
     def add(self, F: NDArray[np.float64], y: NDArray[np.float64], w: NDArray[np.float64]) -> None:
@@ -61,7 +63,8 @@ class BlocksLeftOut:
         root = np.sqrt(w)[:, None]
         Z, t = root * (F @ self._basis), root * y
         m, p = Z.shape
-        (self._decompose if m > p or FORMS * p**2 < len(self._inverse) * m**2 else self._update)(Z, t)
+        many = m > p or FORMS * p**2 < len(self._inverse) * m**2
+        (self._decompose if many and self._projection.of_sums else self._update)(Z, t)
 
     def sums(self) -> NDArray[np.float64]:
         """Σ‖W^½e‖² over the blocks, the mean over outputs: (n_λ,); NaN if no digit is left."""
@@ -70,14 +73,17 @@ class BlocksLeftOut:
 
     def _update(self, Z: NDArray[np.float64], t: NDArray[np.float64]) -> None:
         """Add a block by Woodbury's formula."""
-        rounding = self._inverse_squared @ (Z**2).sum(axis=0) + len(Z) * UNIT_ROUNDOFF
+        squares = (Z**2).sum(axis=0)[:, None]
+        of_block, v = self._inverse_squared @ squares, self._inverse @ squares
+        rounding = self._projection.variance_rounding(v, of_block)[:, 0] + len(Z) * UNIT_ROUNDOFF
+        of_residuals = self._projection.prediction_noise(self._regularizers, v, of_block)[:, :, 0]
         for i in np.flatnonzero(self._known):
             left, errors = _left_out(Z * np.sqrt(self._inverse[i]), t - Z @ self._coef[i])
             if left <= rounding[i]:
                 self._known[i] = False
                 continue
             size = np.sqrt((errors**2).sum(axis=0))
-            noise = (rounding[i] * size + np.sqrt(rounding[i]) * np.sqrt(self._of_fit[i])) / (left - rounding[i])
+            noise = (rounding[i] * size + of_residuals[i]) / (left - rounding[i])
             self._squares[i] += size**2
             self._noise[i] += noise**2
 
@@ -90,7 +96,7 @@ class BlocksLeftOut:
         trace = float(whole.penalised.sum())
         try:
             spectrum, V = decompose(
-                Pencil(C, None, free, 0.0, 0.0, trace, whole.floor, whole.safe, projection.moments.unit)
+                Pencil(None, free, 0.0, 0.0, trace, whole.floor, whole.safe, projection.moments.unit, 1.0, C)
             )
         except NotPositiveDefiniteError:  # the block alone determines an unpenalised direction
             self._known[:] = False
@@ -124,6 +130,10 @@ def _left_out(half: NDArray[np.float64], r: NDArray[np.float64]) -> tuple[float,
     """Return 1/‖M⁻¹‖ and M⁻¹r for M = 1 − half·halfᵀ; 0 and r if M is not positive definite."""
     from scipy.linalg import lapack
 
+    m, p = half.shape
+    if m > p:
+        left, x = _left_out(half.T, half.T @ r)
+        return left, r + half @ x
     M = half @ half.T
     np.negative(M, out=M)
     M.flat[:: len(M) + 1] += 1

@@ -14,7 +14,6 @@ import numpy as np
 
 from rigidities.calibration.scale import above_rounding
 from rigidities.exceptions import Advice, IllConditionedWarning, warn
-from rigidities.moments import Moments
 from rigidities.regularizer.blocks import sums_of_blocks
 from rigidities.regularizer.grid import as_grid
 from rigidities.regularizer.least import least
@@ -23,8 +22,6 @@ from rigidities.rows import CheckedRows, Rows, target_batches
 from rigidities.runtime import memory
 from rigidities.runtime.cached import cached_property
 from rigidities.scores import continuous_ranked_probability_score, negative_log_likelihood, root_mean_square
-from rigidities.spectrum.decomposition import Spectrum
-from rigidities.spectrum.evidence import Projection
 from rigidities.validation import (
     Reduction,
     as_noise,
@@ -39,6 +36,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from rigidities.spectrum.evidence import Projection
+
 Score = Literal["nll", "crps", "rmse", "loo"]
 Criterion = Literal["evidence", "gcv", "loo", "nll", "crps", "rmse"]
 
@@ -52,17 +51,14 @@ class RegularizerPath:
     def __init__(
         self,
         regularizers: NDArray[np.float64],
-        spectrum: Spectrum,
         basis: NDArray[np.float64],
-        moments: Moments,
+        projection: Projection,
         feature_space: str | None,
     ) -> None:
         regularizers.flags.writeable = False
         self._regularizers = regularizers
-        self._spectrum = spectrum
-        self._basis = basis
-        self._moments = moments
-        self._projection = Projection.diagonal(spectrum, basis, moments)
+        self._spectrum, self._moments = projection.spectrum, projection.moments
+        self._basis, self._projection = basis, projection
         self.feature_space = feature_space
 
     def __repr__(self) -> str:
@@ -132,7 +128,7 @@ class RegularizerPath:
         -------
         RegularizerPath
         """
-        return RegularizerPath(as_grid(regularizers), self._spectrum, self._basis, self._moments, self.feature_space)
+        return RegularizerPath(as_grid(regularizers), self._basis, self._projection, self.feature_space)
 
     def variance(
         self, X: ArrayLike | Rows, groups: ArrayLike | None = None, reduction: Reduction = "mean"

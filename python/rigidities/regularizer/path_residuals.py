@@ -32,7 +32,7 @@ class PathResiduals:
     """Residuals and variances at each λ, and bounds on their rounding.
 
     Rounding δC, δb of the sums (see `rigidities.spectrum.evidence`) changes v by fᵀH⁻¹δC H⁻¹f, at
-    most `rounding`. It changes r by fᵀH⁻¹(δCθ − δb), whose square is at most `rounding`·`of_fit`.
+    most `rounding`. It changes r by fᵀH⁻¹(δCθ − δb), at most `noise`.
 
     Attributes
     ----------
@@ -41,15 +41,15 @@ class PathResiduals:
     variances : ndarray of shape (n_λ, n)
         v = fᵀH⁻¹f
     rounding : ndarray of shape (n_λ, n)
-        ρ trace(C) ‖H⁻¹f‖²
-    of_fit : ndarray of shape (n_λ, k)
-        Bound on the rounding of S.
+        ρ trace(C) ‖H⁻¹f‖², or what follows from it if the factor of the rows is kept.
+    noise : ndarray of shape (n_λ, k, n)
+        √(`rounding` · bound on the rounding of S), or what follows then.
     """
 
     residuals: NDArray[np.float64]
     variances: NDArray[np.float64]
     rounding: NDArray[np.float64]
-    of_fit: NDArray[np.float64]
+    noise: NDArray[np.float64]
 
     def left_out(self, w: NDArray[np.float64]) -> NDArray[np.float64]:
         """√(Σwe²/Σw) of leave-one-out residuals e = r/(1 − wv), (n_λ,); NaN if no digit is left.
@@ -60,8 +60,7 @@ class PathResiduals:
         lost = left <= epsilon
         left = np.where(lost, np.nan, left)
         errors = self.residuals / left[:, None]
-        noise = epsilon[:, None] * np.abs(errors)
-        noise += np.sqrt(self.rounding)[:, None, :] * np.sqrt(self.of_fit)[:, :, None]
+        noise = epsilon[:, None] * np.abs(errors) + self.noise
         scores, noise = (root_mean_square(e, w) for e in (errors, noise / (left - epsilon)[:, None]))
         return np.where(noise <= LEAST_DIGITS * scores, scores, np.nan)
 
@@ -75,7 +74,7 @@ def residuals_along(
 ) -> PathResiduals:
     """Return residuals and variances of rows in batches, with targets y (n, k), at every λ."""
     (n, k), n_path, p = y.shape, len(regularizers), len(basis)
-    memory.require(8 * n_path * n * (k + 2), f"the residuals of {n} targets", Advice.FEWER_REGULARIZERS_OR_TARGETS)
+    memory.require(8 * n_path * n * (2 * k + 2), f"the residuals of {n} targets", Advice.FEWER_REGULARIZERS_OR_TARGETS)
     inverse, inverse_squared = diagonals(projection, regularizers)
     coef = projection.coef(regularizers).transpose(1, 0, 2).reshape(p, n_path * k)
     residuals, variances, rounding = np.empty((n_path, k, n)), np.empty((n_path, n)), np.empty((n_path, n))
@@ -87,7 +86,8 @@ def residuals_along(
         residuals[:, :, part] = y[part].T - (z @ coef).T.reshape(n_path, k, -1)
         variances[:, part] = squared_norms(inverse, z)
         rounding[:, part] = squared_norms(inverse_squared, z)
-    return PathResiduals(residuals, variances, rounding, projection.residual_rounding(regularizers))
+    noise = projection.prediction_noise(regularizers, variances, rounding)
+    return PathResiduals(residuals, variances, projection.variance_rounding(variances, rounding), noise)
 
 
 def squared_norms(factors: NDArray[np.float64], z: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from rigidities import _core
-from rigidities.sources.atoms import Structures
+from rigidities.sources.atoms import Structures, soaps_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -93,16 +93,16 @@ def _batch(sizes: NDArray[np.int64]) -> int:
 
 
 def _soap_seconds(source: Source, terms: Collection[str], n_points: int) -> float:
-    """Return the seconds of one thread for the rows of all atoms, and their gradients.
+    """Return the seconds of one thread for the SOAP rows of all atoms, and their gradients.
 
     Three components of a gradient are multiplied by the points of a kernel.
     """
     if not isinstance(source, Structures):
         return 0.0
-    columns = source.soap.columns
-    atom = VALUE_SECONDS * columns.n_values
+    n_values = sum(soap.columns.n_values for soap in soaps_of(source.soap))
+    atom = VALUE_SECONDS * n_values
     if {"forces", "virial"} & set(terms):
-        atom += (PAIR_SECONDS + 6 * n_points / RATE) * columns.n_values * _neighbours(source)
+        atom += (PAIR_SECONDS + 6 * n_points / RATE) * n_values * _neighbours(source)
     return float(source.sizes.sum()) * atom
 
 

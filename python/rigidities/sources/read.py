@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rigidities.exceptions import InputError, blame
-from rigidities.sources.atoms import Structures
+from rigidities.sources.atoms import Structures, soaps_of
 from rigidities.sources.feature_files import are_features, read_features
 from rigidities.sources.source import Source
 from rigidities.structures.given import KIND
@@ -55,10 +55,7 @@ def read_for_model(path: str, model: LinearModel, name: str, progress: bool = Fa
     """Read structures, or features, for a fitted model, whose file has this name."""
     if are_features(path):
         return read_features_for(path, model)
-    from rigidities.interop.featomic import Soap
-    from rigidities.interop.featomic.kernel import KernelRows
-
-    if not isinstance(model.soap, Soap | KernelRows):
+    if not soaps_of(model.soap):
         raise InputError(f"{name}: its descriptor is {model.soap.describe()}; structures are read for SOAP only")
     frames = read_structures(path)
     _require_species(path, frames, name, model.soap.species)

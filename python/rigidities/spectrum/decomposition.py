@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rigidities.spectrum.eigen import eigh
-from rigidities.spectrum.pencil import ROUNDED_SUMS, Pencil, undetermined
+from rigidities.spectrum.pencil import ROUNDED_SUMS, Coordinates, Pencil, undetermined
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -118,9 +118,9 @@ class Spectrum:
 
 
 def spectrum_of(
-    pencil: Pencil, eliminated: Eliminated, values: NDArray[np.float64], spread: NDArray[np.float64] | None = None
+    pencil: Coordinates, eliminated: Eliminated, values: NDArray[np.float64], spread: NDArray[np.float64] | None = None
 ) -> Spectrum:
-    """Return the spectrum of a pencil that has these eigenvalues."""
+    """Return the spectrum of a pencil in these coordinates that has these eigenvalues."""
     m = len(eliminated.L)
     log_pivots = 2 * float(np.log(np.diagonal(eliminated.L)).sum())
     R = pencil.R
@@ -142,18 +142,23 @@ def spectrum_of(
 
 def decompose(pencil: Pencil) -> tuple[Spectrum, NDArray[np.float64]]:
     """Return the spectrum and the basis A of a pencil; its C is overwritten."""
-    from scipy.linalg import solve_triangular
-
     eliminated = eliminate(pencil)
-    free, m = pencil.free, len(eliminated.L)
     values, V = eigh(eliminated.C.T)
-    basis = V
-    if m:
-        basis = np.zeros((len(free), len(free)))
-        basis[np.ix_(~free, np.arange(len(values)))] = V
-        both = np.hstack([-eliminated.K @ V, np.eye(m)])
-        basis[free] = solve_triangular(eliminated.L, both, lower=True, trans="T", check_finite=False)
-    basis = pencil.lift(basis)
+    basis = pencil.lift(eliminated_from(eliminated, pencil.free, V))
     rotated = pencil.R is not None and pencil.R.ndim == 2
     spread = np.einsum("ij,ij->j", basis, basis) if rotated else None
     return spectrum_of(pencil, eliminated, values, spread), basis
+
+
+def eliminated_from(eliminated: Eliminated, free: NDArray[np.bool_], V: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the basis of all directions, from eigenvectors V of the penalised part C''."""
+    from scipy.linalg import solve_triangular
+
+    m = len(eliminated.L)
+    if m == 0:
+        return V
+    basis = np.zeros((len(free), len(free)))
+    basis[np.ix_(~free, np.arange(len(V)))] = V
+    both = np.hstack([-eliminated.K @ V, np.eye(m)])
+    basis[free] = solve_triangular(eliminated.L, both, lower=True, trans="T", check_finite=False)
+    return basis

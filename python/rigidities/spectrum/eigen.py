@@ -1,4 +1,4 @@
-"""Eigenvalues and eigenvectors of symmetric arrays, by the core: Ctrl-C stops them."""
+"""Eigenvalues and eigenvectors of symmetric arrays, and singular values, by the core."""
 
 from __future__ import annotations
 
@@ -48,3 +48,23 @@ def tridiagonalise(A: NDArray[np.float64], B: NDArray[np.float64]) -> tuple[NDAr
     projected = np.array(B, order="F")
     diagonal, beside = _core.tridiagonalise(np.asfortranarray(A), projected)
     return diagonal, beside, projected
+
+
+def svd(A: NDArray[np.float64], B: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    """Return falling singular values, V and UᵀB, for a square A = U diag(σ) Vᵀ.
+
+    Parameters
+    ----------
+    A : ndarray of shape (n, n)
+        If it is in Fortran order, V overwrites it.
+    B : ndarray of shape (n, k)
+
+    Raises
+    ------
+    ValueError
+        If a number is not finite.
+    numpy.linalg.LinAlgError
+        If the iterations do not converge.
+    """
+    A, projected = np.asfortranarray(A), np.array(B, order="F")
+    return _core.singular_vectors(A, projected), A, projected

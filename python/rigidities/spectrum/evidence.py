@@ -81,7 +81,7 @@ class Projection:
     def diagonal(cls, spectrum: Spectrum, basis: NDArray[np.float64], moments: Moments) -> Projection:
         """Project on the basis A in which H is diagonal."""
         projected = basis.T @ moments.cross
-        coef = partial(_divide, projected, spectrum)
+        coef = divide(projected, spectrum)
         plain = bool((spectrum.spread == 1).all())
         return cls(spectrum, moments, projected, coef, None if plain else basis)
 
@@ -89,6 +89,11 @@ class Projection:
     def tridiagonal(cls, form: Tridiagonal, moments: Moments) -> Projection:
         """Project on the basis in which H is tridiagonal; it is cheaper to find."""
         return cls(form.spectrum, moments, form.projected, form.coef, None)
+
+    @property
+    def of_sums(self) -> bool:
+        """Whether products of rows were summed, so that eigenvalues are known to u‖C‖."""
+        return True
 
     @property
     def degrees(self) -> int:
@@ -142,6 +147,16 @@ class Projection:
         inverse = 1 / (spectrum.penalised + regularizers[:, None])
         return np.asarray(self.rounding * inverse @ spread)
 
+    def variance_rounding(self, variances: NDArray[np.float64], squares: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Bound on the rounding of variances: `squares`, ρ trace(C) ‖H⁻¹f‖² of each."""
+        return squares
+
+    def prediction_noise(
+        self, regularizers: NDArray[np.float64], variances: NDArray[np.float64], squares: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Bound on the rounding of residuals of rows with these `squares`: (n_λ, n_outputs, n)."""
+        return np.asarray(np.sqrt(squares)[:, None, :] * np.sqrt(self.residual_rounding(regularizers))[:, :, None])
+
     def effective_dimension(self, regularizers: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return tr CH⁻¹ = Σ τ/(τ + λ) + m, (n_λ,)."""
         tau = self.spectrum.penalised
@@ -174,10 +189,14 @@ class Projection:
         return np.where(resolved, gcv, np.nan)
 
 
+def divide(projected: NDArray[np.float64], spectrum: Spectrum) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    """Return the function (AᵀHA)⁻¹Aᵀb of λ where AᵀHA is diagonal."""
+    return partial(_divide, projected, spectrum)
+
+
 def _divide(
     projected: NDArray[np.float64], spectrum: Spectrum, regularizers: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """(AᵀHA)⁻¹Aᵀb where AᵀHA is diagonal."""
     return np.asarray(projected / spectrum.denominators(regularizers)[:, :, None])
 
 

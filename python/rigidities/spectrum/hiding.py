@@ -106,9 +106,13 @@ def with_less_jitter(projection: Projection, regularizer: float) -> float:
     less = (1 - LESS_JITTER) * spectrum.jitter * (rows.T @ rows)
     log_penalty = _log_determinant(np.eye(m) - less[:m, :m])
     best = -np.inf
-    for value in regularizer / np.array([1.0, 10.0, 100.0]):
-        H = np.diag(spectrum.denominators(np.array([value]))[0]) - value * less
-        S = projection.moments.squares - _quadratic_form(H, projection.projected)
+    values = regularizer / np.array([1.0, 10.0, 100.0])
+    fits, left = projection.coef(values), projection.residuals(values)
+    for value, denominators, coef, S in zip(values, spectrum.denominators(values), fits, left, strict=True):
+        taken = value * less
+        H = np.diag(denominators) - taken
+        # with E = `taken`, S falls by θᵀEθ + (Eθ)ᵀH⁻¹Eθ: digits that Σwy² − bᵀH⁻¹b would lose
+        S = S - np.einsum("pk,pk->k", coef, taken @ coef) - _quadratic_form(H, taken @ coef)
         determinant = _log_determinant(H) - m * np.log(value) - log_penalty + spectrum.log_free
         if (S > 0).all() and np.isfinite(determinant):
             scale = np.log(2 * np.pi * S / n).sum()

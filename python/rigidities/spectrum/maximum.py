@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +27,7 @@ from rigidities.spectrum.decomposition import decompose
 from rigidities.spectrum.direct import DirectEvidence, Factored
 from rigidities.spectrum.evidence import Projection, warn_of_edge, warn_of_empty, warn_of_rise
 from rigidities.spectrum.pencil import Pencil, make_pencil
+from rigidities.spectrum.row_factor import RowFactor, decompose_rows
 from rigidities.spectrum.tridiagonal import tridiagonalise
 
 if TYPE_CHECKING:
@@ -77,8 +79,7 @@ class Choice:
 
         Raise `AdvisedValueError` if the penalty hides what sums of whitened rows would show.
         """
-        if self.hidden is not None:
-            raise hiding.refusal(self.hidden)
+        self.refuse_hidden()
         if self.reason is Reason.EVIDENCE_UNRESOLVED:
             fault = "the evidence is resolved at no regularizer: the guaranteed one was taken"
             warn(UnresolvedEvidenceWarning, fault, Advice.LEAVE_ONE_OUT)
@@ -88,6 +89,16 @@ class Choice:
             warn_of_rise(self.regularizer, self.rises_at)
         if self.regularizer is not None:
             warn_of_empty(self.explained, self.regularizer)
+
+    def refuse_hidden(self) -> None:
+        """Raise `AdvisedValueError` if the penalty hides what sums of whitened rows would show."""
+        if self.hidden is not None:
+            raise hiding.refusal(self.hidden)
+
+
+ROWS_NEED = 12
+"""Arrays of p × p that the search takes where the factor of the rows is kept (11.8 measured): R and
+copies, U and V, and the memory of faer's singular values."""
 
 
 def arrays_needed(penalty: Penalty) -> int:
@@ -121,15 +132,30 @@ def largest_evidence(
     except NotPositiveDefiniteError:  # the data leave an unpenalised feature undetermined
         return Choice(None, 0.0, Reason.EVIDENCE_UNDETERMINED)
     del C  # its memory is needed for factors
-    spectrum = projection.spectrum
-    trial = Choice(None, spectrum.jitter, Reason.EVIDENCE_MAXIMUM)
+    trial = Choice(None, projection.spectrum.jitter, Reason.EVIDENCE_MAXIMUM)
     direct = DirectEvidence(lambda value: factorize(replace(trial, regularizer=value)), projection, diagonal)
+    return _highest(projection, direct)
+
+
+def largest_evidence_of_rows(factor: RowFactor, moments: Moments, penalty: Penalty) -> Choice:
+    """Return the λ of the largest evidence, where the triangular factor of the rows is kept."""
+    try:
+        return _highest(decompose_rows(factor, moments, penalty)[2], None)
+    except NotPositiveDefiniteError:
+        return Choice(None, 0.0, Reason.EVIDENCE_UNDETERMINED)
+
+
+def _highest(projection: Projection, direct: DirectEvidence | None) -> Choice:
+    """Return the λ of the largest evidence, of a projection; below what it resolves, of factors."""
+    spectrum = projection.spectrum
     grid = _grid(spectrum.safe, 100 * spectrum.penalised.max(initial=0.0))
     evidence = projection.log_evidence(grid)
     hidden = _n_hidden(evidence)
     if hidden == len(grid):
         return Choice(None, 0.0, Reason.EVIDENCE_UNRESOLVED, hidden=hiding.below(spectrum, None))
-    below, found = _descend(direct, float(grid[hidden]), float(evidence[hidden]))
+    below, found = np.zeros(0), np.zeros(0)
+    if direct is not None:
+        below, found = _descend(direct, float(grid[hidden]), float(evidence[hidden]))
     grid, evidence = np.r_[below, grid[hidden:]], np.r_[found, evidence[hidden:]]
     rises = len(below) > 1 and FACTORS_PER_DECADE * (found[0] - found[1]) > hiding.SLOPE
     rises_at = float(grid[0]) if rises else None
@@ -140,8 +166,10 @@ def largest_evidence(
         chosen, reason, height = float(grid[best]), Reason.EVIDENCE_EDGE, float(evidence[best])
     elif best < len(grid) - 1:
         reason = Reason.EVIDENCE_MAXIMUM
-        one_by_one = best <= len(below)  # the spectrum resolves only a part of the interval, or nothing
-        function = direct.log_evidence if one_by_one else lambda regularizer: _of_one(projection, regularizer)
+        function: Callable[[float], float] = partial(_of_one, projection)
+        one_by_one = direct is not None and best <= len(below)
+        if direct is not None and one_by_one:  # the spectrum resolves only a part of the interval, or nothing
+            function = direct.log_evidence
         chosen, height = _climb(function, grid[best - 1], grid[best + 1], 0.01 if one_by_one else 1e-5)
     at_edge = reason is Reason.EVIDENCE_EDGE or hiding.rises(grid, evidence)
     fault = hiding.fault(projection, chosen, height, float(grid[0]) if at_edge else None)

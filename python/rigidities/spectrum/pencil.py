@@ -28,12 +28,11 @@ A direction in which C is no larger than that is not determined by the data."""
 
 
 @dataclass(frozen=True, eq=False)
-class Pencil:
-    """C' = RᵀCR, in coordinates in which Λ is 1 on penalised directions and 0 on the others.
+class Coordinates:
+    """Coordinates in which Λ is 1 on penalised directions and 0 on the others.
 
     Attributes
     ----------
-    C : ndarray of shape (p, p)
     R : None (the identity), ndarray of shape (p,) (a diagonal) or (p, p)
     free : ndarray of bool of shape (p,)
         The unpenalised directions.
@@ -51,13 +50,12 @@ class Pencil:
         The same for H in the coordinates of the features. It exceeds `floor` if Λ is an
         ill-conditioned matrix.
     unit : float
-        Unit roundoff u of the products that C was summed from.
+        Unit roundoff u of C, relative to its trace.
     gain : float
         How many times smaller the λ are that sums of whitened rows (`rigidities.Whitening`) would
         resolve: 1 unless Λ is a matrix.
     """
 
-    C: NDArray[np.float64]
     R: NDArray[np.float64] | None
     free: NDArray[np.bool_]
     jitter: float
@@ -66,7 +64,7 @@ class Pencil:
     floor: float
     safe: float
     unit: float
-    gain: float = 1.0
+    gain: float
 
     def project(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         """Rᵀx of each column of X."""
@@ -79,6 +77,18 @@ class Pencil:
         if self.R is None:
             return X
         return self.R[:, None] * X if self.R.ndim == 1 else np.asarray(self.R @ X)
+
+
+@dataclass(frozen=True, eq=False)
+class Pencil(Coordinates):
+    """C' = RᵀCR, in such coordinates.
+
+    Attributes
+    ----------
+    C : ndarray of shape (p, p)
+    """
+
+    C: NDArray[np.float64]
 
 
 def make_pencil(C: NDArray[np.float64], penalty: Penalty, unit: float = UNIT_ROUNDOFF) -> Pencil:
@@ -103,12 +113,12 @@ def make_pencil(C: NDArray[np.float64], penalty: Penalty, unit: float = UNIT_ROU
         return _rotated(C, penalty.matrix, penalty.eps, unit)
     if penalty.diagonal is None:
         trace = float(np.trace(C))
-        floor = _guaranteed(len(C), trace, unit)
-        return Pencil(C, None, np.zeros(len(C), dtype=bool), 0.0, 0.0, trace, floor, floor, unit)
+        floor = guaranteed(len(C), trace, unit)
+        return Pencil(None, np.zeros(len(C), dtype=bool), 0.0, 0.0, trace, floor, floor, unit, 1.0, C)
     return _scaled(C, penalty.diagonal, unit)
 
 
-def _guaranteed(p: int, trace: float, unit: float) -> float:
+def guaranteed(p: int, trace: float, unit: float) -> float:
     """Twice the bound of Higham, Accuracy and Stability, theorem 10.7, as in the core."""
     return 2 * (p + 1) * unit * trace
 
@@ -126,8 +136,8 @@ def _scaled(C: NDArray[np.float64], penalty: NDArray[np.float64], unit: float) -
     C *= R
     C *= R[:, None]
     trace = float(np.diagonal(C)[~free].sum())
-    floor = _guaranteed(len(C), trace, unit)
-    return Pencil(C, R, free, 0.0, float(np.log(R).sum()), trace, floor, floor, unit)
+    floor = guaranteed(len(C), trace, unit)
+    return Pencil(R, free, 0.0, float(np.log(R).sum()), trace, floor, floor, unit, 1.0, C)
 
 
 def _rotated(C: NDArray[np.float64], matrix: NDArray[np.float64], eps: float, unit: float) -> Pencil:
@@ -142,17 +152,17 @@ def _rotated(C: NDArray[np.float64], matrix: NDArray[np.float64], eps: float, un
     free, jitter = d <= smallest_eigenvalue(d, eps), 0.0
     if free.any() and not _determined(U[:, free], C, trace, unit):
         jitter = float(max(np.sqrt(2 * (p + 1) * unit), 4 * p * eps) * d[-1])
-        d, U = _decomposed(with_jitter(matrix, jitter))
+        d, U = decomposed(with_jitter(matrix, jitter))
         free = d <= 0
     root = np.sqrt(np.where(free, 1.0, d))
     R = U / root
     rotated = R.T @ C @ R
-    floor = _guaranteed(p, float(np.diagonal(rotated)[~free].sum()), unit)
-    safe = max(floor, _guaranteed(p, trace, unit) / float(d[~free].min()))
+    floor = guaranteed(p, float(np.diagonal(rotated)[~free].sum()), unit)
+    safe = max(floor, guaranteed(p, trace, unit) / float(d[~free].min()))
     # whitened rows have no directions without a penalty but single features
     can_be_whitened = floor > 0 and int(free.sum()) == int((~matrix.any(axis=0)).sum())
     gain = safe / floor if can_be_whitened else 1.0
-    return Pencil(rotated, R, free, jitter, float(-np.log(root).sum()), trace, floor, safe, unit, gain)
+    return Pencil(R, free, jitter, float(-np.log(root).sum()), trace, floor, safe, unit, gain, rotated)
 
 
 def smallest_eigenvalue(d: NDArray[np.float64], eps: float) -> float:
@@ -160,7 +170,7 @@ def smallest_eigenvalue(d: NDArray[np.float64], eps: float) -> float:
     return len(d) * eps * float(d[-1])
 
 
-def _decomposed(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def decomposed(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Eigenvalues and eigenvectors of Λ; exactly 0 for features whose row is zero."""
     zero = np.asarray(~matrix.any(axis=0))
     kept = np.flatnonzero(~zero)

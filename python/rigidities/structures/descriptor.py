@@ -1,9 +1,10 @@
 """The contract of a descriptor: the members that `LossRows` and `LinearModel` use.
 
-`rigidities.interop.featomic.Soap` fulfils it. So can LODE, ACE or features of your own: write a
-class with these members (it need not inherit), and pass it in place of a `Soap`. A descriptor must
-not depend on the batch: a structure has the same rows beside any other structures, and the columns
-have the same meaning for all structures.
+`Soap` and `Lode` of `rigidities.interop.featomic` fulfil it, and `rigidities.structures.joined`
+puts descriptors side by side. So can ACE or features of your own: write a class with these members
+(it need not inherit), and pass it in place of a `Soap`. A descriptor must not depend on the batch:
+a structure has the same rows beside any other structures, and the columns have the same meaning for
+all structures.
 """
 
 from __future__ import annotations

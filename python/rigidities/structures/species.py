@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from ase.data import atomic_numbers, chemical_symbols
+import ase.data
+import numpy as np
+from ase.data import chemical_symbols
 
 from rigidities.validation import as_atomic_number
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
@@ -21,9 +22,19 @@ def atomic_number(species: int | str) -> int:
     """Return the atomic number of a chemical symbol, or the number itself."""
     if not isinstance(species, str):
         return as_atomic_number(species, "a species", "a chemical symbol such as 'Si', or an atomic number")
-    if species not in atomic_numbers:
+    if species not in ase.data.atomic_numbers:
         raise ValueError(f"{species!r} is no chemical symbol: expected e.g. 'Si', or an atomic number")
-    return int(atomic_numbers[species])
+    return int(ase.data.atomic_numbers[species])
+
+
+def atomic_numbers(species: int | str | Iterable[int | str]) -> tuple[int, ...]:
+    """Return the atomic numbers of one or several species, rising, each once."""
+    if isinstance(species, str | int | np.integer):
+        species = [species]
+    numbers = tuple(sorted({atomic_number(entry) for entry in species}))
+    if not numbers:
+        raise ValueError("species is empty: expected at least one atomic number or chemical symbol")
+    return numbers
 
 
 def by_atomic_number(energies: Iterable[tuple[int | str, Any]]) -> dict[int, Any]:

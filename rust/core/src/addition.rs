@@ -4,22 +4,46 @@
 //! to the bit. To commit it cannot fail and is not stopped. So whoever stops an update, or gets an
 //! error, finds nothing added; and whoever finds it committed gets no error.
 
+use crate::absorb::Columns;
 use crate::covariance::{Covariance, add_stage, check_size, check_squares};
 use crate::error::{Error, Result};
 use crate::execution::Execution;
 use crate::moments::Moments;
-use crate::narrow::{Backup, Blocks, NARROW, Products};
+use crate::narrow::{Blocks, NARROW, Products};
+use crate::pages::copied;
 use crate::rows::{Batch, Element};
 use crate::stage::{Precision, ROWS, Stage};
 use crate::tiles;
+use crate::triangle::Square;
 
 /// What an accumulator was before a batch was prepared.
 pub(crate) struct Undo {
     /// Rows that waited.
-    waiting: usize,
-    was_decided: bool,
+    pub waiting: usize,
+    pub was_decided: bool,
     /// C and b, once something was added to them.
     pub backup: Option<Backup>,
+}
+
+/// Undoes a sum.
+pub(crate) struct Backup {
+    /// The diagonal of C (or R), whose lower triangle is kept in the upper one.
+    diagonal: Vec<f64>,
+    /// b, or z and the squares that it leaves.
+    cross: Vec<f64>,
+    unexplained: Option<Vec<f64>>,
+}
+
+impl Backup {
+    pub fn of(sums: &mut Square, moments: &Moments, run: &Execution) -> Result<Self> {
+        let cross = copied(&moments.cross)?;
+        Ok(Self { cross, unexplained: moments.unexplained.clone(), diagonal: sums.back_up(run) })
+    }
+
+    fn restore(self, sums: &mut Square, moments: &mut Moments, run: &Execution) {
+        sums.restore(&self.diagonal, run);
+        (moments.cross, moments.unexplained) = (self.cross, self.unexplained);
+    }
 }
 
 /// A batch that was found good.
@@ -51,7 +75,8 @@ impl Covariance {
     pub fn work(&self, n_rows: usize, n_targets: usize) -> f64 {
         let p = self.n_features() as f64;
         let blocks = self.stage.len.saturating_add(n_targets) / self.precision.block_rows();
-        16.0 * n_rows as f64 * p + 0.5 * (blocks * self.precision.block_rows()) as f64 * p * p
+        let each = if self.columns.is_some() { 1.0 } else { 0.5 };
+        16.0 * n_rows as f64 * p + each * (blocks * self.precision.block_rows()) as f64 * p * p
     }
 
     /// Add a batch. A batch that is refused leaves the accumulator as it was, to the bit.
@@ -86,10 +111,10 @@ impl Covariance {
     /// Add a batch that was prepared.
     pub fn commit(&mut self, prepared: Prepared, run: &Execution) {
         let Prepared { counted, size, rest } = prepared;
-        let Self { sums, moments, stage, behind: [left, _], .. } = self;
+        let Self { sums, moments, columns, stage, behind: [left, _], .. } = self;
         let waits = matches!(rest, Rest::Wait);
         match (rest, sums) {
-            (Rest::SumStage, Some(sums)) => add_stage(sums, moments, stage, &run.unstoppable()),
+            (Rest::SumStage, Some(sums)) => add_stage(sums, moments, columns, stage, &run.unstoppable()),
             (Rest::Add(products), Some(sums)) => products.add_to(sums, moments, run),
             _ => {}
         }
@@ -97,8 +122,7 @@ impl Covariance {
             std::mem::swap(stage, left);
             left.truncate(0);
         }
-        let cross = std::mem::take(&mut moments.cross);
-        *moments = Moments { cross, ..counted };
+        *moments = counted.with_parts_of(std::mem::take(moments));
         self.size = size;
         self.undo = None;
     }
@@ -106,15 +130,14 @@ impl Covariance {
     /// Put back what a batch has changed that was not committed.
     pub(crate) fn roll_back(&mut self, run: &Execution) {
         let Some(Undo { waiting, was_decided, backup }) = self.undo.take() else { return };
-        if let (Some((diagonal, cross)), Some(sums)) = (backup, self.sums.as_mut()) {
-            sums.restore(&diagonal, run);
-            self.moments.cross = cross;
+        if let (Some(backup), Some(sums)) = (backup, self.sums.as_mut()) {
+            backup.restore(sums, &mut self.moments, run);
         }
         self.stage.truncate(waiting);
         self.behind.iter_mut().for_each(|stage| stage.truncate(0));
         if !was_decided {
             self.decided = false;
-            self.moments = Moments::default();
+            self.moments = Moments { unexplained: self.columns.as_ref().map(|_| vec![]), ..Moments::default() };
         }
     }
 
@@ -132,16 +155,26 @@ impl Covariance {
 
     pub(crate) fn decide(&mut self, n_outputs: usize) -> Result<()> {
         if !self.decided {
-            self.moments = Moments::zeros(self.n_features(), n_outputs)?;
+            (self.moments, self.columns) = self.prepared_for(n_outputs)?;
             self.decided = true;
         }
         Ok(())
     }
 
+    /// Empty sums for targets of `n_outputs` outputs, and the memory to take up rows.
+    pub(crate) fn prepared_for(&self, n_outputs: usize) -> Result<(Moments, Option<Columns>)> {
+        let p = self.n_features();
+        Ok(match self.columns {
+            None => (Moments::zeros(p, n_outputs)?, None),
+            Some(_) => (Moments::of_factor(p, n_outputs)?, Some(Columns::new(p, n_outputs)?)),
+        })
+    }
+
     /// n, Σ ln w and Σ w y² with the batch, one row after the other: so they do not depend on the
     /// boundaries of batches.
     fn counted<T: Element>(&self, batch: &Batch<'_, T>) -> Result<Moments> {
-        let mut counted = Moments { cross: vec![], squares: self.moments.squares.clone(), ..self.moments };
+        let squares = self.moments.squares.clone();
+        let mut counted = Moments { cross: vec![], squares, unexplained: None, ..self.moments };
         match &batch.weights {
             None => counted.n_rows = counted.n_rows.saturating_add(batch.rows.n_targets()),
             Some(weights) => weights.iter().for_each(|w| counted.count(*w)),
@@ -161,7 +194,7 @@ impl Covariance {
         if n < self.stage.room() {
             return Ok((self.stage.push(batch, 0..n, run)?, Rest::Wait));
         }
-        if self.n_features() <= NARROW && self.precision == Precision::Double {
+        if self.n_features() <= NARROW && self.precision == Precision::Double && self.columns.is_none() {
             self.take_narrow(batch, run)
         } else {
             self.take_blocks(batch, run)
@@ -189,14 +222,16 @@ impl Covariance {
     /// trace, C is first kept in its upper triangle. Where little is behind the stage that costs
     /// more than it gains: that little is then found good, and the stage is summed at the commit.
     fn take_blocks<T: Element>(&mut self, batch: &Batch<'_, T>, run: &Execution) -> Result<(f64, Rest)> {
-        let Self { sums, moments, stage, behind: [now, next], undo, .. } = self;
+        let Self { sums, moments, columns, stage, behind: [now, next], undo, .. } = self;
         let (sums, undo) = (sums.as_mut().ok_or(Error::Consumed)?, undo.as_mut().ok_or(Error::Interrupted)?);
         let (n, block, most) = (batch.rows.n_targets(), now.room(), stage.capacity());
         let mut start = stage.room();
         let few = n - start <= block / 2;
         let mut pushed = Ok(0.0);
-        let keep = || undo.backup = (!few).then(|| (sums.back_up(run), moments.cross.clone()));
+        let mut kept = Ok(None);
+        let keep = || kept = (!few).then(|| Backup::of(sums, moments, run)).transpose();
         tiles::join(run, || pushed = stage.push(batch, 0..start, run), keep);
+        undo.backup = kept?;
         let mut size = pushed?;
         run.check()?;
         if few {
@@ -207,7 +242,7 @@ impl Covariance {
             let end = start + if left < block { left } else { most.min(left / block * block) };
             let mut pushed = Ok(0.0);
             let push = || pushed = into.push(batch, start..end, run);
-            tiles::join(run, push, || add_stage(sums, moments, summed, run));
+            tiles::join(run, push, || add_stage(sums, moments, columns, summed, run));
             start = end;
             size += pushed?;
             run.check()

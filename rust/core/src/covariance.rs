@@ -9,15 +9,17 @@ use std::sync::Arc;
 
 use faer::MatMut;
 
+use crate::absorb::Columns;
 use crate::addition::Undo;
 use crate::cholesky;
 use crate::error::{Error, Result};
 use crate::execution::Execution;
 use crate::hessian::Hessian;
 use crate::moments::Moments;
-use crate::pages::copied;
+use crate::pages::{copied, zero_matrix};
 use crate::penalty::Penalty;
 use crate::regularizer::{Choice, Regularizer};
+use crate::row_factor::{self, RowFactor};
 use crate::stage::{Precision, Stage};
 use crate::tiles::mirror;
 use crate::triangle::Square;
@@ -34,8 +36,11 @@ pub struct Covariance {
     /// The least precision of anything summed: a merged accumulator may have had less than this
     /// one.
     pub(crate) least: Precision,
-    /// C in the lower triangle, without the rows that wait; `None` once consumed.
+    /// C in the lower triangle, or Rᵀ (`row_factor`), without the rows that wait; `None` once
+    /// consumed.
     pub(crate) sums: Option<Square>,
+    /// Memory to take up rows into R; `None` where C is summed.
+    pub(crate) columns: Option<Columns>,
     pub(crate) moments: Moments,
     /// Σ w‖f‖² of all rows, close to the trace of C: whether a sum would overflow is known before
     /// it is made.
@@ -52,17 +57,6 @@ pub struct Covariance {
     lent: Option<(Arc<Square>, Vec<f64>)>,
 }
 
-/// Sums of another part of the data that were found good.
-pub struct Merge<'o> {
-    other: &'o Covariance,
-    sums: &'o Square,
-    /// Rows that wait there.
-    rows: Vec<f64>,
-    /// The sums of both, but for rows that wait.
-    moments: Moments,
-    size: f64,
-}
-
 impl Covariance {
     /// An empty accumulator for rows of `n_features` columns.
     pub fn new(n_features: usize, precision: Precision) -> Result<Self> {
@@ -74,6 +68,7 @@ impl Covariance {
             precision,
             least: precision,
             sums: Some(Square::zeros(n_features)?),
+            columns: None,
             moments: Moments::default(),
             size: 0.0,
             decided: false,
@@ -82,6 +77,33 @@ impl Covariance {
             undo: None,
             lent: None,
         })
+    }
+
+    /// The same, for the triangular factor R of the rows in place of their sums.
+    pub fn of_factor(n_features: usize) -> Result<Self> {
+        let mut empty = Self::new(n_features, Precision::Double)?;
+        empty.columns = Some(Columns::new(n_features, 0)?);
+        empty.moments.unexplained = Some(vec![]);
+        Ok(empty)
+    }
+
+    /// An empty accumulator of the same kind.
+    fn empty_like(&self) -> Result<Self> {
+        if self.columns.is_some() {
+            Self::of_factor(self.n_features)
+        } else {
+            Self::new(self.n_features, self.precision)
+        }
+    }
+
+    /// Whether R is kept, and not C.
+    pub fn is_factor(&self) -> bool {
+        self.columns.is_some()
+    }
+
+    /// u of C, relative to its trace: where R is kept, its square.
+    fn unit_roundoff(&self) -> f64 {
+        if self.is_factor() { row_factor::UNIT_SQUARED } else { self.least.unit_roundoff() }
     }
 
     /// The least precision of the products that were summed.
@@ -135,67 +157,10 @@ impl Covariance {
 
     /// trace(C)
     pub fn trace(&self) -> Result<f64> {
-        let summed: f64 = self.sums()?.diagonal().iter().sum();
+        let sums = self.sums()?;
+        let summed =
+            if self.is_factor() { row_factor::squared_norm_of(sums) } else { sums.diagonal().iter().sum::<f64>() };
         Ok(summed + self.stage.trace())
-    }
-
-    /// C += C', b += b', …: the sums of two parts of the data.
-    pub fn merge(&mut self, other: &Self, run: &Execution) -> Result<()> {
-        let merged = self.prepare_merge(other)?;
-        run.check()?;
-        self.commit_merge(merged, run);
-        Ok(())
-    }
-
-    /// Do all of a merge that can fail, and nothing that shows.
-    pub fn prepare_merge<'o>(&mut self, other: &'o Self) -> Result<Merge<'o>> {
-        if other.n_features != self.n_features {
-            return Err(Error::MergeSize { got: other.n_features, expected: self.n_features });
-        }
-        self.sums()?;
-        let (sums, rows) = (other.sums()?, other.stage.to_vec()?);
-        let size = check_size(self.size + other.size)?;
-        let mut moments = self.moments.try_clone()?;
-        if other.decided {
-            self.check_outputs(other.n_outputs() > 0, other.n_outputs())?;
-            if !self.decided {
-                moments = Moments::zeros(self.n_features, other.n_outputs())?;
-            }
-        }
-        moments.add(&other.moments);
-        check_squares(&moments.squares)?;
-        self.stage.make_for(&rows, &other.stage.targets)?;
-        Ok(Merge { other, sums, rows, moments, size })
-    }
-
-    /// Add what `prepare_merge` has found good. Nothing stops it.
-    pub fn commit_merge(&mut self, merge: Merge<'_>, run: &Execution) {
-        let (Merge { other, sums: theirs, rows, moments, size }, run) = (merge, &run.unstoppable());
-        if let Some(sums) = self.sums.as_mut() {
-            sums.for_each_lower_column(run, |j, mine| {
-                mine.iter_mut().zip(theirs.lower_column(j)).for_each(|(c, o)| *c += o);
-            });
-        }
-        (self.moments, self.size, self.decided) = (moments, size, self.decided || other.decided);
-        if other.n_rows() > 0 {
-            self.least = self.least.min(other.least);
-        }
-        self.take_waiting(&rows, &other.stage.targets, run);
-    }
-
-    /// Put rows that waited elsewhere behind those that wait here, and sum full blocks.
-    fn take_waiting(&mut self, mut rows: &[f64], mut targets: &[f64], run: &Execution) {
-        let (p, k) = (self.n_features, self.moments.n_outputs);
-        while !rows.is_empty() {
-            let n = self.stage.room().min(rows.len() / p);
-            let (now, later) = (rows.split_at(n * p), targets.split_at(n * k));
-            self.stage.extend(now.0, later.0);
-            (rows, targets) = (now.1, later.1);
-            if let Some(sums) = self.sums.as_mut().filter(|_| self.stage.room() == 0) {
-                add_stage(sums, &mut self.moments, &self.stage, run);
-                self.stage.truncate(0);
-            }
-        }
     }
 
     /// The same data with `weight` times its weight in the loss.
@@ -207,17 +172,21 @@ impl Covariance {
         let mut moments = self.moments.try_clone()?;
         moments.scale(weight);
         check_squares(&moments.squares)?;
-        let mut scaled = Self::new(self.n_features, self.precision)?;
+        let mut scaled = self.empty_like()?;
+        if self.decided {
+            scaled.columns = self.prepared_for(self.n_outputs())?.1;
+        }
         scaled.size = size;
         scaled.least = self.least;
         scaled.decided = self.decided;
         scaled.moments = moments;
         let sums = self.sums()?;
+        let factor = if weight == 1.0 { 1.0 } else { weight.sqrt() };
+        let of_sums = if self.is_factor() { factor } else { weight };
         if let Some(copy) = scaled.sums.as_mut().filter(|_| weight > 0.0) {
             copy.for_each_lower_column(run, |j, column| {
-                column.iter_mut().zip(sums.lower_column(j)).for_each(|(c, o)| *c = weight * o);
+                column.iter_mut().zip(sums.lower_column(j)).for_each(|(c, o)| *c = of_sums * o);
             });
-            let factor = if weight == 1.0 { 1.0 } else { weight.sqrt() };
             let (mut rows, mut targets) = (self.stage.to_vec()?, copied(&self.stage.targets)?);
             rows.iter_mut().chain(&mut targets).for_each(|x| *x *= factor);
             scaled.stage.make_for(&rows, &targets)?;
@@ -232,28 +201,53 @@ impl Covariance {
         if out.len() != p * p {
             return Err(Error::Length { what: "the array", got: out.len(), expected: p * p, of: "entries of C" });
         }
-        for (j, column) in out.chunks_mut(p).enumerate() {
+        for (j, column) in out.chunks_mut(p).enumerate().filter(|_| !self.is_factor()) {
             column[j..].copy_from_slice(sums.lower_column(j));
         }
         let mut c = MatMut::from_column_major_slice_mut(out, p, p);
+        if self.is_factor() {
+            c.fill(0.0);
+            row_factor::add_product(sums, c.as_mut(), run)?;
+        }
         self.stage.add_gram(c.as_mut(), run);
         mirror(c, run);
         run.check()
     }
 
-    /// The lower triangle of C in an array of its own, waiting rows included.
+    /// The lower triangle of C, or Rᵀ, in an array of its own; without waiting rows.
     fn lower_copy(&self, run: &Execution) -> Result<Square> {
         let sums = self.sums()?;
         let mut copy = Square::unset(self.n_features)?;
         copy.for_each_lower_column(run, |j, column| column.copy_from_slice(sums.lower_column(j)));
-        self.stage.add_gram(copy.as_mut(), run);
-        run.check()?;
         Ok(copy)
+    }
+
+    /// Rᵀ, z and Σwy² − ‖z‖², waiting rows included.
+    pub fn row_factor(&self, run: &Execution) -> Result<(Vec<f64>, Moments)> {
+        let mut lower = self.lower_copy(run)?;
+        let moments = self.with_waiting_rows(&mut lower, run)?.1;
+        run.check()?;
+        let p = self.n_features;
+        let mut out = zero_matrix(p, p)?;
+        out.chunks_mut(p).enumerate().for_each(|(j, out)| out[j..].copy_from_slice(lower.lower_column(j)));
+        Ok((out, moments))
+    }
+
+    /// Take up the rows that wait into a copy of Rᵀ, or in its place.
+    fn with_waiting_rows(&self, lower: &mut Square, run: &Execution) -> Result<(Columns, Moments)> {
+        let mut moments = self.moments.try_clone()?;
+        let mut columns = Columns::new(self.n_features, self.n_outputs())?;
+        RowFactor { lower, moments: &mut moments, columns: &mut columns }.add_stage(&self.stage, run);
+        Ok((columns, moments))
     }
 
     /// b, Σ w y², n, Σ ln w, waiting rows included.
     pub fn all_moments(&self, run: &Execution) -> Result<Moments> {
         let mut moments = self.moments.try_clone()?;
+        if self.is_factor() {
+            moments.cross = row_factor::cross(self.sums()?, &moments)?;
+            moments.unexplained = None;
+        }
         self.stage.add_cross(&mut moments.cross, &run.unstoppable());
         Ok(moments)
     }
@@ -269,34 +263,39 @@ impl Covariance {
     ) -> Result<Hessian> {
         let trace = check_size(self.trace()?)?;
         penalty.require_features(self.n_features)?;
-        let unit = self.least.unit_roundoff();
+        let unit = self.unit_roundoff();
         let (choice, penalty) = regularizer.settle(penalty, trace, unit, self.n_features, run)?;
-        let moments = self.all_moments(run)?;
         if !consume {
             let mut array = self.lower_copy(run)?;
-            self.factorize_in(&mut array, &penalty, choice, run)?;
+            let moments = self.factorize_in(&mut array, &penalty, choice, run)?;
             return Ok(Hessian::new(Arc::new(array), penalty, choice, moments));
         }
         let mut array = self.sums.take().ok_or(Error::Consumed)?;
         let diagonal = array.back_up(run);
-        self.stage.add_gram(array.as_mut(), run);
-        if let Err(error) = self.factorize_in(&mut array, &penalty, choice, run) {
-            array.restore(&diagonal, run);
-            self.sums = Some(array);
-            return Err(error);
-        }
+        let moments = match self.factorize_in(&mut array, &penalty, choice, run) {
+            Ok(moments) => moments,
+            Err(error) => {
+                array.restore(&diagonal, run);
+                self.sums = Some(array);
+                return Err(error);
+            }
+        };
         let array = Arc::new(array);
         self.lent = Some((Arc::clone(&array), diagonal));
         Ok(Hessian::new(array, penalty, choice, moments))
     }
 
-    /// Replace C in the lower triangle of an array by L.
-    fn factorize_in(&self, array: &mut Square, penalty: &Penalty, choice: Choice, run: &Execution) -> Result<()> {
-        penalty.add_to(array.as_mut(), choice.regularizer, choice.jitter);
-        let trace: f64 = array.diagonal().iter().sum();
-        if trace != 0.0 && !SCALES.contains(&trace) {
-            return Err(Error::Scale(trace));
+    /// Replace C (or Rᵀ) without waiting rows, in the lower triangle of an array, by L; return what
+    /// H keeps of the targets.
+    fn factorize_in(&self, array: &mut Square, penalty: &Penalty, choice: Choice, run: &Execution) -> Result<Moments> {
+        if self.is_factor() {
+            return self.reflect_in(array, penalty, choice, run);
         }
+        let moments = self.all_moments(run)?;
+        self.stage.add_gram(array.as_mut(), run);
+        run.check()?;
+        penalty.add_to(array.as_mut(), choice.regularizer, choice.jitter);
+        check_scale(array.diagonal().iter().sum())?;
         let done = cholesky::factorize(array.as_mut(), run)?;
         run.check()?; // once more at the end: an interrupted call returns no result
         done.map_err(|pivot| Error::NotPositiveDefinite {
@@ -304,14 +303,39 @@ impl Covariance {
             size: self.n_features,
             value: pivot.value,
             regularizer: choice.regularizer,
-        })
+        })?;
+        Ok(moments)
+    }
+
+    fn reflect_in(&self, lower: &mut Square, penalty: &Penalty, choice: Choice, run: &Execution) -> Result<Moments> {
+        let (mut columns, mut moments) = self.with_waiting_rows(lower, run)?;
+        run.check()?;
+        let mut factor = RowFactor { lower, moments: &mut moments, columns: &mut columns };
+        factor.add_penalty(penalty, choice, run)?;
+        check_scale(row_factor::squared_norm_of(factor.lower))?;
+        factor.finish(choice.regularizer)?;
+        Ok(moments)
     }
 }
 
-/// C += FᵀF and b += FᵀY for the rows of a stage.
-pub(crate) fn add_stage(sums: &mut Square, moments: &mut Moments, stage: &Stage, run: &Execution) {
+/// C += FᵀF and b += FᵀY for the rows of a stage; or take them up into R and z.
+pub(crate) fn add_stage(
+    sums: &mut Square,
+    moments: &mut Moments,
+    columns: &mut Option<Columns>,
+    stage: &Stage,
+    run: &Execution,
+) {
+    if let Some(columns) = columns {
+        return RowFactor { lower: sums, moments, columns }.add_stage(stage, run);
+    }
     stage.add_gram(sums.as_mut(), run);
     stage.add_cross(&mut moments.cross, run);
+}
+
+/// Refuse a trace of H at which digits are lost.
+fn check_scale(trace: f64) -> Result<()> {
+    if trace == 0.0 || SCALES.contains(&trace) { Ok(()) } else { Err(Error::Scale(trace)) }
 }
 
 /// Refuse Σ w‖f‖² beyond the scales of sums. All entries of C are smaller.

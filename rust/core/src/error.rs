@@ -126,6 +126,13 @@ pub enum Error {
         expected: usize,
     },
 
+    /// Sums merged with a factor of the rows, or the other way round.
+    #[error(
+        "cannot merge \"sums\" and \"qr\": one covariance has summed its rows, and the other keeps their triangular \
+         factor. Accumulate both with the same accumulation=..."
+    )]
+    MergeAccumulation,
+
     /// A weight of a loss term that is negative, NaN or infinite.
     #[error("a covariance cannot be scaled by {}: the weight of a loss term must be finite and not negative", short(.0))]
     TermWeight(f64),

@@ -97,8 +97,14 @@ impl Hessian {
             return Err(Error::NotFitted);
         }
         let mut coef = self.moments.try_clone()?.cross;
-        self.solve_in_place(&mut coef, run)?;
-        Ok(coef)
+        if self.moments.unexplained.is_none() {
+            self.solve_in_place(&mut coef, run)?;
+            return Ok(coef);
+        }
+        let (p, k) = (self.n_features(), self.moments.n_outputs);
+        self.back_substitute(MatMut::from_column_major_slice_mut(&mut coef, p, k), run); // z is L⁻¹b
+        run.check()?;
+        finite(coef, p, "H⁻¹b")
     }
 
     /// Replace B, column-major of shape (p, k), by H⁻¹B.

@@ -21,7 +21,9 @@
 //! | few features | `narrow` | multiplies blocks of rows side by side, adds the products in order |
 //! | waiting rows | `stage` | collects reduced rows until a block is full |
 //! | one batch | `addition` | prepares it, then commits it to the sums |
+//! | two parts of the data | `merging` | adds the sums of one to the other |
 //! | sums over the data | `covariance`, `moments` | C; b = Σ w f yᵀ, Σ w y², n, Σ ln w |
+//! | or the factor of the rows | `row_factor`, `absorb`, `few_columns` | R with RᵀR = C, by reflections |
 //! | penalty | `penalty` | checks Λ, adds λΛ to C |
 //! | strength λ | `regularizer` | settles λ, and keeps why |
 //! | factor | `cholesky` | H = L Lᵀ, or the pivot that failed |
@@ -29,6 +31,7 @@
 //! | diagnostics | `condition` | reciprocal condition, effective dimension |
 //! | components | `components`, `block_factors` | the variance of each component of a prediction |
 //! | eigenvalues | `eigen`, `symmetric`, `tridiagonal`, `divide`, `secular`, `reflectors` | A = V diag(τ) Vᵀ, for paths over λ |
+//! | singular values | `singular` | R = U diag(σ) Vᵀ, for paths over λ |
 //! | storage | `snapshot` | accumulators and factors as plain vectors, and back |
 //!
 //! `execution` says on how many threads, and until when; `error` lists what can go wrong.
@@ -38,6 +41,7 @@
 //! multiplied side by side and added in their order. No public function panics, whatever it is
 //! given: `tests/odd_input` calls them all.
 
+mod absorb;
 mod addition;
 mod block_factors;
 mod cholesky;
@@ -48,7 +52,9 @@ mod divide;
 mod eigen;
 mod error;
 mod execution;
+mod few_columns;
 mod hessian;
+mod merging;
 mod moments;
 mod narrow;
 mod pages;
@@ -59,8 +65,10 @@ mod real;
 mod reduce;
 mod reflectors;
 mod regularizer;
+mod row_factor;
 mod rows;
 mod secular;
+mod singular;
 mod slab;
 mod snapshot;
 mod stage;
@@ -72,16 +80,18 @@ mod tridiagonal;
 
 pub use addition::Prepared;
 pub use components::Components;
-pub use covariance::{Covariance, Merge, SCALES};
+pub use covariance::{Covariance, SCALES};
 pub use eigen::{Tridiagonal, eigenvectors, tridiagonalise};
 pub use error::{Error, Result};
 pub use execution::Execution;
 pub use hessian::Hessian;
+pub use merging::Merge;
 pub use moments::Moments;
 pub use pages::{require, zeros};
 pub use penalty::Penalty;
 pub use regularizer::{Reason, Regularizer};
 pub use rows::{Batch, Element, Groups, Reduction, RowBlock};
+pub use singular::singular_vectors;
 pub use snapshot::{HessianSnapshot, PenaltySnapshot, Snapshot};
 pub use stage::Precision;
 pub use tiles::take_workspace;

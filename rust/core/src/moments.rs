@@ -8,7 +8,8 @@ use crate::pages::{copied, zero_matrix, zeros};
 pub struct Moments {
     /// Number of outputs; 0 where no targets were given.
     pub n_outputs: usize,
-    /// b, shape (p, n_outputs), column-major.
+    /// b, shape (p, n_outputs), column-major. Where the triangular factor of the rows is kept, z with
+    /// b = Rᵀz.
     pub cross: Vec<f64>,
     /// Σ w y² of each output.
     pub squares: Vec<f64>,
@@ -16,6 +17,9 @@ pub struct Moments {
     pub n_rows: usize,
     /// Σ ln w over them.
     pub log_weight: f64,
+    /// Σ w y² − ‖z‖² of each output, what no weights explain, where the triangular factor of the rows
+    /// is kept; `None` where C is summed.
+    pub unexplained: Option<Vec<f64>>,
 }
 
 impl Moments {
@@ -24,9 +28,20 @@ impl Moments {
         Ok(Self { n_outputs, cross: zero_matrix(p, n_outputs)?, squares: zeros(n_outputs)?, ..Self::default() })
     }
 
+    /// The same for a triangular factor.
+    pub(crate) fn of_factor(p: usize, n_outputs: usize) -> Result<Self> {
+        Ok(Self { unexplained: Some(zeros(n_outputs)?), ..Self::zeros(p, n_outputs)? })
+    }
+
     /// A copy, where memory allows.
     pub(crate) fn try_clone(&self) -> Result<Self> {
-        Ok(Self { cross: copied(&self.cross)?, squares: copied(&self.squares)?, ..*self })
+        let unexplained = self.unexplained.as_deref().map(copied).transpose()?;
+        Ok(Self { cross: copied(&self.cross)?, squares: copied(&self.squares)?, unexplained, ..*self })
+    }
+
+    /// The same sums, but for those that rows are added to one block at a time.
+    pub(crate) fn with_parts_of(self, other: Self) -> Self {
+        Self { cross: other.cross, unexplained: other.unexplained, ..self }
     }
 
     /// Count a target row of weight `w`.
@@ -37,9 +52,11 @@ impl Moments {
         }
     }
 
-    /// Add the sums of another part of the data.
+    /// Add the sums of another part of the data; not z, which depends on R.
     pub(crate) fn add(&mut self, other: &Self) {
-        self.cross.iter_mut().zip(&other.cross).for_each(|(b, o)| *b += o);
+        if self.unexplained.is_none() {
+            self.cross.iter_mut().zip(&other.cross).for_each(|(b, o)| *b += o);
+        }
         self.squares.iter_mut().zip(&other.squares).for_each(|(s, o)| *s += o);
         self.n_rows = self.n_rows.saturating_add(other.n_rows);
         self.log_weight += other.log_weight;
@@ -47,7 +64,9 @@ impl Moments {
 
     /// Multiply all weights by `weight`: Σ ln(k w) = Σ ln w + n ln k. At weight 0 no row is left.
     pub(crate) fn scale(&mut self, weight: f64) {
-        self.cross.iter_mut().chain(&mut self.squares).for_each(|s| *s *= weight);
+        let of_cross = if self.unexplained.is_some() { weight.sqrt() } else { weight };
+        self.cross.iter_mut().for_each(|b| *b *= of_cross);
+        self.squares.iter_mut().chain(self.unexplained.iter_mut().flatten()).for_each(|s| *s *= weight);
         if weight == 0.0 {
             (self.n_rows, self.log_weight) = (0, 0.0);
         } else if weight != 1.0 {

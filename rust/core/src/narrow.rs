@@ -12,6 +12,7 @@ use std::ops::Range;
 use faer::{ColRef, MatMut, MatRef};
 use rayon::prelude::*;
 
+use crate::addition::Backup;
 use crate::error::{Error, Result};
 use crate::execution::Execution;
 use crate::moments::Moments;
@@ -32,9 +33,6 @@ pub(crate) const NARROW: usize = 256;
 /// features, 32 of 64. More of them hide that some thread is last; these stay in the caches until
 /// they are added.
 const WAVE_BYTES: usize = 4 << 20;
-
-/// Undoes a sum: the diagonal of C, whose lower triangle is kept in the upper one, and b.
-pub(crate) type Backup = (Vec<f64>, Vec<f64>);
 
 /// Rows of a block, where they are.
 #[derive(Clone, Copy)]
@@ -128,8 +126,10 @@ impl<T: Element> Blocks<'_, '_, T> {
             if blocks.end == self.len() {
                 return Ok((size, Products { products, n: blocks.len(), cross }));
             }
-            let before = std::mem::replace(&mut moments.cross, cross);
-            backup.get_or_insert_with(|| (sums.back_up(run), before));
+            if backup.is_none() {
+                *backup = Some(Backup::of(sums, moments, run)?);
+            }
+            moments.cross = cross;
             add_products(sums, &products, blocks.len(), run);
             start += wave;
         }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::absorb::Columns;
 use crate::covariance::Covariance;
 use crate::error::{Error, Result};
 use crate::execution::Execution;
@@ -23,7 +24,8 @@ pub struct Snapshot {
     pub precision: Precision,
     /// The least precision of anything that was merged into it.
     pub least: Precision,
-    /// Lower triangle of the summed part of C, column by column.
+    /// Lower triangle of the summed part of C, or of Rᵀ if `moments` are those of a factor, column by
+    /// column.
     pub lower: Vec<f64>,
     /// Sums beside it; `cross` without the waiting rows.
     pub moments: Moments,
@@ -91,6 +93,9 @@ impl Covariance {
         }
         let sums = unpack(&lower, p, "lower triangle")?;
         let mut covariance = Self::new(p, snapshot.precision)?;
+        if moments.unexplained.is_some() {
+            covariance.columns = Some(Columns::new(p, moments.n_outputs)?);
+        }
         let len = waiting_rows.len() / p;
         check_length("waiting rows", waiting_rows.len(), Some(len.min(covariance.stage.room() - 1) * p))?;
         check_length("waiting targets", waiting_targets.len(), len.checked_mul(moments.n_outputs))?;
@@ -184,6 +189,10 @@ fn check_moments(moments: &Moments, p: usize) -> Result<()> {
     check_length("squares", moments.squares.len(), Some(moments.n_outputs))?;
     check_finite("cross", &moments.cross)?;
     check_finite("squares", &moments.squares)?;
+    if let Some(unexplained) = &moments.unexplained {
+        check_length("unexplained squares", unexplained.len(), Some(moments.n_outputs))?;
+        check_finite("unexplained squares", unexplained)?;
+    }
     check_finite("log_weight", &[moments.log_weight])
 }
 

@@ -167,6 +167,20 @@ impl Stage {
         }
     }
 
+    /// Copy some of the rows that wait, and their targets: (rows, p) and (rows, k). Only rows of
+    /// float64 are.
+    pub fn copy_rows(&self, rows: Range<usize>, mut features: MatMut<'_, f64>, mut targets: MatMut<'_, f64>) {
+        if let Rows::Double(slab) = &self.rows {
+            let part = slab.part(rows.clone());
+            for start in (0..self.width).step_by(TILE) {
+                let width = TILE.min(self.width - start);
+                features.as_mut().subcols_mut(start, width).copy_from(part.columns(start, width));
+            }
+        }
+        let k = targets.ncols();
+        targets.copy_from(MatRef::from_row_major_slice(&self.targets, self.len, k).subrows(rows.start, rows.len()));
+    }
+
     /// The rows that wait, row-major.
     pub fn to_vec(&self) -> Result<Vec<f64>> {
         let mut rows = zeros(self.len * self.width)?;

@@ -59,6 +59,11 @@ impl Square {
         &self.0.row(j)[j..]
     }
 
+    /// The same, to write.
+    pub(crate) fn lower_column_mut(&mut self, j: usize) -> &mut [f64] {
+        &mut self.0.row_mut(j)[j..]
+    }
+
     /// Call `f(j, column)` with the lower part of every column, to write.
     pub(crate) fn for_each_lower_column(&mut self, run: &Execution, f: impl Fn(usize, &mut [f64]) + Sync) {
         let run = if self.n() > SMALL { *run } else { Execution::sequential() };

@@ -2,22 +2,26 @@
 
 use ndarray::ArrayView2;
 use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use rigidities_core as core;
-use rigidities_core::{Batch, Element, Execution, Penalty, Reason, Reduction, Regularizer, Snapshot};
+use rigidities_core::{Batch, Element, Execution, Penalty, Precision, Reason, Reduction, Regularizer, Snapshot};
 
-use crate::arrays::{Features, Grouping, PenaltyValues, empty_matrix, with_rows, with_view};
+use crate::arrays::{Features, Grouping, PenaltyValues, empty_matrix, to_matrix, with_rows, with_view};
 use crate::guarded::{Guard, Guarded};
 use crate::hessian::Hessian;
 use crate::raised::Outcome;
 use crate::state::{moments_of_dict, moments_to_dict, scalar, vector};
 use crate::threads::{change, execute};
-use crate::words::{precision_name, to_precision};
+use crate::words::{accumulation_name, is_factor, precision_name, to_precision};
 
 /// Sums over the data.
 #[pyclass(frozen, module = "rigidities._core")]
 pub struct Covariance(Guarded<core::Covariance>);
+
+/// Rᵀ, z and what z leaves of the squares of the targets.
+type Factored<'py> = (Bound<'py, PyArray2<f64>>, Bound<'py, PyArray2<f64>>, Bound<'py, PyArray1<f64>>);
 
 /// Weights and targets of a batch.
 type Extras<'a> = (Option<&'a [f64]>, Option<ArrayView2<'a, f64>>);
@@ -63,8 +67,8 @@ impl Covariance {
             }
             let (mut mine, theirs) = (mine, &*theirs);
             let mine = &mut *mine;
-            let merging = |_: &Execution| mine.prepare_merge(theirs).map(|prepared| (mine, prepared));
-            change(square(theirs.n_features()), merging, |(mine, prepared), run| mine.commit_merge(prepared, run))
+            let merging = |run: &Execution| mine.prepare_merge(theirs, run).map(|prepared| (mine, prepared));
+            change(merge_work(theirs), merging, |(mine, prepared), run| mine.commit_merge(prepared, run))
         })
     }
 }
@@ -81,8 +85,21 @@ type Addend<'py> = (
 #[pymethods]
 impl Covariance {
     #[new]
-    fn new(n_features: usize, precision: &str) -> Outcome<Self> {
-        Ok(Self(Guarded::new(core::Covariance::new(n_features, to_precision(precision)?)?)))
+    fn new(n_features: usize, precision: &str, accumulation: &str) -> Outcome<Self> {
+        let empty = match (is_factor(accumulation)?, to_precision(precision)?) {
+            (false, precision) => core::Covariance::new(n_features, precision)?,
+            (true, Precision::Double) => core::Covariance::of_factor(n_features)?,
+            (true, Precision::Single) => {
+                let text = "accumulation \"qr\" is in float64: expected precision \"float64\"";
+                return Err(PyValueError::new_err(text).into());
+            }
+        };
+        Ok(Self(Guarded::new(empty)))
+    }
+
+    #[getter]
+    fn accumulation(&self, py: Python<'_>) -> Outcome<&'static str> {
+        py.detach(|| Ok(accumulation_name(self.lock()?.is_factor())))
     }
 
     #[getter]
@@ -173,7 +190,7 @@ impl Covariance {
                 (None, None) => Penalty::identity(),
             };
             let p = guard.n_features();
-            let work = square(p) * p as f64 / 6.0;
+            let work = square(p) * p as f64 / if guard.is_factor() { 3.0 } else { 6.0 };
             Ok(Hessian(execute(work, |run| guard.factorize(regularizer, penalty, consume, run))?))
         })
     }
@@ -204,6 +221,18 @@ impl Covariance {
             execute(square(guard.n_features()), |run| guard.all_moments(run))
         })?;
         Ok(moments_to_dict(py, moments)?)
+    }
+
+    /// Rᵀ (p, p), z (p, n_outputs) and Σ w y² − ‖z‖², waiting rows included.
+    fn row_factor<'py>(&self, py: Python<'py>) -> Outcome<Factored<'py>> {
+        let (lower, moments) = py.detach(|| {
+            let guard = &*self.lock()?;
+            execute(2.0 * 256.0 * square(guard.n_features()), |run| guard.row_factor(run))
+        })?;
+        let (p, k) = (lower.len().isqrt(), moments.n_outputs);
+        let z = to_matrix(py, moments.cross, k, p)?.transpose()?;
+        let unexplained = PyArray1::from_vec(py, moments.unexplained.unwrap_or_default());
+        Ok((to_matrix(py, lower, p, p)?.transpose()?, z, unexplained))
     }
 
     fn snapshot<'py>(&self, py: Python<'py>) -> Outcome<Bound<'py, PyDict>> {
@@ -246,6 +275,12 @@ fn to_regularizer((value, reason, jitter): (Option<f64>, String, f64)) -> Outcom
         (None, Reason::Guaranteed) => Regularizer::Guaranteed,
         (None, reason) => Regularizer::GuaranteedBecause(reason),
     })
+}
+
+/// Multiplications of a merge: of two triangles into one where rows are factors.
+fn merge_work(other: &core::Covariance) -> f64 {
+    let p = other.n_features();
+    square(p) * if other.is_factor() { p as f64 / 3.0 } else { 1.0 }
 }
 
 fn square(p: usize) -> f64 {

@@ -1,4 +1,4 @@
-//! `_core.eigenvectors`, `_core.tridiagonalise`: symmetric arrays, in place.
+//! `_core.eigenvectors`, `_core.tridiagonalise`: symmetric arrays, in place; `_core.singular_vectors`.
 
 use numpy::{PyArray1, PyReadwriteArray2};
 use pyo3::prelude::*;
@@ -20,6 +20,18 @@ fn work(numbers: &[f64]) -> f64 {
 pub fn eigenvectors<'py>(py: Python<'py>, mut a: PyReadwriteArray2<'py, f64>) -> PyResult<Vector<'py>> {
     let a = a.as_slice_mut()?;
     let values: Outcome<Vec<f64>> = py.detach(|| execute(work(a), |run| core::eigenvectors(a, run)));
+    Ok(PyArray1::from_vec(py, values?))
+}
+
+/// Falling singular values of R = U diag(σ) Vᵀ. The array, in Fortran order, becomes V, and `b` Uᵀb.
+#[pyfunction]
+pub fn singular_vectors<'py>(
+    py: Python<'py>,
+    mut a: PyReadwriteArray2<'py, f64>,
+    mut b: PyReadwriteArray2<'py, f64>,
+) -> PyResult<Vector<'py>> {
+    let (a, b) = (a.as_slice_mut()?, b.as_slice_mut()?);
+    let values: Outcome<Vec<f64>> = py.detach(|| execute(10.0 * work(a), |run| core::singular_vectors(a, b, run)));
     Ok(PyArray1::from_vec(py, values?))
 }
 

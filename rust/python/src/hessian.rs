@@ -10,7 +10,7 @@ use crate::arrays::{Features, Grouping, to_matrix, with_rows, with_view};
 use crate::raised::Outcome;
 use crate::state::{moments_of_dict, moments_to_dict, scalar, vector};
 use crate::threads::execute;
-use crate::words::to_precision;
+use crate::words::{accumulation_name, to_precision};
 
 /// The factorised system H = C + λΛ.
 #[pyclass(frozen, module = "rigidities._core")]
@@ -60,6 +60,16 @@ impl Hessian {
     #[getter]
     fn reason(&self) -> &'static str {
         self.0.reason().name()
+    }
+
+    #[getter]
+    fn accumulation(&self) -> &'static str {
+        accumulation_name(self.0.moments().unexplained.is_some())
+    }
+
+    /// S = Σ w y² − bᵀH⁻¹b of each output, where R was kept; nothing elsewhere.
+    fn unexplained<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<f64>> {
+        PyArray1::from_vec(py, self.0.moments().unexplained.clone().unwrap_or_default())
     }
 
     #[getter]

@@ -32,7 +32,7 @@ mod _core {
     #[pymodule_export]
     use crate::covariance::Covariance;
     #[pymodule_export]
-    use crate::eigen::{eigenvectors, tridiagonalise};
+    use crate::eigen::{eigenvectors, singular_vectors, tridiagonalise};
     #[pymodule_export]
     use crate::hessian::Hessian;
     #[pymodule_export]

@@ -5,6 +5,11 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use rigidities_core::Moments;
 
+use crate::words::accumulation_name;
+
+/// What only a factor of the rows has.
+const UNEXPLAINED: &str = "unexplained";
+
 /// One number of a state.
 pub fn scalar<'py, T: for<'a> FromPyObject<'a, 'py, Error = PyErr>>(
     state: &Bound<'py, PyDict>,
@@ -25,6 +30,10 @@ pub fn moments_to_dict(py: Python<'_>, moments: Moments) -> PyResult<Bound<'_, P
     state.set_item("log_weight", moments.log_weight)?;
     state.set_item("cross", PyArray1::from_vec(py, moments.cross))?;
     state.set_item("squares", PyArray1::from_vec(py, moments.squares))?;
+    if let Some(unexplained) = moments.unexplained {
+        state.set_item("accumulation", accumulation_name(true))?;
+        state.set_item(UNEXPLAINED, PyArray1::from_vec(py, unexplained))?;
+    }
     Ok(state)
 }
 
@@ -37,5 +46,6 @@ pub fn moments_of_dict(state: &Bound<'_, PyDict>) -> PyResult<Moments> {
         squares,
         n_rows: scalar(state, "n_rows")?,
         log_weight: scalar(state, "log_weight")?,
+        unexplained: state.contains(UNEXPLAINED)?.then(|| vector(state, UNEXPLAINED)).transpose()?,
     })
 }

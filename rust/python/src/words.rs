@@ -21,6 +21,20 @@ pub fn precision_name(precision: Precision) -> &'static str {
     }
 }
 
+/// Read the name of an accumulation: whether it keeps the triangular factor of the rows.
+pub fn is_factor(name: &str) -> PyResult<bool> {
+    match name {
+        "sums" => Ok(false),
+        "qr" => Ok(true),
+        other => Err(PyValueError::new_err(format!("accumulation is {other:?}: expected \"sums\" or \"qr\""))),
+    }
+}
+
+/// The name of an accumulation.
+pub fn accumulation_name(is_factor: bool) -> &'static str {
+    if is_factor { "qr" } else { "sums" }
+}
+
 /// Read the name of a reduction.
 pub fn to_reduction(name: &str) -> PyResult<Reduction> {
     match name {

@@ -17,7 +17,8 @@ except ImportError as error:
 
 from rigidities.interop.featomic.atom_rows import AtomRows, iter_soap_rows, soap_rows
 from rigidities.interop.featomic.columns import ColumnBlock
+from rigidities.interop.featomic.lode import Lode
 from rigidities.interop.featomic.soap import Soap
 from rigidities.structures.loss_rows import LossRows
 
-__all__ = ["AtomRows", "ColumnBlock", "LossRows", "Soap", "iter_soap_rows", "soap_rows"]
+__all__ = ["AtomRows", "ColumnBlock", "Lode", "LossRows", "Soap", "iter_soap_rows", "soap_rows"]

@@ -234,7 +234,7 @@ class Purification:
 
         A system is cut in the same way in every batch, so that its rows have the same bits.
         """
-        for pairs in aside(_pairs_of, systems, self.cutoff):
+        for pairs in aside(pairs_of, systems, self.cutoff):
             for some in _cuts(np.bincount(pairs.systems, minlength=len(systems)).tolist()):
                 yield pairs.part(some)
 
@@ -264,7 +264,7 @@ def _cuts(counts: Sequence[int]) -> Iterator[slice]:
         yield slice(start, stop)
 
 
-def _pairs_of(systems: Sequence[Any], cutoff: float) -> list[Pairs]:
+def pairs_of(systems: Sequence[Any], cutoff: float) -> list[Pairs]:
     """Return all pairs, both ways, by species. Call this on a thread that takes no signals."""
     starts = np.cumsum([0] + [system.size() for system in systems])
     tensor = featomic.NeighborList(cutoff=cutoff, full_neighbor_list=True, self_pairs=False).compute(systems)

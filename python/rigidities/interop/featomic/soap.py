@@ -23,7 +23,7 @@ from rigidities.interop.featomic.limits import check_limits
 from rigidities.interop.featomic.pseudo_species import as_mixing
 from rigidities.interop.featomic.spectra import properties
 from rigidities.interop.featomic.systems import systems_of, types_of
-from rigidities.structures.species import atomic_number, symbols
+from rigidities.structures.species import atomic_numbers, symbols
 from rigidities.validation import as_flag, as_integer, as_number
 
 
@@ -145,7 +145,7 @@ class Soap:
         elif given != (5.0, 0.5, 0.5, 7, 6):
             raise ValueError("give either hyperparameters or cutoff, smoothing, …: both set the same things")
         # a frozen dataclass cannot set its fields in another way
-        object.__setattr__(self, "species", _atomic_numbers(species))
+        object.__setattr__(self, "species", atomic_numbers(species))
         object.__setattr__(self, "body_orders", _body_orders(body_orders))
         object.__setattr__(self, "settings", _canonical_json(hyperparameters))
         for order in self.body_orders:
@@ -370,15 +370,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return int(value)
     return value
-
-
-def _atomic_numbers(species: int | str | Iterable[int | str]) -> tuple[int, ...]:
-    if isinstance(species, str | int | np.integer):
-        species = [species]
-    numbers = tuple(sorted({atomic_number(entry) for entry in species}))
-    if not numbers:
-        raise ValueError("species is empty: expected at least one atomic number or chemical symbol")
-    return numbers
 
 
 def _body_orders(body_orders: Iterable[int]) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-//! Eigenvalues of no array, of arrays that are not square, and of odd numbers.
+//! Eigenvalues and singular values of no array, of arrays that are not square, and of odd numbers.
 
 use super::*;
 
@@ -33,11 +33,30 @@ pub fn eigen() -> Vec<Case> {
         case("tridiagonalise", Err(Error::Interrupted), || {
             tridiagonalise(&mut with(0.0), &mut [1.0; 3], &stopped()).map(drop)
         }),
+        case("singular_vectors", length("the array", 8, 4, "entries of a square"), || {
+            singular_vectors(&mut [1.0; 8], &mut [], &run()).map(drop)
+        }),
+        case("singular_vectors", Ok(()), || singular_vectors(&mut [], &mut [], &run()).map(drop)),
+        case("singular_vectors", Err(Error::RightHandSide { got: 4, expected: 3 }), || {
+            singular_vectors(&mut with(0.0), &mut [1.0; 4], &run()).map(drop)
+        }),
+        case("singular_vectors", Err(Error::Interrupted), || {
+            singular_vectors(&mut with(0.0), &mut [1.0; 3], &stopped()).map(drop)
+        }),
+        case("singular_vectors", Ok(()), || {
+            let (mut a, mut whole) = (with(1e300), with(f64::MIN_POSITIVE));
+            assert!(singular_vectors(&mut a, &mut [], &run())?.iter().all(|x| x.is_finite()));
+            assert_eq!(singular_vectors(&mut whole, &mut [], &run())?, [3.0, 2.0, 1.0]);
+            Ok(())
+        }),
     ];
     for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         cases.push(case("eigenvectors", bad(value), move || eigenvectors(&mut with(value), &run()).map(drop)));
         let call = move || tridiagonalise(&mut with(value), &mut [], &run()).map(drop);
         cases.push(case("tridiagonalise", bad(value), call));
+        let bad = Err(Error::NonFinite { what: "the array", row: 2, column: 1, value });
+        let call = move || singular_vectors(&mut with(value), &mut [], &run()).map(drop);
+        cases.push(case("singular_vectors", bad, call));
     }
     cases
 }

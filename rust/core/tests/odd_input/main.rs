@@ -17,8 +17,8 @@ use std::sync::atomic::AtomicBool;
 use ndarray::{Array2, ArrayView2};
 use rigidities_core::{
     Batch, Components, Covariance, Error, Execution, Groups, Hessian, HessianSnapshot, Penalty, PenaltySnapshot,
-    Precision, Reason, Reduction, Regularizer, Result, RowBlock, Snapshot, eigenvectors, require, take_workspace,
-    tridiagonalise, zeros,
+    Precision, Reason, Reduction, Regularizer, Result, RowBlock, Snapshot, eigenvectors, require, singular_vectors,
+    take_workspace, tridiagonalise, zeros,
 };
 
 const P: usize = 8;

@@ -2,6 +2,12 @@
 
 use super::*;
 
+fn factor_of_rows(n: usize) -> Result<Covariance> {
+    let (mut factor, x, y) = (Covariance::of_factor(P)?, rows(n, P), rows(n, 1));
+    factor.update(&Batch::new(block(&x)?, None, Some(y.view()))?, &run())?;
+    Ok(factor)
+}
+
 pub fn sums() -> Vec<Case> {
     let update = |n_outputs: Option<usize>, p: usize, x: Array2<f64>, y: Option<Array2<f64>>| {
         move || {
@@ -100,21 +106,42 @@ pub fn sums() -> Vec<Case> {
             Ok(())
         }),
         case("Covariance::prepare_merge", Err(Error::MergeSize { got: 5, expected: P }), || {
-            covariance(P)?.prepare_merge(&covariance(5)?).map(drop)
+            covariance(P)?.prepare_merge(&covariance(5)?, &run()).map(drop)
         }),
         case("Covariance::prepare_merge", Err(Error::SumOverflow(1e300)), || {
             let scale = 5e299 / covariance(P)?.trace()?;
             let mut half = covariance(P)?.scaled(scale, &run())?;
-            let outcome = half.prepare_merge(&covariance(P)?.scaled(1.1 * scale, &run())?).map(drop);
+            let outcome = half.prepare_merge(&covariance(P)?.scaled(1.1 * scale, &run())?, &run()).map(drop);
             outcome
                 .map_err(|error| if matches!(error, Error::SumOverflow(_)) { Error::SumOverflow(1e300) } else { error })
         }),
         case("Covariance::commit_merge", Ok(()), || {
             let (mut one, other) = (with_targets(P, 1)?, with_targets(P, 1)?);
-            let merge = one.prepare_merge(&other)?;
+            let merge = one.prepare_merge(&other, &run())?;
             one.commit_merge(merge, &stopped());
             assert_eq!(one.n_rows(), 600);
             Ok(())
+        }),
+        case("Covariance::of_factor", Err(Error::NoFeatures), || Covariance::of_factor(0).map(drop)),
+        case("Covariance::of_factor", Err(Error::OutOfMemory { bytes: usize::MAX }), || {
+            Covariance::of_factor(usize::MAX).map(drop)
+        }),
+        case("Covariance::is_factor", Err(Error::MergeAccumulation), || {
+            let mut factor = Covariance::of_factor(P)?;
+            assert!(factor.is_factor() && !covariance(P)?.is_factor());
+            factor.merge(&covariance(P)?, &run())
+        }),
+        case("Covariance::merge", Err(Error::Interrupted), || {
+            let (mut one, other) = (factor_of_rows(700)?, factor_of_rows(300)?);
+            let before = one.snapshot()?;
+            let outcome = one.merge(&other, &stopped());
+            assert!(one.snapshot()? == before, "a merge that was stopped has left a trace");
+            outcome
+        }),
+        case("Covariance::row_factor", Err(Error::Interrupted), || {
+            let (lower, moments) = factor_of_rows(300)?.row_factor(&run())?;
+            assert!(lower.len() == P * P && moments.cross.len() == P);
+            factor_of_rows(300)?.row_factor(&stopped()).map(drop)
         }),
         case("Covariance::merge", Err(Error::MergeSize { got: 5, expected: P }), || {
             covariance(P)?.merge(&covariance(5)?, &run())
