@@ -323,7 +323,7 @@ R, V = drawn(30)
         ((R, -V), {}, r"variance\[0\] is -.*: variances must be finite and not negative"),
         ((R, np.append(V[1:], np.nan)), {}, r"variance\[29\] is nan"),
         ((R, np.append(V[1:], np.inf)), {}, r"variance\[29\] is inf"),
-        ((np.append(R[1:], np.nan), V), {}, r"residuals\[29\] is nan: residuals must be finite; leave such"),
+        ((np.append(R[1:], np.nan), V), {}, r"residuals\[29\] is nan: residuals must be finite; leave this target out"),
         ((np.array([R, R * np.inf]).T, V), {}, r"residuals\[0, 1\] is -?inf"),
         ((R, 0 * V), {}, "all variances are 0"),
         ((0 * R, V), {}, "all residuals of the targets above rounding are 0"),

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 LEAST_ROWS = 10
 """Fewest rows that a scale is found from: its relative error is 1/√(2n), 22 %."""
 
-
 USUAL = 0.99
 """Quantile of v that is taken for a usual v: up to 99 % of the rows may be rounding, and 1 % (one
 row at least) may have any v above."""
@@ -182,7 +181,7 @@ def _checked(residuals: ArrayLike, variance: ArrayLike) -> tuple[NDArray[np.floa
     if not np.isfinite(r).all():
         row, column = np.argwhere(~np.isfinite(r))[0]
         place = f"{row}" if array.ndim == 1 else f"{row}, {column}"
-        raise ValueError(f"residuals[{place}] is {r[row, column]}: residuals must be finite; leave such targets out")
+        raise ValueError(f"residuals[{place}] is {r[row, column]}: residuals must be finite; leave this target out")
     return r, v
 
 

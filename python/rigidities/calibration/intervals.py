@@ -49,7 +49,7 @@ def as_coverage(coverage: float) -> float:
     """Return a coverage between 0 and 1."""
     value = as_number(coverage, "coverage", "a number between 0 and 1")
     if not 0 < value < 1:
-        raise ValueError(f"coverage is {coverage}: expected a number between 0 and 1, such as 0.95")
+        raise ValueError(f"coverage is {coverage}: expected a number between 0 and 1, e.g. 0.95")
     return value
 
 
