@@ -13,13 +13,16 @@ the compiled core, overrides them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from rigidities.components import component_indices, parts_of
+from rigidities.exceptions import Advice
 from rigidities.prior import AT_ONCE, share_of, warn_if_near_one
 from rigidities.rows import CheckedRows, target_batches
+from rigidities.runtime import memory
+from rigidities.validation import as_count, as_flag, as_scales
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +45,12 @@ class Factor(ABC):
 
     #: Feature space of the training rows, or None.
     feature_space: str | None = None
+
+    def __copy__(self) -> Self:
+        return self  # immutable
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
 
     @property
     @abstractmethod
@@ -70,6 +79,15 @@ class Factor(ABC):
     @abstractmethod
     def _whitened(self, F: NDArray[np.float64]) -> NDArray[np.float64]:
         """Wᵀf of each row f of F, (n_targets, rank)."""
+
+    @abstractmethod
+    def _coloured(self, Z: NDArray[np.float64]) -> NDArray[np.float64]:
+        """W Z for Z of shape (rank, k), (n_features, k)."""
+
+    @property
+    def _rank(self) -> int:
+        """Length of a whitened row."""
+        return self.n_features
 
     @abstractmethod
     def _prior_variance(self, F: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -128,6 +146,66 @@ class Factor(ABC):
         variances = [[_squared_norms(self._whitened(part)) for part in parts_of(F, indices)] for F in batches]
         self._warn_of_prior(rows, indices, reduction)
         return reciprocal(np.concatenate([np.stack(columns, axis=1) for columns in variances]))
+
+    def sample(
+        self,
+        n_members: int,
+        *,
+        scale: ArrayLike = 1.0,
+        random_state: int | np.random.Generator | None = None,
+        centred: bool = False,
+    ) -> NDArray[np.float64]:
+        """Draw fits from N(θ, scale²·H⁻¹): members θ + scale·W z, z of independent normal numbers.
+
+        Parameters
+        ----------
+        n_members : int
+            `rigidities.ensemble.members_needed` says how many.
+        scale : float or array_like of shape (n_outputs,), default 1
+            From calibration, in the unit of the targets.
+        random_state : int or numpy.random.Generator, optional
+            The same number gives the same members.
+        centred : bool, default False
+            Shift the members so that their mean is θ to rounding. Their covariance with n − 1 in
+            the denominator is as right as without.
+
+        Returns
+        -------
+        ndarray of shape (n_members, n_features), or (n_members, n_features, n_outputs)
+            Around 0 if no targets were accumulated. Predictions of the members are
+            ``members @ X.T``.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If `n_members` is not a positive integer (2 or more if centred), or a scale is negative
+            or not finite.
+        MemoryError
+            If the members do not fit in memory.
+
+        Examples
+        --------
+        >>> import numpy as np, rigidities as rg
+        >>> covariance = rg.Covariance(2)
+        >>> covariance.update(np.diag([2.0, 1.0]))
+        >>> members = covariance.factorize(0.0).sample(10_000, random_state=0)
+        >>> members.std(axis=0).round(2)
+        array([0.5, 1. ])
+        """
+        n = as_count(n_members, "n_members")
+        if as_flag(centred, "centred") and n < 2:
+            raise ValueError("n_members is 1: expected 2 or more members to centre")
+        coef = getattr(self, "coef", None)  # NotFittedError is an AttributeError
+        shape: tuple[int, ...] = (self.n_features,) if coef is None else coef.shape
+        k = shape[1] if len(shape) == 2 else 1
+        scales = as_scales(scale, k)
+        memory.require(24 * n * k * self.n_features, f"{n} members", Advice.FEWER_AT_A_TIME)
+        z = np.random.default_rng(random_state).standard_normal((n * k, self._rank))
+        members = self._coloured(z.T).T.reshape(n, k, self.n_features) * scales[:, None]
+        if centred:
+            members -= members.mean(axis=0)
+        members = members.transpose(0, 2, 1).reshape(n, *shape)
+        return members if coef is None else members + coef
 
     def prior_share(
         self,

@@ -116,12 +116,6 @@ class Hessian(Factor, files.Stored):
     def __repr__(self) -> str:
         return f"Hessian(n_features={self.n_features}, n_rows={self.n_rows}, regularizer={self.regularizer:g})"
 
-    def __copy__(self) -> Hessian:
-        return self  # immutable
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Hessian:
-        return self
-
     def __getstate__(self) -> dict[str, Any]:
         forms.require_state(self._core)
         snapshot = self._core.snapshot()
@@ -246,6 +240,9 @@ class Hessian(Factor, files.Stored):
 
     def _whitened(self, F: NDArray[np.float64]) -> NDArray[np.float64]:
         return self._core.whiten(F, None, "sum")
+
+    def _coloured(self, Z: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self._core.colour(Z)
 
     @cached_property
     def _prior(self) -> Prior:

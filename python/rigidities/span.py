@@ -263,6 +263,13 @@ class SpanForm:
             solved.append(self.span.lift(whole, self._over(across.T)))
         return np.concatenate(solved, axis=1)
 
+    def colour(self, Z: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return W Z with H⁻¹ = W Wᵀ and the W of `whiten`, (p, k)."""
+        inside = self.span.basis @ Z
+        across = Z - self.span.basis.T @ inside
+        along = self.inner.colour(np.ascontiguousarray(inside))
+        return self.span.lift(along, across / np.sqrt(self.regularizer) if self.n_across else None)
+
     def variance(
         self, features: NDArray[Any], groups: NDArray[np.int64] | None, reduction: str, precision: str
     ) -> NDArray[np.float64]:

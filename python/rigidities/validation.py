@@ -317,3 +317,14 @@ def as_weights(weights: ArrayLike | None, n: int) -> NDArray[np.float64]:
             f"weights[{int(np.argmax(bad))}] is {w[bad][0]}: weights of the loss must be finite and not negative"
         )
     return w
+
+
+def as_scales(scale: ArrayLike, n_outputs: int) -> NDArray[np.float64]:
+    """Return the scale of each output, (n_outputs,), finite and not negative."""
+    array = as_array(scale, "scale")
+    if array.shape not in ((), (n_outputs,)):
+        raise ValueError(f"scale has shape {array.shape}: expected a number, or one for each of {n_outputs} outputs")
+    scales = as_floats(np.broadcast_to(array, (n_outputs,)), "scale", ndim=1, double=True)
+    if not (np.isfinite(scales) & (scales >= 0)).all():
+        raise ValueError(f"scale is {shown(scale)}: expected finite numbers from 0")
+    return scales

@@ -256,6 +256,13 @@ class PseudoInverse(Factor):
     def _whitened(self, F: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(F @ self._root)
 
+    def _coloured(self, Z: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(self._root @ Z)
+
+    @property
+    def _rank(self) -> int:
+        return len(self._kept)
+
     def _prior_variance(self, F: NDArray[np.float64]) -> NDArray[np.float64]:
         X = self.solve(F.T)
         return np.asarray(self._regularizer * np.einsum("ij,ij->j", X, X))

@@ -109,6 +109,26 @@ impl Hessian {
 
     /// Replace B, column-major of shape (p, k), by H⁻¹B.
     pub fn solve_in_place(&self, b: &mut [f64], run: &Execution) -> Result<()> {
+        self.for_columns(b, "H⁻¹B", run, |mut z| {
+            self.forward_substitute(z.as_mut(), run);
+            self.back_substitute(z, run);
+        })
+    }
+
+    /// Replace Z, column-major of shape (p, k), by L⁻ᵀZ: of independent normal numbers it makes samples of
+    /// N(0, H⁻¹).
+    pub fn colour_in_place(&self, z: &mut [f64], run: &Execution) -> Result<()> {
+        self.for_columns(z, "L⁻ᵀZ", run, |z| self.back_substitute(z, run))
+    }
+
+    /// Replace columns, some at a time; refuse numbers that are not finite, before and after.
+    fn for_columns(
+        &self,
+        b: &mut [f64],
+        what: &'static str,
+        run: &Execution,
+        replace: impl Fn(MatMut<'_, f64>),
+    ) -> Result<()> {
         let p = self.n_features();
         if b.is_empty() || !b.len().is_multiple_of(p) {
             return Err(Error::RightHandSide { got: b.len(), expected: p });
@@ -119,13 +139,11 @@ impl Hessian {
         for block in b.chunks_mut(SOLVE_ROWS * p) {
             run.check()?;
             let columns = block.len() / p;
-            let mut z = MatMut::from_column_major_slice_mut(block, p, columns);
-            self.forward_substitute(z.as_mut(), run);
-            self.back_substitute(z, run);
+            replace(MatMut::from_column_major_slice_mut(block, p, columns));
         }
         run.check()?;
         match b.iter().position(|x| !x.is_finite()) {
-            Some(i) => Err(Error::AnswerOverflow { what: "H⁻¹B", row: i % p }),
+            Some(i) => Err(Error::AnswerOverflow { what, row: i % p }),
             None => Ok(()),
         }
     }

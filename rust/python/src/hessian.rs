@@ -4,7 +4,9 @@ use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArra
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use rigidities_core as core;
-use rigidities_core::{Components, Element, HessianSnapshot, PenaltySnapshot, Precision, Reason, RowBlock, zeros};
+use rigidities_core::{
+    Components, Element, Execution, HessianSnapshot, PenaltySnapshot, Precision, Reason, RowBlock, zeros,
+};
 
 use crate::arrays::{Features, Grouping, to_matrix, with_rows, with_view};
 use crate::raised::Outcome;
@@ -21,6 +23,28 @@ impl Hessian {
     fn work<T: Element>(&self, rows: &RowBlock<'_, T>) -> f64 {
         let p = self.0.n_features() as f64;
         0.5 * rows.n_targets() as f64 * p * p
+    }
+
+    /// Replace a copy of the columns of B, (p, k).
+    fn for_columns<'py>(
+        &self,
+        py: Python<'py>,
+        b: &PyReadonlyArray2<'py, f64>,
+        replace: impl Fn(&mut [f64], &Execution) -> core::Result<()> + Sync,
+    ) -> Outcome<Bound<'py, PyArray2<f64>>> {
+        let view = b.as_array();
+        let (p, k) = (self.0.n_features(), view.ncols());
+        if view.nrows() != p {
+            return Err(core::Error::RightHandSide { got: view.nrows(), expected: p }.into());
+        }
+        let replaced = py.detach(|| {
+            let mut columns = zeros(p * k)?;
+            columns.iter_mut().zip(view.t()).for_each(|(out, x)| *out = *x);
+            let values = &mut columns;
+            execute(self.solve_work(k), |run| replace(values, run))?;
+            Outcome::Ok(columns)
+        })?;
+        Ok(to_matrix(py, replaced, k, p)?.transpose()?)
     }
 
     /// Multiplications of a solve for `columns` right-hand sides.
@@ -148,19 +172,12 @@ impl Hessian {
 
     /// H⁻¹B for B of shape (p, k).
     fn solve<'py>(&self, py: Python<'py>, b: PyReadonlyArray2<'py, f64>) -> Outcome<Bound<'py, PyArray2<f64>>> {
-        let view = b.as_array();
-        let (p, k) = (self.0.n_features(), view.ncols());
-        if view.nrows() != p {
-            return Err(core::Error::RightHandSide { got: view.nrows(), expected: p }.into());
-        }
-        let solved = py.detach(|| {
-            let mut columns = zeros(p * k)?;
-            columns.iter_mut().zip(view.t()).for_each(|(out, x)| *out = *x);
-            let values = &mut columns;
-            execute(self.solve_work(k), |run| self.0.solve_in_place(values, run))?;
-            Outcome::Ok(columns)
-        })?;
-        Ok(to_matrix(py, solved, k, p)?.transpose()?)
+        self.for_columns(py, &b, |values, run| self.0.solve_in_place(values, run))
+    }
+
+    /// L⁻ᵀZ for Z of shape (p, k).
+    fn colour<'py>(&self, py: Python<'py>, z: PyReadonlyArray2<'py, f64>) -> Outcome<Bound<'py, PyArray2<f64>>> {
+        self.for_columns(py, &z, |values, run| self.0.colour_in_place(values, run))
     }
 
     /// gᵀH⁻¹g of each target row.

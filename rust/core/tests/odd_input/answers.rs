@@ -76,6 +76,20 @@ pub fn answers() -> Vec<Case> {
         case("Hessian::solve_in_place", Err(Error::Interrupted), || {
             hessian()?.solve_in_place(&mut [1.0; P], &stopped())
         }),
+        case("Hessian::colour_in_place", height(9), || hessian()?.colour_in_place(&mut [0.0; 9], &run())),
+        case("Hessian::colour_in_place", Ok(()), || hessian()?.colour_in_place(&mut [1.0; 2 * P], &run())),
+        case(
+            "Hessian::colour_in_place",
+            Err(Error::NonFinite { what: "B", row: 1, column: 0, value: f64::INFINITY }),
+            || {
+                let mut z = [0.0; P];
+                z[1] = f64::INFINITY;
+                hessian()?.colour_in_place(&mut z, &run())
+            },
+        ),
+        case("Hessian::colour_in_place", Err(Error::Interrupted), || {
+            hessian()?.colour_in_place(&mut [1.0; P], &stopped())
+        }),
         case("Hessian::coef", Err(Error::NotFitted), || {
             let hessian = covariance(P)?.factorize(Regularizer::Value(1.0), Penalty::identity(), true, &run())?;
             hessian.coef(&run()).map(drop)
