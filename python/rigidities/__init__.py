@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 from rigidities._core import __version__, get_num_threads
+from rigidities.calibration.calibrate import calibrate
+from rigidities.calibration.scale import Calibration
 from rigidities.covariance import Covariance
 from rigidities.exceptions import (
     EmptyFitWarning,
@@ -57,6 +59,7 @@ if _TYPE_CHECKING:
 
 __all__ = [
     "Baseline",
+    "Calibration",
     "Covariance",
     "EmptyFitWarning",
     "Hessian",
@@ -85,6 +88,7 @@ __all__ = [
     "UnresolvedEvidenceWarning",
     "Whitening",
     "__version__",
+    "calibrate",
     "datasets",
     "fit_loss",
     "get_num_threads",

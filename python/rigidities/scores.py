@@ -18,7 +18,7 @@ from rigidities.rounding import unit_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_LARGEST_RANGE = 28.0
+LARGEST_RANGE = 28.0
 """Range of ln(scale) that is searched. A best scale below e⁻²⁸ of the largest |r|/√v is 0 to
 rounding of the score."""
 
@@ -43,14 +43,14 @@ def continuous_ranked_probability_score(
     from scipy.special import ndtr
 
     deviation = np.sqrt(variances)
-    s = _crps_scale(np.abs(residuals), deviation)[..., None] * deviation
+    s = crps_scale(np.abs(residuals), deviation)[..., None] * deviation
     with np.errstate(divide="ignore", invalid="ignore"):
         u = np.where(s > 0, residuals / s, np.inf)
-        spread = s * (u * (2 * ndtr(u) - 1) + 2 * _density(u) - 1 / np.sqrt(np.pi))
+        spread = s * (u * (2 * ndtr(u) - 1) + 2 * density(u) - 1 / np.sqrt(np.pi))
     return np.asarray(np.where(s > 0, spread, np.abs(residuals)).mean(axis=-1))
 
 
-def _crps_scale(misses: NDArray[np.float64], deviation: NDArray[np.float64]) -> NDArray[np.float64]:
+def crps_scale(misses: NDArray[np.float64], deviation: NDArray[np.float64]) -> NDArray[np.float64]:
     """Root of Σ √v (2φ(u) − 1/√π), u = |r|/(scale·√v), the derivative of the CRPS by the scale.
 
     The derivative rises with the scale. It is positive where all u < √ln 2, so the root lies below
@@ -60,12 +60,12 @@ def _crps_scale(misses: NDArray[np.float64], deviation: NDArray[np.float64]) -> 
     ratios = misses / deviation
     largest = ratios.max(axis=-1)
     high = np.log(np.where(largest > 0, largest, 1.0) / np.sqrt(np.log(2)))
-    low, log = high - _LARGEST_RANGE, high - 1.0
+    low, log = high - LARGEST_RANGE, high - 1.0
     for _ in range(_STEPS):
         u = ratios / np.exp(log)[..., None]
-        density = 2 * _density(u)
-        value = (deviation * (density - 1 / np.sqrt(np.pi))).sum(axis=-1)
-        slope = (deviation * density * u**2).sum(axis=-1)
+        twice = 2 * density(u)
+        value = (deviation * (twice - 1 / np.sqrt(np.pi))).sum(axis=-1)
+        slope = (deviation * twice * u**2).sum(axis=-1)
         low, high = np.where(value > 0, low, log), np.where(value > 0, log, high)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             newton = log - value / slope
@@ -75,7 +75,7 @@ def _crps_scale(misses: NDArray[np.float64], deviation: NDArray[np.float64]) -> 
     return np.asarray(np.where(largest > 0, np.exp(log), 0.0))
 
 
-def _density(u: NDArray[np.float64]) -> NDArray[np.float64]:
+def density(u: NDArray[np.float64]) -> NDArray[np.float64]:
     """φ(u)."""
     with np.errstate(under="ignore"):
         return np.asarray(np.exp(-0.5 * u**2) / np.sqrt(2 * np.pi))

@@ -133,6 +133,44 @@ def as_labels(labels: ArrayLike, name: str, n: int, of: str) -> NDArray[Any]:
     return array
 
 
+def as_classes(classes: ArrayLike, name: str, n: int, of: str) -> NDArray[Any]:
+    """Return labels of classes, integers or text, one for each of n rows or targets."""
+    array = as_array(classes, name)
+    if array.ndim != 1:
+        raise ValueError(f"{name} has shape {array.shape}: expected one label per {of}, ({n},)")
+    if array.dtype.kind == "T" or (array.dtype.kind == "O" and all(isinstance(one, str) for one in array)):
+        array = array.astype(str)
+    if array.dtype.kind not in "biuU" and array.size:
+        raise TypeError(f"{name} has dtype {array.dtype}: expected labels, integers or text")
+    if len(array) != n:
+        raise ValueError(f"{name} has {len(array)} entries but there are {n} {of}s: expected one label per {of}")
+    return np.array(array)
+
+
+def as_variances(variance: ArrayLike, *, finite: bool = True) -> NDArray[np.float64]:
+    """Return variances as (n,), not negative; infinity only where it may stand."""
+    v = np.array(as_floats(variance, "variance", ndim=1, double=True))
+    bad = ~(v >= 0) | (np.isinf(v) if finite else False)
+    if bad.any():
+        expected = "finite and not negative" if finite else "not negative"
+        raise ValueError(f"variance[{int(np.argmax(bad))}] is {v[bad][0]}: variances must be {expected}")
+    return v
+
+
+def as_feature_table(features: ArrayLike, n: int, n_columns: int | None = None) -> NDArray[np.float64]:
+    """Return a few features of n targets as (n, n_columns), finite."""
+    array = as_array(features, "features")
+    table = np.array(as_floats(array[:, None] if array.ndim == 1 else array, "features", ndim=2, double=True))
+    if len(table) != n or (n_columns is not None and table.shape[1] != n_columns):
+        raise ValueError(
+            f"features has shape {array.shape}: expected ({n}, {'n_features' if n_columns is None else n_columns})"
+        )
+    if not np.isfinite(table).all():
+        row, column = np.argwhere(~np.isfinite(table))[0]
+        raise ValueError(f"features[{row}, {column}] is {table[row, column]}: features must be finite")
+    return table
+
+
 def as_groups(groups: ArrayLike | None, n_rows: int) -> NDArray[np.int64] | None:
     """Return labels of rows as contiguous, aligned int64, or None."""
     if groups is None:

@@ -7,16 +7,16 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.stats import laplace, norm
 
+import rigidities as rg
+from rigidities.calibration.losses import LEAST_TARGETS, scale_and_noise
 from rigidities.calibration.scale import (
     FLOOR,
     LEAST_OF_KIND,
-    LEAST_TARGETS,
     POOLED,
     Calibration,
     Kind,
     above_rounding,
     fit_calibration,
-    scale_and_noise,
 )
 
 LOSSES = ["nll", "absolute"]
@@ -140,7 +140,7 @@ def test_factors_are_drawn_towards_the_common_scale(loss, power):
     size = {"large": 3.0, "small": 0.2}
     r = rng.normal(size=len(kinds)) * np.sqrt(v) * [size.get(kind, 1.0) for kind in kinds]
     found = fit_calibration(r, v, structures, loss, kinds=kinds)
-    common = np.sqrt(found.scale**2 * v + found.noise**2)
+    common = np.sqrt(found.scale**2 * v + found.noise_std**2)
     assert list(found.kinds) == sorted(set(n) - {"-"})
     for name, kind in found.kinds.items():
         z = (r / common)[kinds == name]
@@ -151,7 +151,7 @@ def test_factors_are_drawn_towards_the_common_scale(loss, power):
         assert kind.factor == pytest.approx(1.0 if name == "fewer" else pooled)
     assert found.kinds["small"].factor < 0.6
     assert found.kinds["large"].factor > 1.3
-    std = found.standard_deviation(v, kinds)
+    std = found.deviations(v, kinds)
     np.testing.assert_allclose(std[kinds == "large"], found.kinds["large"].factor * common[kinds == "large"])
     for unknown in ("fewer", "-"):
         np.testing.assert_allclose(std[kinds == unknown], common[kinds == unknown], rtol=1e-15)
@@ -170,5 +170,9 @@ def test_one_kind_has_the_common_scale(loss):
 def test_a_kind_that_is_new_has_the_common_sigma():
     calibration = Calibration(2.0, kinds={"surface": Kind(9, 4.0, 1.5)})
     v = np.ones(2)
-    np.testing.assert_array_equal(calibration.standard_deviation(v, np.array(["bulk", "surface"])), [2.0, 3.0])
+    kinds = np.array(["bulk", "surface"])
+    with pytest.warns(rg.UndeterminedWarning, match="class 'bulk' was not in the calibration"):
+        np.testing.assert_array_equal(calibration.standard_deviation(v, kinds), [2.0, 3.0])
+    np.testing.assert_array_equal(calibration.deviations(v, kinds), [2.0, 3.0])  # of a model: no warning
+    np.testing.assert_array_equal(calibration.standard_deviation(v, ["-", "surface"]), [2.0, 3.0])
     np.testing.assert_array_equal(calibration.standard_deviation(v), [2.0, 2.0])

@@ -14,7 +14,7 @@ from copper import copper, labelled  # noqa: E402
 from silicon_model import LOSS, SOAP, TEST, TRAIN, made  # noqa: E402
 
 import rigidities as rg  # noqa: E402
-from rigidities.calibration.scale import scale_and_noise  # noqa: E402
+from rigidities.calibration.losses import scale_and_noise  # noqa: E402
 from rigidities.datasets import load_silicon  # noqa: E402
 from rigidities.interop.featomic import LossRows, Soap, soap_rows  # noqa: E402
 from rigidities.model import LinearModel, training  # noqa: E402
@@ -127,7 +127,7 @@ def test_the_std_of_virials_is_that_of_dense_algebra(virial):
     found = model.predict(TEST, virials=True, progress=False)
     v = np.einsum("ij,ji->i", G, np.linalg.solve(H, G.T))
     scale = model.scales["energy" if virial is None else "virial"]
-    noise = 0 if virial is None else model.calibrations["virial"].noise
+    noise = 0 if virial is None else model.calibrations["virial"].noise_std
     factor = 1 if virial is None else factor_of(model, "virial")
     np.testing.assert_allclose(found.virials.ravel(), G @ model.coef, atol=1e-9)
     # cond(H) is about 2e7 and eps 2e-16: eight digits are left
@@ -192,7 +192,7 @@ def test_the_scale_is_that_of_refits_without_each_structure(model):
         noise = scale_and_noise(r, v, "absolute" if name == "energy" else "nll")[1]
         scale = LIKELIEST[name](r, v + (noise / model.scales[name]) ** 2)
         # cond(H) is about 2e7: eight digits of a residual. The misfit is flat at its minimum.
-        assert model.calibrations[name].noise == pytest.approx(noise, rel=1e-4)
+        assert model.calibrations[name].noise_std == pytest.approx(noise, rel=1e-4)
         assert model.scales[name] == pytest.approx(scale, rel=1e-4)
         assert model.left_out[name].rmse == pytest.approx(np.sqrt(np.mean(r**2)), rel=1e-6)
         assert model.left_out[name].n == len(r)
@@ -305,7 +305,7 @@ def test_with_a_huber_loss_what_is_beyond_the_threshold_has_no_say_in_the_scale(
         left.append(((r[~held] + X @ shift)[part], v[part]))
     scale, noise = scale_and_noise(*(np.concatenate(column) for column in zip(*left, strict=True)), "absolute")
     found = model.calibrations["energy"]
-    assert (found.scale, found.noise) == pytest.approx((scale, noise), rel=1e-4)
+    assert (found.scale, found.noise_std) == pytest.approx((scale, noise), rel=1e-4)
 
 
 def test_rows_that_are_not_kept_give_the_same(model, monkeypatch):

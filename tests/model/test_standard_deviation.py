@@ -86,8 +86,8 @@ def test_errors_of_labels_are_noise():
         labelled(f, f.get_potential_energy(), f.get_forces() + 0.3 * rng.normal(size=(4, 3))) for f in disordered(40)
     ]
     exact, noisy = fit(disordered(40)), fit(frames)
-    assert exact.calibrations["forces"].noise < 0.1
-    assert noisy.calibrations["forces"].noise == pytest.approx(0.3, rel=0.2)
+    assert exact.calibrations["forces"].noise_std < 0.1
+    assert noisy.calibrations["forces"].noise_std == pytest.approx(0.3, rel=0.2)
     found = compare(noisy, frames[:10], noisy.predict(frames[:10], progress=False))["forces"]
     assert 0.5 < found.share_within(1) < 0.85
     assert 0.88 < found.share_within(2) <= 1
@@ -121,7 +121,7 @@ def test_rows_that_symmetry_makes_zero_are_set_aside(decimals):
     assert expected.n_aside == 0
     assert found.scale == pytest.approx(expected.scale, rel=0.5)  # the fit itself differs
     std = with_crystals.predict(crystals(2, decimals), progress=False).forces_std
-    np.testing.assert_allclose(std, np.hypot(found.scale * np.sqrt(found.floor), found.noise))
+    np.testing.assert_allclose(std, np.hypot(found.scale * np.sqrt(found.floor), found.noise_std))
     assert (std > 0).all()
 
 

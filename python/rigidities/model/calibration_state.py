@@ -1,7 +1,7 @@
 """The state of calibrations in the file of a model.
 
-The scales have an entry of their own, which files of all versions hold. Noise, floor and kinds are
-in the entry "calibration", which older files lack: σ is scale·√v there.
+The scales have an entry of their own, which files of all versions hold. Noise (`noise_std`), floor
+and kinds are in the entry "calibration", which older files lack: σ is scale·√v there.
 """
 
 from __future__ import annotations
@@ -25,9 +25,17 @@ CALIBRATION: dict[str, Check] = {"calibration": each(_CALIBRATION, NAMES)}
 
 def calibration_state(calibrations: Mapping[str, Calibration]) -> dict[str, Any]:
     """Return the entries of calibrations in the state of a model, with None for NaN."""
-    states = {name: asdict(one) for name, one in calibrations.items()}
-    scales = {name: state.pop("scale") for name, state in states.items()}
-    known = {name: None if scale != scale else scale for name, scale in scales.items()}
+    states = {
+        name: {
+            "noise": one.noise_std,
+            "floor": one.floor,
+            "n": one.n,
+            "n_aside": one.n_aside,
+            "kinds": {kind: asdict(found) for kind, found in one.kinds.items()},
+        }
+        for name, one in calibrations.items()
+    }
+    known = {name: None if one.scale != one.scale else one.scale for name, one in calibrations.items()}
     return {"scales": known, "calibration": states}
 
 
@@ -38,5 +46,6 @@ def calibrations_from(state: Mapping[str, Any]) -> dict[str, Calibration]:
     for name, scale in state["scales"].items():
         own = dict(rest.get(name, {}))
         kinds = {kind: Kind(**values) for kind, values in own.pop("kinds", {}).items()}
+        own["noise_std"] = own.pop("noise", 0.0)
         found[name] = Calibration(float("nan") if scale is None else scale, kinds=kinds, **own)
     return found

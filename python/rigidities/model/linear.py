@@ -4,8 +4,9 @@
 forces, virials, their standard deviations and rigidities. Rows are computed and used batch by
 batch: memory holds the structures, the factor, one batch and the results.
 
-σ² = scale²·v + noise², v = gᵀH⁻¹g with g the row of the prediction. Both come from the training
-structures, each left out as a whole (see `rigidities.calibration.scale`).
+σ² = scale²·(v + noise), v = gᵀH⁻¹g with g the row of the prediction. Scale
+and noise come from the training structures, each left out as a whole (see
+`rigidities.calibration.scale`).
 """
 
 from __future__ import annotations
@@ -187,7 +188,7 @@ class LinearModel:
 
     def scale(self, name: str) -> float:
         """Return the scale of `calibration`."""
-        return self.calibration(name).scale
+        return float(self.calibration(name).scale)
 
     def calibration(self, name: str) -> Calibration:
         """Return what σ of energies per atom, forces or virials per atom is made of.
@@ -240,7 +241,7 @@ class LinearModel:
             prints.append(fingerprints(rows))
         variance = np.concatenate(variances)
         kinds = kinds_of(frames)
-        std = self.calibration("energy").standard_deviation(variance, kinds)
+        std = self.calibration("energy").deviations(variance, kinds)
         pr = reciprocal(variance)  # overwrites it
         arbitrary = undetermined(self.baseline, numbers)
         std[arbitrary], pr[arbitrary] = np.inf, 0.0
@@ -271,7 +272,7 @@ class LinearModel:
             for name, rows in batch.items():
                 factor = per_atom(name, rows, made.sizes)  # σ is that of virials per atom
                 own = None if kinds is None else kinds[rows.blocks]
-                std = self.calibration(name).standard_deviation(factor**2 * self.hessian.variance(rows), own)
+                std = self.calibration(name).deviations(factor**2 * self.hessian.variance(rows), own)
                 parts[name].append(np.column_stack([rows.values @ self.coef, std / factor]))
         shapes = {"forces": ("forces", 3), "virial": ("virials", 6)}
         found: dict[str, NDArray[np.float64]] = {}

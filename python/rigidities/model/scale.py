@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rigidities.calibration.scale import Calibration, Loss, above_rounding, fit_calibration
+from rigidities.calibration.losses import Loss
+from rigidities.calibration.scale import Calibration, above_rounding, fit_calibration
 from rigidities.exceptions import Advice, IllConditionedWarning, warn
 from rigidities.model.errors import Tally
 

@@ -130,7 +130,7 @@ def _at_rounding(
 ) -> NDArray[np.bool_]:
     """Whether σ is that of a row at rounding; models of older files do not know its size."""
     if calibration.floor > 0:
-        least = calibration.standard_deviation(np.full(len(std), calibration.floor), kinds)
+        least = calibration.deviations(np.full(len(std), calibration.floor), kinds)
         return np.asarray(std <= (1 + 1e-12) * least)  # σ was multiplied and divided by numbers of atoms
     above = std[std > 0]
     return np.asarray(std <= np.sqrt(FLOOR) * (np.median(above) if len(above) else 0.0))

@@ -293,7 +293,7 @@ def _energy_std(
     if calibration is None or math.isnan(calibration.scale):
         return None
     with np.errstate(divide="ignore"):  # a PR of 0 is an infinite σ
-        return 1000 * calibration.standard_deviation(1 / pr / sizes**2, kinds)
+        return 1000 * calibration.deviations(1 / pr / sizes**2, kinds)
 
 
 def _assess(

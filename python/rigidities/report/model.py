@@ -102,7 +102,9 @@ def _facts(model: LinearModel) -> dict[str, str]:
         "determined": determined(hessian, model.training_set),
         "σ/√v": f"{scales} (each training structure left out)",
         "noise": ", ".join(
-            f"{name} {1000 * one.noise:.3g} {UNITS[name]}" for name, one in model.calibrations.items() if one.noise > 0
+            f"{name} {1000 * one.noise_std:.3g} {UNITS[name]}"
+            for name, one in model.calibrations.items()
+            if one.noise_std > 0
         )
         or "none",
     }

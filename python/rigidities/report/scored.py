@@ -68,7 +68,7 @@ def scored_summary(
         "regularizer_reason": hessian.regularizer_reason,
         "effective_dimension": hessian.effective_dimension,
         "scales": model.scales,
-        "noise": {name: one.noise for name, one in model.calibrations.items()},
+        "noise": {name: one.noise_std for name, one in model.calibrations.items()},
         "energy_std_meV_per_atom": describe(1000 * prediction.energy_std / prediction.sizes),
         "pr": describe(prediction.pr),
         "lpr": describe(prediction.lpr),
