@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 from rigidities._core import __version__, get_num_threads
+from rigidities.contrasts import contrast
 from rigidities.covariance import Covariance
 from rigidities.exceptions import (
     EmptyFitWarning,
@@ -29,6 +30,7 @@ from rigidities.exceptions import (
     UndeterminedWarning,
     UnresolvedEvidenceWarning,
 )
+from rigidities.force_covariances import force_covariance
 from rigidities.hessian import Hessian
 from rigidities.leave_one_out import LeaveOneOut, leave_one_out
 from rigidities.loss import (
@@ -47,6 +49,7 @@ from rigidities.loss import (
 from rigidities.regularizer import RegularizerPath, regularizer_path
 from rigidities.rows import Rows, reduce_rows
 from rigidities.runtime.threads import set_num_threads
+from rigidities.shares import component_covariance, variance_shares
 from rigidities.whitening import Whitening
 
 if _TYPE_CHECKING:
@@ -80,8 +83,11 @@ __all__ = [
     "UnresolvedEvidenceWarning",
     "Whitening",
     "__version__",
+    "component_covariance",
+    "contrast",
     "datasets",
     "fit_loss",
+    "force_covariance",
     "get_num_threads",
     "leave_one_out",
     "loss_sums",
@@ -90,6 +96,7 @@ __all__ = [
     "regularizer_path",
     "scan_term_weights",
     "set_num_threads",
+    "variance_shares",
 ]
 
 #: Public names that are loaded when they are first asked for, and where they are.
