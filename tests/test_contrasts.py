@@ -1,11 +1,13 @@
 """Variances of differences and other combinations, against c V cᵀ with the dense joint covariance."""
 
+import tracemalloc
+
 import factors
 import numpy as np
 import pytest
 import reference
 import scipy.sparse
-from factors import FORMS
+from factors import FORMS, scaled_close
 from hypothesis import given
 from hypothesis import strategies as st
 from problems import P, factorized, problem
@@ -81,28 +83,27 @@ def test_single_precision_and_strides():
 @pytest.mark.parametrize("grouped", [True, False])
 def test_in_several_passes_as_in_one(sparse, grouped, monkeypatch):
     """Later passes read only the rows that they need, if these are few; one of them needs none."""
-    hessian, (X, groups) = factors.made("sums").hessian, problem(n=3000, seed=2)
-    n = len(np.unique(groups)) if grouped else 3000
+    made, (X, groups) = factors.made("sums"), problem(n=3000, seed=2)
+    groups = groups if grouped else None
+    F = reference.reduce_rows(X, groups)
+    n = len(F)
     C = np.zeros((12, n))
     for k in range(12):
-        C[k, [3 * k, n - 1 - k]] = 1, -0.5
+        C[k, [3 * k, n - 1 - 2 * k]] = 1, -0.5
     C[4:8] = 0
-    C[9] = coefficients(1, n)
-    given = scipy.sparse.csr_array(C) if sparse else C
-    whole = rg.contrast(hessian, X, given, groups=groups if grouped else None)
     monkeypatch.setattr(contrasts, "AT_ONCE", 4)
-    read = []
-    batches = contrasts.target_batches
+    read, batches = [], contrasts.target_batches
     monkeypatch.setattr(
         contrasts, "target_batches", lambda some, how: read.append(some.n_targets) or batches(some, how)
     )
-    np.testing.assert_allclose(rg.contrast(hessian, X, given, groups=groups if grouped else None), whole, rtol=1e-12)
-    assert read == [n, n]  # the third block has a contrast of all targets, the second none at all
-    C[9] = 0
-    C[9, 5] = 1
-    read.clear()
-    rg.contrast(hessian, X, scipy.sparse.csr_array(C) if sparse else C, groups=groups if grouped else None)
-    assert read == [n, 7]
+    for last, passes in ((C[11], [n, 8]), (coefficients(1, n)[0], [n, n])):
+        C[11] = last
+        read.clear()
+        found = rg.contrast(made.hessian, X, scipy.sparse.csr_array(C) if sparse else C, groups=groups)
+        dense = np.einsum("kj,ji,ki->k", C @ F, made.inverse, C @ F)
+        np.testing.assert_allclose(found, dense, rtol=made.rtol)
+        assert (found > 0).sum() == 8
+        assert read == passes
 
 
 def test_a_row_that_no_contrast_uses_is_looked_at_too(monkeypatch):
@@ -125,13 +126,13 @@ def test_theorems(drawn, seed):
     # each alone has its variance
     np.testing.assert_allclose(rg.contrast(hessian, drawn.G, np.eye(n)), v, rtol=rtol)
     C = np.random.default_rng(seed).normal(size=(3, n))
-    found = rg.contrast(hessian, drawn.G, C)
-    # homogeneous, of the second degree; the sign and a constant order do not matter
-    np.testing.assert_allclose(rg.contrast(hessian, drawn.G, -2.5 * C), 6.25 * found, rtol=rtol)
-    np.testing.assert_allclose(rg.contrast(hessian, drawn.G[::-1], C[:, ::-1]), found, rtol=rtol)
-    # Minkowski: √v is a norm
-    both = np.sqrt(rg.contrast(hessian, drawn.G, [C[0] + C[1]])[0])
-    assert both <= (1 + rtol) * np.sqrt(found[:2]).sum()
+    found, scale = rg.contrast(hessian, drawn.G, C), (np.abs(C) @ np.sqrt(v)) ** 2
+    # homogeneous, of the second degree; the sign and the order of the terms do not matter
+    scaled_close(rg.contrast(hessian, drawn.G, -2.5 * C), 6.25 * found, rtol, 6.25 * scale)
+    scaled_close(rg.contrast(hessian, drawn.G[::-1], C[:, ::-1]), found, rtol, scale)
+    # √v is a norm: it obeys the triangle inequality
+    both = rg.contrast(hessian, drawn.G, [C[0] + C[1]])[0]
+    assert both <= np.sqrt(found[:2]).sum() ** 2 + rtol * scale[:2].sum()
     # of a prediction with itself there is no difference
     twice = np.concatenate([drawn.G, drawn.G])
     np.testing.assert_array_equal(rg.contrast(hessian, twice, np.hstack([np.eye(n), -np.eye(n)])), 0)
@@ -206,3 +207,15 @@ def test_another_feature_space_is_refused():
     with pytest.raises(ValueError, match="feature space 'b'"):
         rg.contrast(hessian, rg.Rows(F, None, "b"), np.eye(30))
     assert len(rg.contrast(hessian, rg.Rows(F, None, "a"), np.eye(30))) == 30
+
+
+def test_memory_is_that_of_a_few_rows():
+    """V of 20,000 predictions would take 3.2 GB."""
+    hessian, X = factors.made("sums").hessian, problem(n=20_000, seed=2)[0]
+    C = scipy.sparse.csr_array(([1.0, -1.0], ([0, 0], [0, 19_999])), shape=(3, 20_000))
+    tracemalloc.start()
+    try:
+        rg.contrast(hessian, X, C)
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()

@@ -1,5 +1,7 @@
 """Covariances of force vectors, against the dense joint covariance of all rows."""
 
+import tracemalloc
+
 import factors
 import numpy as np
 import pytest
@@ -150,3 +152,14 @@ def test_forces_of_structures_turn_with_them():
     assert V.shape == (len(turned), 3, 3)
     assert np.abs(found - V).max() > 0.1 * V.max()
     np.testing.assert_allclose(found, Q @ V @ Q.T, rtol=0, atol=1e-10 * V.max())
+
+
+def test_memory_is_that_of_a_few_atoms():
+    """All whitened rows would take 19 MB beside the result."""
+    hessian, X = factors.made("sums").hessian, problem(n=99_999, seed=2)[0]
+    tracemalloc.start()
+    try:
+        V = rg.force_covariance(hessian, X)
+        assert tracemalloc.get_traced_memory()[1] < V.nbytes + 2_000_000
+    finally:
+        tracemalloc.stop()

@@ -20,7 +20,7 @@ from rigidities.exceptions import Advice
 from rigidities.factor import rows_for
 from rigidities.rows import target_batches
 from rigidities.runtime import memory
-from rigidities.validation import as_array, as_floats, check_reduction
+from rigidities.validation import as_array, as_floats
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -89,7 +89,6 @@ def contrast(
     0.0195 eV
     """
     rows = rows_for(hessian, X, groups)
-    check_reduction(reduction)
     C = _as_coefficients(coefficients, rows.n_targets)
     n_together = min(AT_ONCE, C.shape[0])
     memory.require(8 * n_together * hessian.n_features, f"rows of {n_together} contrasts", Advice.FEWER_FEATURES)

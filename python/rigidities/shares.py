@@ -21,7 +21,6 @@ from rigidities.exceptions import Advice
 from rigidities.factor import rows_for
 from rigidities.rows import reduced, row_batches, target_batches
 from rigidities.runtime import memory
-from rigidities.validation import check_reduction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,7 +87,6 @@ def variance_shares(
     (array([1.495, 3.495]), array([4.99]))
     """
     rows = rows_for(hessian, X, groups)
-    check_reduction(reduction)
     if components is None:
         return _shares(hessian, rows, None, reduction)[:, 0]
     indices = component_indices(components, hessian.n_features)
@@ -175,7 +173,6 @@ def component_covariance(
     """
     rows = rows_for(hessian, X, groups)
     indices = component_indices(components, hessian.n_features)
-    check_reduction(reduction)
     m, p = len(indices), hessian.n_features
     together = max(1, AT_ONCE // m)
     memory.require(
