@@ -70,3 +70,12 @@ def scaled_close(found, expected, rtol, scale):
     """Errors are a part of √(vᵢvⱼ) of the rows behind an entry, not of the entry, in which they may cancel."""
     assert np.shape(found) == np.shape(expected)
     assert (np.abs(found - expected) <= rtol * scale).all()
+
+
+def nearly_undetermined(few_rows):
+    """H whose variances of rows of 1e152 exceed float64, in either form."""
+    if few_rows:
+        return rg.Hessian.from_rows(np.eye(2, 6), 1e-12)
+    covariance = rg.Covariance(6)
+    covariance.update(np.eye(2, 6))
+    return covariance.factorize(1e-12)

@@ -188,6 +188,13 @@ def test_a_contrast_beyond_float64_is_refused():
         rg.contrast(factors.made("sums").hessian, 100 * rows(), C)
 
 
+@pytest.mark.parametrize("few_rows", [True, False])
+def test_answers_beyond_float64_are_refused(few_rows):
+    hessian, F = factors.nearly_undetermined(few_rows), 1e152 * np.eye(6)
+    with pytest.raises(ValueError, match=r"row 2 is too large|contrast 2 is too large"):
+        rg.contrast(hessian, F, np.eye(6))
+
+
 def test_other_refusals():
     hessian = factors.made("sums").hessian
     with pytest.raises(TypeError, match="hessian is a Covariance: expected a Hessian"):

@@ -110,6 +110,14 @@ def test_rows_that_are_not_three_for_each_atom_are_refused(n):
         rg.force_covariance(factors.made("sums").hessian, rows()[:n])
 
 
+@pytest.mark.parametrize("few_rows", [True, False])
+def test_answers_beyond_float64_are_refused(few_rows):
+    hessian, F = factors.nearly_undetermined(few_rows), 1e152 * np.eye(6)
+    F[:3] = 0
+    with pytest.raises(ValueError, match="covariance of atom 1 is too large"):
+        rg.force_covariance(hessian, F)
+
+
 def test_other_refusals():
     hessian, F = factors.made("sums").hessian, rows()
     with pytest.raises(TypeError, match="hessian is a Covariance: expected a Hessian"):

@@ -170,6 +170,15 @@ def test_shares_need_each_feature_in_one_component(components, text):
         rg.variance_shares(factors.made("sums").hessian, X, groups, components=components)
 
 
+@pytest.mark.parametrize("few_rows", [True, False])
+def test_answers_beyond_float64_are_refused(few_rows):
+    hessian, F = factors.nearly_undetermined(few_rows), 1e152 * np.eye(6)
+    with pytest.raises(ValueError, match="share of row 2 is too large"):
+        rg.variance_shares(hessian, F)
+    with pytest.raises(ValueError, match="covariance of row 2 is too large"):
+        rg.component_covariance(hessian, F, [3, 3])
+
+
 @pytest.mark.parametrize(
     "call",
     [

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rigidities.exceptions import Advice
-from rigidities.factor import rows_for
+from rigidities.factor import finite, rows_for
 from rigidities.rows import target_batches
 from rigidities.runtime import memory
 from rigidities.validation import as_array, as_floats
@@ -92,7 +92,9 @@ def contrast(
     C = _as_coefficients(coefficients, rows.n_targets)
     n_together = min(AT_ONCE, C.shape[0])
     memory.require(8 * n_together * hessian.n_features, f"rows of {n_together} contrasts", Advice.FEWER_FEATURES)
-    return np.concatenate([hessian.variance(G) for G in _combined(rows, C, reduction)])
+    with np.errstate(over="ignore", invalid="ignore"):  # said by `finite`, with the contrast
+        variances = [hessian.variance(G) for G in _combined(rows, C, reduction)]
+    return finite(np.concatenate(variances), "the variance of contrast")
 
 
 def _combined(rows: CheckedRows, C: Any, reduction: Reduction) -> Iterator[NDArray[np.float64]]:
@@ -121,8 +123,7 @@ def _add_combined(G: NDArray[np.float64], C: Any, rows: CheckedRows, reduction: 
         return
     first = 0
     for F in target_batches(rows, reduction):
-        with np.errstate(over="ignore", invalid="ignore"):  # said by the caller, with the contrast
-            G += C[:, first : first + len(F)] @ F
+        G += C[:, first : first + len(F)] @ F
         first += len(F)
 
 

@@ -207,6 +207,16 @@ def rows_for(hessian: Factor, X: ArrayLike | Rows, groups: ArrayLike | None) -> 
     return CheckedRows.matching(X, groups, hessian.n_features, hessian.feature_space)
 
 
+def finite(answers: NDArray[np.float64], what: str) -> NDArray[np.float64]:
+    """Refuse answers that float64 cannot hold, in the words of the compiled core."""
+    wrong = np.flatnonzero(~np.isfinite(answers).reshape(len(answers), -1).all(axis=1))
+    if len(wrong):
+        raise ValueError(
+            f"{what} {wrong[0]} is too large for float64: rescale the rows, or raise the regularizer",
+        )
+    return answers
+
+
 def reciprocal(variance: NDArray[np.float64]) -> NDArray[np.float64]:
     """R = 1/v in place of v; inf where v is 0."""
     with np.errstate(divide="ignore"):

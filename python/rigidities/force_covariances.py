@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rigidities.exceptions import Advice
-from rigidities.factor import rows_for
+from rigidities.factor import finite, rows_for
 from rigidities.rows import target_batches
 from rigidities.runtime import memory
 
@@ -96,10 +96,11 @@ def force_covariance(
     for F in _of_whole_atoms(rows, reduction):
         Z = hessian.whiten(F).reshape(len(F) // 3, 3, -1)
         V = covariances[first : first + len(Z)]
-        for i, j in PAIRS:  # half the time of a product of many small matrices
-            V[:, i, j] = V[:, j, i] = np.einsum("ap,ap->a", Z[:, i], Z[:, j])
+        with np.errstate(over="ignore", invalid="ignore"):  # said below, with the atom
+            for i, j in PAIRS:  # half the time of a product of many small matrices
+                V[:, i, j] = V[:, j, i] = np.einsum("ap,ap->a", Z[:, i], Z[:, j])
         first += len(Z)
-    return covariances
+    return finite(covariances, "the covariance of atom")
 
 
 def _of_whole_atoms(rows: CheckedRows, reduction: Reduction) -> Iterator[NDArray[np.float64]]:

@@ -18,7 +18,7 @@ import numpy as np
 
 from rigidities.components import component_indices, parts_of, require_partition
 from rigidities.exceptions import Advice
-from rigidities.factor import rows_for
+from rigidities.factor import finite, rows_for
 from rigidities.rows import reduced, row_batches, target_batches
 from rigidities.runtime import memory
 
@@ -87,11 +87,13 @@ def variance_shares(
     (array([1.495, 3.495]), array([4.99]))
     """
     rows = rows_for(hessian, X, groups)
-    if components is None:
-        return _shares(hessian, rows, None, reduction)[:, 0]
-    indices = component_indices(components, hessian.n_features)
-    require_partition(indices, hessian.n_features)
-    return _shares(hessian, rows, indices, reduction)
+    indices = None
+    if components is not None:
+        indices = component_indices(components, hessian.n_features)
+        require_partition(indices, hessian.n_features)
+    with np.errstate(over="ignore", invalid="ignore"):  # said by `finite`, with the row
+        shares = finite(_shares(hessian, rows, indices, reduction), "the share of row")
+    return shares[:, 0] if indices is None else shares
 
 
 def _shares(
@@ -183,6 +185,7 @@ def component_covariance(
         for start in range(0, len(F), together):
             some = F[start : start + together]
             Z = np.stack([hessian.whiten(part) for part in parts_of(some, indices)], axis=1)
-            V = Z @ Z.transpose(0, 2, 1)
+            with np.errstate(over="ignore", invalid="ignore"):  # said below, with the row
+                V = Z @ Z.transpose(0, 2, 1)
             covariances.append(0.5 * (V + V.transpose(0, 2, 1)))
-    return np.concatenate(covariances)
+    return finite(np.concatenate(covariances), "the covariance of row")
