@@ -99,6 +99,24 @@ CALLS = {
     "leave_one_out, hessian": lambda odd: rg.leave_one_out(odd, X, Y),
     "leave_one_out, y": lambda odd: rg.leave_one_out(HESSIAN, X, odd),
     "leave_one_out, weights": lambda odd: rg.leave_one_out(HESSIAN, X, Y, weights=odd),
+    "contrast, hessian": lambda odd: rg.contrast(odd, X, np.eye(12)),
+    "contrast, X": lambda odd: rg.contrast(HESSIAN, odd, np.eye(12)),
+    "contrast, coefficients": lambda odd: rg.contrast(HESSIAN, X, odd),
+    "contrast, groups": lambda odd: rg.contrast(HESSIAN, X, np.eye(12), groups=odd),
+    "contrast, reduction": lambda odd: rg.contrast(HESSIAN, X, np.eye(12), reduction=odd),
+    "force_covariance, hessian": lambda odd: rg.force_covariance(odd, X),
+    "force_covariance, X": lambda odd: rg.force_covariance(HESSIAN, odd),
+    "force_covariance, groups": lambda odd: rg.force_covariance(HESSIAN, X, groups=odd),
+    "force_covariance, reduction": lambda odd: rg.force_covariance(HESSIAN, X, reduction=odd),
+    "variance_shares, hessian": lambda odd: rg.variance_shares(odd, X),
+    "variance_shares, X": lambda odd: rg.variance_shares(HESSIAN, odd),
+    "variance_shares, groups": lambda odd: rg.variance_shares(HESSIAN, X, odd),
+    "variance_shares, components": lambda odd: rg.variance_shares(HESSIAN, X, components=odd),
+    "variance_shares, reduction": lambda odd: rg.variance_shares(HESSIAN, X, reduction=odd),
+    "component_covariance, hessian": lambda odd: rg.component_covariance(odd, X, [1, 3]),
+    "component_covariance, X": lambda odd: rg.component_covariance(HESSIAN, odd, [1, 3]),
+    "component_covariance, components": lambda odd: rg.component_covariance(HESSIAN, X, odd),
+    "component_covariance, reduction": lambda odd: rg.component_covariance(HESSIAN, X, [1, 3], reduction=odd),
     "reduce_rows": lambda odd: rg.reduce_rows(odd),
     "reduce_rows, groups": lambda odd: rg.reduce_rows(X, odd),
     "feature space of Rows": lambda odd: HESSIAN.variance(rg.Rows(X, None, odd)),
@@ -108,8 +126,12 @@ CALLS = {
 @pytest.mark.parametrize("odd", list(ODD))
 @pytest.mark.parametrize("call", list(CALLS))
 def test_odd_arguments_are_refused(call, odd):
-    if (call, odd) in {("feature space of Rows", "string"), ("components", "ragged")} or (
-        odd == "array" and call in ("targets", "variance", "joint", "reduce_rows")
+    lists = ("components", "component_covariance, components")
+    rows = ("targets", "variance", "joint", "reduce_rows")
+    if (
+        (call, odd) == ("feature space of Rows", "string")
+        or (odd == "ragged" and call in lists)
+        or (odd == "array" and (call in rows or call.endswith(", X")))
     ):
         pytest.skip("which it may be")
     with pytest.raises((TypeError, ValueError)) as caught:

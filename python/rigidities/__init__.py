@@ -17,6 +17,7 @@ from typing import Any as _Any
 from rigidities._core import __version__, get_num_threads
 from rigidities.calibration.calibrate import calibrate
 from rigidities.calibration.scale import Calibration
+from rigidities.contrasts import contrast
 from rigidities.covariance import Covariance
 from rigidities.exceptions import (
     EmptyFitWarning,
@@ -31,6 +32,7 @@ from rigidities.exceptions import (
     UndeterminedWarning,
     UnresolvedEvidenceWarning,
 )
+from rigidities.force_covariances import force_covariance
 from rigidities.hessian import Hessian
 from rigidities.leave_one_out import LeaveOneOut, leave_one_out
 from rigidities.loss import (
@@ -51,6 +53,7 @@ from rigidities.regularizer import LikelihoodMap, RegularizerPath, likelihood_ma
 from rigidities.robust import RobustCovariance, robust_covariance
 from rigidities.rows import Rows, reduce_rows
 from rigidities.runtime.threads import set_num_threads
+from rigidities.shares import component_covariance, variance_shares
 from rigidities.whitening import Whitening
 
 if _TYPE_CHECKING:
@@ -89,8 +92,11 @@ __all__ = [
     "Whitening",
     "__version__",
     "calibrate",
+    "component_covariance",
+    "contrast",
     "datasets",
     "fit_loss",
+    "force_covariance",
     "get_num_threads",
     "leave_one_out",
     "likelihood_map",
@@ -102,6 +108,7 @@ __all__ = [
     "robust_covariance",
     "scan_term_weights",
     "set_num_threads",
+    "variance_shares",
 ]
 
 #: Public names that are loaded when they are first asked for, and where they are.

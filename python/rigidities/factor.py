@@ -278,6 +278,23 @@ class Factor(ABC):
         return CheckedRows.matching(X, groups, self.n_features, self.feature_space)
 
 
+def rows_for(hessian: Factor, X: ArrayLike | Rows, groups: ArrayLike | None) -> CheckedRows:
+    """Check a factor and rows of predictions: their width, and their feature space."""
+    if not isinstance(hessian, Factor):
+        raise TypeError(f"hessian is a {type(hessian).__name__}: expected a Hessian, as Covariance.factorize returns")
+    return CheckedRows.matching(X, groups, hessian.n_features, hessian.feature_space)
+
+
+def finite(answers: NDArray[np.float64], what: str) -> NDArray[np.float64]:
+    """Refuse answers that float64 cannot hold, in the words of the compiled core."""
+    wrong = np.flatnonzero(~np.isfinite(answers).reshape(len(answers), -1).all(axis=1))
+    if len(wrong):
+        raise ValueError(
+            f"{what} {wrong[0]} is too large for float64: rescale the rows, or raise the regularizer",
+        )
+    return answers
+
+
 def reciprocal(variance: NDArray[np.float64]) -> NDArray[np.float64]:
     """R = 1/v in place of v; inf where v is 0."""
     with np.errstate(divide="ignore"):

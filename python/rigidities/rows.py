@@ -96,9 +96,10 @@ class CheckedRows:
     def spread(self, n: int) -> CheckedRows:
         """Return the rows of at most `n` targets, spread over all of them."""
         n_targets = self.n_targets
-        if n_targets <= n:
-            return self
-        chosen = np.linspace(0, n_targets - 1, n).astype(np.int64)
+        return self if n_targets <= n else self.of_targets(np.linspace(0, n_targets - 1, n).astype(np.int64))
+
+    def of_targets(self, chosen: NDArray[np.int64]) -> CheckedRows:
+        """Return the rows of some targets, of these places, rising, among the sorted labels."""
         if self.groups is None:
             return replace(self, values=self.values[chosen])
         kept = np.isin(self.groups, np.unique(self.groups)[chosen])
@@ -112,20 +113,26 @@ class CheckedRows:
 
 def target_batches(rows: CheckedRows, reduction: Reduction, size: int = 1024) -> Iterator[NDArray[np.float64]]:
     """Yield target rows in the order of the sorted labels, about `size` rows at a time."""
+    for chosen in row_batches(rows, size):
+        yield reduced(rows, chosen, reduction)
+
+
+def row_batches(rows: CheckedRows, size: int = 1024) -> Iterator[slice | NDArray[np.int64]]:
+    """Yield which rows the next targets are made of, sorted by label, about `size` at a time."""
     if rows.groups is None:
         for start in range(0, max(len(rows.values), 1), size):  # no rows at all: the core says so
-            yield _reduced(rows, slice(start, start + size), reduction)
+            yield slice(start, start + size)
         return
     order = np.argsort(rows.groups, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(rows.groups[order])) + 1, len(order))
     start = 0
     for i, end in enumerate(ends):
         if end - start >= size or i == len(ends) - 1:
-            yield _reduced(rows, order[start:end], reduction)
+            yield order[start:end]
             start = end
 
 
-def _reduced(rows: CheckedRows, chosen: slice | NDArray[np.int64], reduction: Reduction) -> NDArray[np.float64]:
+def reduced(rows: CheckedRows, chosen: slice | NDArray[np.int64], reduction: Reduction) -> NDArray[np.float64]:
     """Reduce the chosen rows; an error names the place of a fault among all rows."""
     try:
         return _core.reduce_rows(rows.values[chosen], None if rows.groups is None else rows.groups[chosen], reduction)

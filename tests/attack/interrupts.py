@@ -102,7 +102,7 @@ def answers(rng, folder):
     base.update(X, targets=y)
     hessian = base.factorize(1.0)
     G = rng.normal(size=(2000, p))
-    groups = rng.integers(0, 50, size=2000)
+    groups, C = rng.integers(0, 50, size=2000), rng.normal(size=(300, 2000))
     calls = [
         (base, lambda c: c.matrix()),
         (base, lambda c: _path(c).log_evidence),
@@ -117,6 +117,10 @@ def answers(rng, folder):
         (hessian, lambda h: _fresh(h).effective_dimension),
         (hessian, lambda h: _fresh(h).coef),
         (hessian, lambda h: vars(leave_one_out(h, X, y))),
+        (hessian, lambda h: rg.contrast(h, G, C)),
+        (hessian, lambda h: rg.force_covariance(h, G[:1998])),
+        (hessian, lambda h: rg.variance_shares(h, G, groups)),
+        (hessian, lambda h: rg.component_covariance(h, G, [slice(0, 2), slice(2, p)])),
         (hessian, lambda h: rg.reduce_rows(G, groups)),
     ]
     thing, call = calls[rng.integers(len(calls))]
