@@ -51,10 +51,13 @@ from rigidities.whitening import Whitening
 
 if _TYPE_CHECKING:
     from rigidities import datasets
+    from rigidities.calibration.provenance import Provenance
     from rigidities.model import LinearModel
+    from rigidities.report.calibration.report import CalibrationReport, calibration_report
 
 __all__ = [
     "Baseline",
+    "CalibrationReport",
     "Covariance",
     "EmptyFitWarning",
     "Hessian",
@@ -70,6 +73,7 @@ __all__ = [
     "NotPositiveDefiniteError",
     "NotWrittenWarning",
     "OtherVersionWarning",
+    "Provenance",
     "RegularizerPath",
     "Rows",
     "SetByPriorWarning",
@@ -80,6 +84,7 @@ __all__ = [
     "UnresolvedEvidenceWarning",
     "Whitening",
     "__version__",
+    "calibration_report",
     "datasets",
     "fit_loss",
     "get_num_threads",
@@ -93,7 +98,13 @@ __all__ = [
 ]
 
 #: Public names that are loaded when they are first asked for, and where they are.
-_LAZY = {"LinearModel": "rigidities.model", "datasets": "rigidities.datasets"}
+_LAZY = {
+    "CalibrationReport": "rigidities.report.calibration.report",
+    "LinearModel": "rigidities.model",
+    "Provenance": "rigidities.calibration.provenance",
+    "calibration_report": "rigidities.report.calibration.report",
+    "datasets": "rigidities.datasets",
+}
 
 
 def __getattr__(name: str) -> _Any:
