@@ -107,7 +107,7 @@ class Bootstrap:
 
 
 def _without_each(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sum over all units but one, for the jackknife. A difference would cancel a unit that leads."""
+    """Sum over all units but one, for the jackknife; a difference would cancel a leading unit."""
     before, after = np.cumsum(sums, axis=0), np.cumsum(sums[::-1], axis=0)[::-1]
     nothing = np.zeros((1, sums.shape[1]))
     return np.concatenate([nothing, before[:-1]]) + np.concatenate([after[1:], nothing])
