@@ -93,6 +93,27 @@ def test_classes_are_marked_by_what_their_interval_says():
     assert "σ too large" in str(found)
 
 
+def test_classes_of_few_units_say_nothing():
+    """Two blocks of the same errors have an interval of width 0, which means nothing."""
+    kind = np.where(np.arange(N) < 18, "few", "many")
+    found = rg.calibration_report(np.where(kind == "few", 2 * S, S * Z), S, by={"kind": kind}, blocks=np.arange(N) // 9)
+    assert found.by["kind"]["few"].mean_square == pytest.approx((4, 4, 4))
+    row = next(row for row in tables(found)[-1].rows if row[0] == "few")
+    assert (row[2], row[-1]) == ("2", "few units")
+    names = [text.get_text() for text in found.plot()["by kind"].axes[0].get_legend().get_texts()]
+    assert names[0] == "few units"
+
+
+def test_numbers_at_axes_are_plain():
+    figure = REPORT.plot()["reliability"]
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    labels = [text.get_text() for which in (False, True) for text in axes.get_xticklabels(minor=which)]
+    shown = [float(label) for label in labels if label]
+    assert len(shown) > 2
+    assert not [label for label in labels if "e-" in label]
+
+
 def test_many_classes_are_shown_in_part():
     found = made(by={"size": np.arange(N) % 50})
     table = tables(found)[-1]

@@ -97,7 +97,7 @@ class Bootstrap:
         -------
         list of m Estimate
         """
-        sums = np.column_stack([np.bincount(self._unit, column, self._n_units) for column in columns.T])
+        sums = np.array([np.bincount(self._unit, column, self._n_units) for column in columns.T], dtype=np.float64).T
         total = sums.sum(axis=0)
         values = function(total)
         repeats = function(self._counts @ sums)
@@ -110,7 +110,7 @@ def _without_each(sums: NDArray[np.float64]) -> NDArray[np.float64]:
     """Sum over all units but one, for the jackknife; a difference would cancel a leading unit."""
     before, after = np.cumsum(sums, axis=0), np.cumsum(sums[::-1], axis=0)[::-1]
     nothing = np.zeros((1, sums.shape[1]))
-    return np.concatenate([nothing, before[:-1]]) + np.concatenate([after[1:], nothing])
+    return np.asarray(np.concatenate([nothing, before[:-1]]) + np.concatenate([after[1:], nothing]))
 
 
 def _bca(value: float, repeats: NDArray[np.float64], without: NDArray[np.float64]) -> tuple[float, float]:

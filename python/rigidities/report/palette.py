@@ -42,9 +42,15 @@ def plain_numbers(axes: Axes, which: Iterable[Axis] | None = None) -> None:
     """Write 0.5, 20 or 300 at logarithmic axes, not powers of ten, which overlap in few decades."""
     from matplotlib.ticker import LogFormatter
 
+    class Plain(LogFormatter):
+        """Where LogFormatter writes 5e-01, write 0.5."""
+
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:g}" if super().__call__(x, pos) else ""
+
     for axis in (axes.xaxis, axes.yaxis) if which is None else which:
         axis.set_major_formatter("{x:g}")
-        axis.set_minor_formatter(LogFormatter(minor_thresholds=(1.2, 0.4)))
+        axis.set_minor_formatter(Plain(minor_thresholds=(1.2, 0.4)))
     axes.tick_params(labelsize=8, which="both")
 
 

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 MOST_CLASSES = 30
 """Most classes in a table. `to_dict` has all."""
 
+LEAST_UNITS = 5
+"""Fewest independent units of a class from which its interval says anything."""
+
 FEW_UNITS = 20
 """Bootstrap intervals of fewer units are too narrow by 5 % or more: their variance is short by the
 factor 1 − 1/n, and single units govern it."""
@@ -334,22 +337,23 @@ def _classes(numbers: CalibrationNumbers, name: str) -> Table:
             (
                 f"{label}",
                 f"{one.n:,}",
+                f"{one.n_blocks:,}",
                 f"{one.rmse:.3g}",
                 f"{one.rms_std:.3g}",
                 f"{one.mean_square.value:.3g}",
                 limits(one.mean_square),
                 _percent(one.within_68)[0],
                 _percent(one.within_95)[0],
-                verdict(one.mean_square) if one.n_blocks > 1 else "-",
+                verdict(one.mean_square) if one.n_blocks >= LEAST_UNITS else "few units",
             )
         )
     more = len(classes) - len(rows)
     rest = f" The first {MOST_CLASSES} of {len(classes)} classes." if more > 0 else ""
+    unit, units = _of_unit(numbers) or " in the unit of the target", "blocks" if numbers.has_blocks else "targets"
     return Table(
         f"Is σ right given {name}?",
-        f"RMSE and RMS σ{_of_unit(numbers) or ' in the unit of the target'}; shares inside the intervals of 68 and "
-        f"95 %.{rest}",
-        (name, "n", "RMSE", "RMS σ", "mean (r/σ)²", "95 %", "in 68 %", "in 95 %", "says"),
+        f"Units are independent {units}. RMSE and RMS σ{unit}; shares inside the intervals of 68 and 95 %.{rest}",
+        (name, "n", "units", "RMSE", "RMS σ", "mean (r/σ)²", "95 %", "in 68 %", "in 95 %", "says"),
         rows,
     )
 

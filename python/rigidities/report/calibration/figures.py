@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rigidities.calibration.coverage import half_normal_interval
-from rigidities.report.calibration.content import MOST_CLASSES
+from rigidities.report.calibration.content import LEAST_UNITS, MOST_CLASSES
 from rigidities.report.palette import (
     BLUE,
     GREEN,
@@ -176,7 +176,8 @@ def class_figure(numbers: CalibrationNumbers, name: str) -> Figure:
     place = np.arange(len(classes))[::-1]
     positive = values[:, 0] > 0
     ends = _log_ends(np.concatenate([[1.0], values[positive][:, :2].ravel(), values[positive][:, 2]]))
-    for chosen, colour, mark, text in _by_verdict(values, positive):
+    few = np.array([one.n_blocks < LEAST_UNITS for _, one in classes])
+    for chosen, colour, mark, text in _by_verdict(values, positive, few):
         spread = np.abs(np.clip(values[chosen][:, 1:].T, ends[0] / 10, ends[1] * 10) - values[chosen, 0])
         axes.errorbar(
             values[chosen, 0],
@@ -200,12 +201,13 @@ def class_figure(numbers: CalibrationNumbers, name: str) -> Figure:
 
 
 def _by_verdict(
-    values: NDArray[np.float64], positive: NDArray[np.bool_]
+    values: NDArray[np.float64], positive: NDArray[np.bool_], few: NDArray[np.bool_]
 ) -> list[tuple[NDArray[np.bool_], str, str, str]]:
     """Which classes agree, have a σ that is too small, or too large; with colour, mark and text."""
-    small, large = values[:, 1] > 1, values[:, 2] < 1
+    small, large = (values[:, 1] > 1) & ~few, (values[:, 2] < 1) & ~few
     parts = [
-        (~small & ~large & positive, BLUE, "o", "σ agrees"),
+        (few & positive, GUIDE, "x", "few units"),
+        (~small & ~large & ~few & positive, BLUE, "o", "σ agrees"),
         (small & positive, VERMILION, ">", "σ too small"),
         (large & positive, PURPLE, "<", "σ too large"),
     ]
