@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 import rigidities as rg
 from rigidities.calibration.bootstrap import Bootstrap
-from rigidities.calibration.coverage import expected_area, miscalibration_area
+from rigidities.calibration.coverage import expected_area, gaussian_quantile, miscalibration_area
 from rigidities.calibration.std_scores import mean_scores
 
 
@@ -70,6 +70,12 @@ def test_coverage_and_its_limits_are_binomial():
         exact = stats.binomtest(k, len(R)).proportion_ci(0.95, "exact")
         assert value == k / len(R)
         assert (low, high) == pytest.approx((exact.low, exact.high))
+
+
+def test_levels_close_to_0_and_1():
+    found = rg.calibration_report(R, S, levels=[1e-12, 1 - 2.0**-53])
+    np.testing.assert_array_equal(found.coverage, [0, 1])
+    assert gaussian_quantile(1 - 2.0**-53) == pytest.approx(stats.norm.isf(2.0**-54))
 
 
 @pytest.mark.parametrize(("factor", "inside"), [(0.0001, 1.0), (1e6, 0.0)])

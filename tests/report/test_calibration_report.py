@@ -114,6 +114,14 @@ def test_numbers_at_axes_are_plain():
     assert not [label for label in labels if "e-" in label]
 
 
+def test_text_of_the_caller_cannot_break_a_figure_or_a_table():
+    names = np.array(["$\\frac$", "a\tb\nc", "x" * 300])[np.arange(N) % 3]
+    found = made(by={"of $\\frac$": names}, unit="$\\frac$")
+    for figure in found.plot().values():
+        figure.draw_without_rendering()
+    assert [row[0] for row in tables(found)[-1].rows] == ["$\\frac$", "a b c", "x" * 29 + "…"]
+
+
 def test_many_classes_are_shown_in_part():
     found = made(by={"size": np.arange(N) % 50})
     table = tables(found)[-1]

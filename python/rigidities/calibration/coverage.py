@@ -32,9 +32,9 @@ LEVELS = (0.5, 0.68, 0.9, 0.95, 0.99)
 
 def gaussian_quantile(level: float) -> float:
     """Return k of the interval ±kσ that holds this share of a Gaussian."""
-    from scipy.special import ndtri
+    from scipy.special import erfinv
 
-    return float(ndtri(0.5 + 0.5 * level))
+    return float(np.sqrt(2) * erfinv(level))  # Φ⁻¹((1 + p)/2) is infinite from p = 1 − 2⁻⁵³
 
 
 def clopper_pearson(k: float, n: float) -> Estimate:

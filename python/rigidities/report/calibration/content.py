@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 MOST_CLASSES = 30
 """Most classes in a table. `to_dict` has all."""
 
+LONGEST = 30
+"""Characters of a name of classes, a class or a block that are shown."""
+
 LEAST_UNITS = 5
 """Fewest independent units of a class from which its interval says anything."""
 
@@ -118,6 +121,12 @@ def limits(estimate: Estimate, form: str = ".3g") -> str:
     if not np.isfinite([estimate.low, estimate.high]).all():
         return "-"
     return f"{estimate.low:{form}} to {estimate.high:{form}}"
+
+
+def short(text: object) -> str:
+    """Return text of the caller on one line, cut where it is long."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
 
 
 def _around(estimate: Estimate) -> str:
@@ -314,7 +323,7 @@ def _worst(numbers: CalibrationNumbers) -> Table:
     rows = [
         (
             f"{one.index}",
-            "-" if one.block is None else f"{one.block}",
+            "-" if one.block is None else short(one.block),
             f"{one.residual:.3g}",
             f"{one.std:.3g}",
             f"{one.z:.3g}",
@@ -335,7 +344,7 @@ def _classes(numbers: CalibrationNumbers, name: str) -> Table:
     for label, one in list(classes.items())[:MOST_CLASSES]:
         rows.append(
             (
-                f"{label}",
+                short(label),
                 f"{one.n:,}",
                 f"{one.n_blocks:,}",
                 f"{one.rmse:.3g}",
@@ -351,9 +360,9 @@ def _classes(numbers: CalibrationNumbers, name: str) -> Table:
     rest = f" The first {MOST_CLASSES} of {len(classes)} classes." if more > 0 else ""
     unit, units = _of_unit(numbers) or " in the unit of the target", "blocks" if numbers.has_blocks else "targets"
     return Table(
-        f"Is σ right given {name}?",
+        f"Is σ right given {short(name)}?",
         f"Units are independent {units}. RMSE and RMS σ{unit}; shares inside the intervals of 68 and 95 %.{rest}",
-        (name, "n", "units", "RMSE", "RMS σ", "mean (r/σ)²", "95 %", "in 68 %", "in 95 %", "says"),
+        (short(name), "n", "units", "RMSE", "RMS σ", "mean (r/σ)²", "95 %", "in 68 %", "in 95 %", "says"),
         rows,
     )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rigidities.calibration.coverage import half_normal_interval
-from rigidities.report.calibration.content import LEAST_UNITS, MOST_CLASSES
+from rigidities.report.calibration.content import LEAST_UNITS, MOST_CLASSES, short
 from rigidities.report.palette import (
     BLUE,
     GREEN,
@@ -191,9 +191,9 @@ def class_figure(numbers: CalibrationNumbers, name: str) -> Figure:
             label=text,
         )
     axes.axvline(1, color=GUIDE, linewidth=1, zorder=1)
-    axes.set_yticks(place, [f"{label}  ({one.n:,})" for label, one in classes], fontsize=8)
+    axes.set_yticks(place, [f"{_plain(label)}  ({one.n:,})" for label, one in classes], fontsize=8)
     axes.set(xscale="log", xlim=ends, ylim=(-0.7, len(classes) - 0.3))
-    axes.set(xlabel="mean (r/σ)² with 95 % interval", ylabel=name)
+    axes.set(xlabel="mean (r/σ)² with 95 % interval", ylabel=_plain(name))
     open_frame(axes)
     plain_numbers(axes, (axes.xaxis,))
     axes.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, borderaxespad=0.2)
@@ -233,7 +233,12 @@ def _finish(axes: Axes, logarithmic: bool = True) -> None:
 
 
 def _unit(numbers: CalibrationNumbers) -> str:
-    return f" ({numbers.unit})" if numbers.unit else ""
+    return f" ({_plain(numbers.unit)})" if numbers.unit else ""
+
+
+def _plain(text: object) -> str:
+    """Return text of the caller, in which a dollar is no formula."""
+    return short(text).replace("$", r"\$")
 
 
 def _log_ends(values: NDArray[np.float64]) -> tuple[float, float]:
