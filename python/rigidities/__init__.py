@@ -58,11 +58,14 @@ from rigidities.whitening import Whitening
 
 if _TYPE_CHECKING:
     from rigidities import datasets
+    from rigidities.calibration.provenance import Provenance
     from rigidities.model import LinearModel
+    from rigidities.report.calibration.report import CalibrationReport, calibration_report
 
 __all__ = [
     "Baseline",
     "Calibration",
+    "CalibrationReport",
     "Covariance",
     "EmptyFitWarning",
     "Hessian",
@@ -80,6 +83,7 @@ __all__ = [
     "NotPositiveDefiniteError",
     "NotWrittenWarning",
     "OtherVersionWarning",
+    "Provenance",
     "RegularizerPath",
     "RobustCovariance",
     "Rows",
@@ -92,6 +96,7 @@ __all__ = [
     "Whitening",
     "__version__",
     "calibrate",
+    "calibration_report",
     "component_covariance",
     "contrast",
     "datasets",
@@ -112,7 +117,13 @@ __all__ = [
 ]
 
 #: Public names that are loaded when they are first asked for, and where they are.
-_LAZY = {"LinearModel": "rigidities.model", "datasets": "rigidities.datasets"}
+_LAZY = {
+    "CalibrationReport": "rigidities.report.calibration.report",
+    "LinearModel": "rigidities.model",
+    "Provenance": "rigidities.calibration.provenance",
+    "calibration_report": "rigidities.report.calibration.report",
+    "datasets": "rigidities.datasets",
+}
 
 
 def __getattr__(name: str) -> _Any:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from rigidities.report.comparison import SINGLE, Compared, compare, error_figure, parity_figure
+from rigidities.report.comparison import Compared, compare, error_figure, parity_figure
+from rigidities.report.points import SINGLE
 
 pytest.importorskip("matplotlib")
 

@@ -4,8 +4,8 @@ The first figure shows predicted against reference values (parity). The second s
 the standard deviation σ of the prediction: if errors are Gaussian with that σ, 68 % of the points
 lie below the line 1σ, 95 % below 2σ, and the RMSE in bins of σ lies on the line 1σ.
 
-Energies and virials are per atom, in eV/atom, forces in eV/Å. Where there are more than `SINGLE`
-points, the figures show their density.
+Energies and virials are per atom, in eV/atom, forces in eV/Å. Where there are more than
+`points.SINGLE` points, the figures show their density.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import numpy as np
 
 from rigidities.calibration.scale import FLOOR
 from rigidities.loss.terms import Loss, Term
-from rigidities.report.palette import BLUE, DENSITY, GUIDE, legend_below, open_frame, plain_numbers
+from rigidities.report.palette import GUIDE, legend_below, open_frame, plain_numbers
+from rigidities.report.points import draw_points
 from rigidities.report.statistics import root_mean_square
 from rigidities.structures.read import kinds_of
 
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
     from rigidities.calibration.scale import Calibration
     from rigidities.model.linear import LinearModel
     from rigidities.model.prediction import Prediction
-
-SINGLE = 3000
-"""Most points that are drawn one by one; of more, the density."""
 
 ROUNDING = 1e-9
 """Errors and σ up to this (eV, eV/Å) are rounding."""
@@ -158,7 +156,7 @@ def parity_figure(compared: Mapping[str, Compared]) -> Figure:
         axes.set(xlim=ends, ylim=ends, aspect="equal")
         axes.locator_params(nbins=5)  # −4.6250 takes the room of two ticks
         axes.plot(ends, ends, color=GUIDE, linewidth=1, zorder=3, label="1:1")
-        _draw_points(figure, axes, values.reference, values.predicted, (ends[0], ends[1], ends[0], ends[1]))
+        draw_points(figure, axes, values.reference, values.predicted, (ends[0], ends[1], ends[0], ends[1]))
         axes.set(xlabel=f"reference {what} ({unit})", ylabel=f"predicted {what} ({unit})")
         axes.set_title(f"{what}: RMSE {_size(values.residuals)} {small_unit}, n = {len(values.std):,}", fontsize=9)
         legend_below(axes)
@@ -208,7 +206,7 @@ def _draw_errors(figure: Figure, axes: Axes, name: str, values: Compared) -> Non
     x_ends = _log_ends(std, 0.001)
     y_ends = _log_ends(np.concatenate([errors, std]), 0.01)
     axes.set(xscale="log", yscale="log", xlim=x_ends, ylim=y_ends)
-    _draw_points(figure, axes, std, errors, (*np.log10(x_ends), *np.log10(y_ends)))
+    draw_points(figure, axes, std, errors, (*np.log10(x_ends), *np.log10(y_ends)))
     line = np.array(x_ends)
     axes.plot(line, line, color=GUIDE, linewidth=1, zorder=3, label="|error| = 1σ")
     axes.plot(line, 2 * line, color=GUIDE, linewidth=1, linestyle="--", zorder=3, label="|error| = 2σ")
@@ -236,7 +234,7 @@ def _binned(std: NDArray[np.float64], errors: NDArray[np.float64]) -> NDArray[np
     return np.array([(root_mean_square(std[part]), root_mean_square(errors[part])) for part in parts])
 
 
-# Panels and points --------------------------------------------------------------------------------
+# Panels and limits --------------------------------------------------------------------------------
 
 
 def _panels(n: int, height: float) -> tuple[Figure, NDArray[Any]]:
@@ -247,29 +245,6 @@ def _panels(n: int, height: float) -> tuple[Figure, NDArray[Any]]:
     for axes in grid:
         open_frame(axes)
     return figure, grid
-
-
-def _draw_points(
-    figure: Figure,
-    axes: Axes,
-    x: NDArray[np.float64],
-    y: NDArray[np.float64],
-    extent: tuple[float, float, float, float],
-) -> None:
-    """Draw points, or the density of many. `extent`: ends of x and y; on log axes, their log10."""
-    if len(x) <= SINGLE:
-        size = float(np.clip(6000 / len(x), 4, 26))
-        axes.scatter(x, y, s=size, color=BLUE, linewidths=0, alpha=0.5, rasterized=True, zorder=2)
-        return
-    scales: dict[str, Any] = {"xscale": axes.get_xscale(), "yscale": axes.get_yscale()}
-    limits = axes.get_xlim(), axes.get_ylim()
-    cells = axes.hexbin(
-        x, y, gridsize=70, extent=extent, mincnt=1, bins="log", cmap=DENSITY, linewidths=0.1, zorder=2, **scales
-    )
-    axes.set(xlim=limits[0], ylim=limits[1])
-    bar = figure.colorbar(cells, ax=axes, pad=0.02, fraction=0.05, aspect=30)
-    bar.set_label("number of points", fontsize=8)
-    bar.outline.set_visible(False)
 
 
 def _with_room(values: NDArray[np.float64]) -> tuple[float, float]:

@@ -9,7 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 BLUE, SKY, GREEN, ORANGE, VERMILION, PURPLE = "#0072b2", "#56b4e9", "#009e73", "#e69f00", "#d55e00", "#cc79a7"
 
@@ -35,13 +38,19 @@ def open_frame(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def plain_numbers(axes: Axes) -> None:
+def plain_numbers(axes: Axes, which: Iterable[Axis] | None = None) -> None:
     """Write 0.5, 20 or 300 at logarithmic axes, not powers of ten, which overlap in few decades."""
     from matplotlib.ticker import LogFormatter
 
-    for axis in (axes.xaxis, axes.yaxis):
+    class Plain(LogFormatter):
+        """Where LogFormatter writes 5e-01, write 0.5."""
+
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:g}" if super().__call__(x, pos) else ""
+
+    for axis in (axes.xaxis, axes.yaxis) if which is None else which:
         axis.set_major_formatter("{x:g}")
-        axis.set_minor_formatter(LogFormatter(minor_thresholds=(1.2, 0.4)))
+        axis.set_minor_formatter(Plain(minor_thresholds=(1.2, 0.4)))
     axes.tick_params(labelsize=8, which="both")
 
 

@@ -1,0 +1,1 @@
+"""A calibration report for people: as text, as figures, and as one page of HTML."""
