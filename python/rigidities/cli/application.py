@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from rigidities._core import __version__
+from rigidities.cli.calibrate import calibrate
 from rigidities.cli.demo import demo
 from rigidities.cli.fit import fit
 from rigidities.cli.foreign import foreign_lines_aside
@@ -58,5 +59,5 @@ def options(
     """Handle the options before a command."""
 
 
-for command in (report, demo, fit, score):
+for command in (report, demo, fit, score, calibrate):
     app.command()(command)

@@ -95,6 +95,14 @@ def _is_predicted_rows(path: Path) -> bool:
     return _arrays_in(path) > RIGIDITIES
 
 
+def _is_page(path: Path) -> bool:
+    return b'<meta name="generator" content="rigidities">' in _head(path)
+
+
+def _is_text(path: Path) -> bool:
+    return b"Calibration report: residuals r beside their standard deviations" in _head(path)
+
+
 def _arrays_in(path: Path) -> set[str]:
     """Return the names of the arrays of an .npz file; none of another file."""
     try:
@@ -112,10 +120,14 @@ SUMMARY = Kind("a summary", (".json",), _is_summary)
 NEXT = Kind("ranked structures", (".xyz",), _is_next)
 TABLE = Kind("a ranking of structures", (".csv",), _is_ranking)
 PREDICTED_ROWS = Kind("predictions as .npz", (".npz",), _is_predicted_rows)
+PAGE = Kind("a calibration report", (".html",), _is_page)
+TEXT = Kind("a calibration report as text", (".txt",), _is_text)
 VIEWER = Kind("a viewer", (".json.gz",), _is_viewer)
 
 SUFFIXES = {
-    suffix for kind in (MODEL, FIGURE, STRUCTURES, ARRAYS, SUMMARY, TABLE, VIEWER) for suffix in kind.suffixes
+    suffix
+    for kind in (MODEL, FIGURE, STRUCTURES, ARRAYS, SUMMARY, TABLE, PAGE, TEXT, VIEWER)
+    for suffix in kind.suffixes
 } - {""}
 """Suffixes of files, which the name of a directory should not have."""
 

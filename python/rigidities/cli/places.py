@@ -21,11 +21,13 @@ from rigidities.cli.kinds import (
     FIGURE,
     MODEL,
     NEXT,
+    PAGE,
     PREDICTED_ROWS,
     STRUCTURES,
     SUFFIXES,
     SUMMARY,
     TABLE,
+    TEXT,
     VIEWER,
     Kind,
 )
@@ -89,6 +91,12 @@ def outputs_of_score(output: Path, plot: bool, from_features: bool = False) -> O
         return {output: PREDICTED_ROWS} | figures
     beside = {place: kind for place, kind in texts_of_score(output).items() if place != output}
     return {output: STRUCTURES} | beside | figures
+
+
+def outputs_of_calibrate(page: Path) -> Outputs:
+    """Return the page, and the report as text and JSON beside it."""
+    beside = {page.with_suffix(".txt"): TEXT, page.with_suffix(".json"): SUMMARY} if page.name else {}
+    return {page: PAGE} | {place: kind for place, kind in beside.items() if place != page}
 
 
 def outputs_of_report(directory: Path, from_features: bool) -> Outputs:

@@ -56,17 +56,25 @@ class Compared(NamedTuple):
     aside : ndarray of bool of shape (n,), or None
         Targets that σ is not judged by: their rows are zero or rounding, as by symmetry. None if
         there are none.
+    structures : ndarray of int of shape (n,), or None
+        Index of the structure of each target.
     """
 
     reference: NDArray[np.float64]
     predicted: NDArray[np.float64]
     std: NDArray[np.float64]
     aside: NDArray[np.bool_] | None = None
+    structures: NDArray[np.int64] | None = None
 
     @property
     def residuals(self) -> NDArray[np.float64]:
         """Reference less prediction, of shape (n,)."""
         return self.reference - self.predicted
+
+    @property
+    def judged(self) -> NDArray[np.bool_]:
+        """Whether σ is judged by a target."""
+        return np.ones(len(self.std), dtype=bool) if self.aside is None else ~self.aside
 
     @property
     def n_aside(self) -> int:
@@ -75,7 +83,7 @@ class Compared(NamedTuple):
 
     def share_within(self, k: float) -> float:
         """Return the share of errors up to kσ; NaN if there is none to judge by, or no σ."""
-        judged = np.ones(len(self.std), dtype=bool) if self.aside is None else ~self.aside
+        judged = self.judged
         if not judged.any() or np.isnan(self.std).any():
             return float("nan")
         return float(np.mean(np.abs(self.residuals[judged]) <= k * self.std[judged]))
@@ -119,7 +127,8 @@ def compare(model: LinearModel, frames: Any, prediction: Prediction) -> dict[str
         labelled, found, deviation = ((array / divisors)[known] for array in (labels, values, std))
         own = None if kinds is None else kinds[of_targets[name]][known]
         aside = _at_rounding(model.calibration(name), deviation, own)
-        compared[name] = Compared(labelled, found, deviation, aside if aside.any() else None)
+        structures_of = of_targets[name][known]
+        compared[name] = Compared(labelled, found, deviation, aside if aside.any() else None, structures_of)
     return compared
 
 

@@ -14,7 +14,7 @@ from rigidities.report.calibration.content import Table, facts, remarks, tables
 from rigidities.report.calibration.figures import report_figures
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from matplotlib.figure import Figure
 
@@ -31,6 +31,9 @@ th:first-child, td:first-child { text-align: left; } th { border-bottom: 2px sol
 figure { display: inline-block; margin: 0.5rem; max-width: 28rem; } img { width: 100%; }
 ul.remarks { border-left: 4px solid #0072b2; padding: 0.5rem 0.5rem 0.5rem 1.8rem; background: #f3f7fa; }
 """.strip()
+
+GENERATOR = '<meta name="generator" content="rigidities">'
+"""By which a command knows that it wrote a page."""
 
 CAPTIONS = {
     "reliability": "RMSE against RMS σ in bins of σ, with 95 % intervals.",
@@ -53,11 +56,32 @@ def report_page(numbers: CalibrationNumbers, title: str) -> str:
     str
         In UTF-8, as the page says itself.
     """
-    parts = [
+    return _document(title, _sections(numbers))
+
+
+def reports_page(reports: Mapping[str, CalibrationNumbers], title: str) -> str:
+    """Return several reports, by the name of what was predicted, as one page."""
+    parts: list[str] = []
+    for name, numbers in reports.items():
+        parts += [f"<h1>{escape(name)}</h1>", *_sections(numbers)]
+    return _document(title, parts)
+
+
+def _document(title: str, parts: Iterable[str]) -> str:
+    lines = [
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+        GENERATOR,
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>{escape(title)}</title>\n<style>\n{STYLE}\n</style>\n</head>\n<body>",
         f"<h1>{escape(title)}</h1>",
+        *parts,
+        "</body>\n</html>\n",
+    ]
+    return "\n".join(lines)
+
+
+def _sections(numbers: CalibrationNumbers) -> list[str]:
+    return [
         _rows([], facts(numbers).items()),
         "<h2>Where these numbers say little</h2>",
         '<ul class="remarks">',
@@ -66,9 +90,7 @@ def report_page(numbers: CalibrationNumbers, title: str) -> str:
         "<h2>Figures</h2>",
         *(_figure(name, figure) for name, figure in report_figures(numbers).items()),
         *(_table(table) for table in tables(numbers)),
-        "</body>\n</html>\n",
     ]
-    return "\n".join(parts)
 
 
 def _table(table: Table) -> str:
