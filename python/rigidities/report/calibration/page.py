@@ -10,8 +10,9 @@ from html import escape
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from rigidities.report.calibration.content import Table, facts, remarks, tables
+from rigidities.report.calibration.content import Table, facts, tables
 from rigidities.report.calibration.figures import report_figures
+from rigidities.report.calibration.remarks import remarks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
