@@ -224,6 +224,11 @@ def test_the_page_holds_all_and_links_to_nothing():
     assert "http" not in REPORT.html()
 
 
+def test_the_page_needs_a_title_of_text():
+    with pytest.raises(TypeError, match="title is 3: expected a string"):
+        REPORT.html(title=3)
+
+
 def test_json_has_all_but_the_data():
     values = json.loads(json.dumps(REPORT.to_dict(), allow_nan=False))
     assert values["mean_square"]["value"] == REPORT.mean_square.value
