@@ -57,6 +57,24 @@ def test_the_figure_has_these_lines():
     assert names[0] == f"68.27 % of Gaussian errors (here {100 * held:.2f} %)"
 
 
+def test_residuals_at_rounding_do_not_fill_the_figure():
+    """A force that symmetry holds at zero has a residual of 1e-17 beside a σ of noise."""
+    found = rg.calibration_report(np.where(np.arange(N) < 30, 1e-17, S * Z), S)
+    axes = found.plot()["errors"].axes[0]
+    least = 1e-3 * S.min()
+    assert axes.get_ylim()[0] == pytest.approx(least)
+    n = int(np.sum(np.abs(found.residuals) <= least))
+    assert n >= 30
+    assert axes.get_title() == f"n = {N} ({n} residuals near 0 not drawn)"
+
+
+def test_a_class_far_off_is_drawn_at_the_edge():
+    far = np.arange(N) < 30
+    found = rg.calibration_report(np.where(far, 1e-17, S * Z), S, by={"is far": far})
+    axes = found.plot()["by is far"].axes[0]
+    assert axes.get_xlim()[0] == pytest.approx(1e-3 / 1.5)
+
+
 # ---- figures
 
 
@@ -222,6 +240,11 @@ def test_the_page_holds_all_and_links_to_nothing():
     for table in tables(REPORT):
         assert table.title in text
     assert "http" not in REPORT.html()
+
+
+def test_the_page_needs_a_title_of_text():
+    with pytest.raises(TypeError, match="title is 3: expected a string"):
+        REPORT.html(title=3)
 
 
 def test_json_has_all_but_the_data():

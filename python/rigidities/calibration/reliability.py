@@ -14,8 +14,9 @@ with heavy tails and few targets, *no* interval of a variance holds its 95 %, so
 whose interval holds 1 stands beside the share that calibrated errors reach (`simulation`).
 
 **Binned error.** ENCE, the mean over bins of |RMS σ − RMSE|/(RMS σ) (Levi et al., Sensors 22 (2022)
-5540), grows with the number of bins, as its root, even for perfect σ (Pernot, arXiv:2305.11905). It
-is reported for several numbers of bins, each beside its value for calibrated errors.
+5540), grows as the root of the number of bins, even for a perfect σ (Pernot, *Properties of the
+ENCE and other MAD-based calibration metrics*, 2023). It is reported for several numbers of bins,
+each beside its value for calibrated errors.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The tables of a calibration report: each number beside what is good, for text and page alike.
 
 A table answers one question. Each row has a number, its limits, and the value that it would have if
-σ were right. What says little for the data at hand is named in `remarks`.
+σ were right.
 """
 
 from __future__ import annotations
@@ -31,13 +31,6 @@ LONGEST = 30
 
 LEAST_UNITS = 5
 """Fewest independent units of a class from which its interval says anything."""
-
-FEW_UNITS = 20
-"""Bootstrap intervals of fewer units are too narrow by 5 % or more: their variance is short by the
-factor 1 − 1/n, and single units govern it."""
-
-FOURTH_MOMENT = 4.0
-"""At and below this ν, Student's t has no fourth moment: no kurtosis, no variance of r²."""
 
 SCORE_NAMES = {
     "nll": "NLL",
@@ -365,39 +358,3 @@ def _classes(numbers: CalibrationNumbers, name: str) -> Table:
         (short(name), "n", "units", "RMSE", "RMS σ", "mean (r/σ)²", "95 %", "in 68 %", "in 95 %", "says"),
         rows,
     )
-
-
-# Remarks ------------------------------------------------------------------------------------------
-
-
-def remarks(numbers: CalibrationNumbers) -> list[str]:
-    """Return where the numbers say little, in whole sentences."""
-    found = []
-    if not numbers.has_blocks:
-        found.append(
-            "All targets are taken as independent. Forces of one structure, or frames of one trajectory, are not: pass "
-            "their structure as blocks, or intervals are too narrow."
-        )
-    else:
-        found.append(
-            "References are drawn with independent errors. Errors that are alike within a block spread more, so "
-            "rely on the intervals, which count blocks."
-        )
-    if numbers.n_blocks < FEW_UNITS:
-        found.append(f"There are {numbers.n_blocks} independent units: intervals of so few are too narrow.")
-    if numbers.is_constant:
-        found.append("All σ are the same: bins, ranks and retention say nothing.")
-    if numbers.tails.degrees_of_freedom <= FOURTH_MOMENT:
-        found.append(
-            f"The tails are heavy (Student's t with ν = {numbers.tails.degrees_of_freedom:.2g}): kurtosis does not "
-            "converge, and RMSE, NLL and the intervals of mean (r/σ)² depend on few targets. Rely on coverage, CRPS "
-            "and interval scores."
-        )
-    if np.isnan(numbers.auroc):
-        found.append("All |r|, or none, are above the threshold: AUROC does not exist.")
-    if not numbers.provenance.calibrated_on:
-        found.append(
-            "It is not stated what σ was calibrated on. If on these targets, mean (r/σ)² is 1 by construction: "
-            "coverage, bins and classes still say something."
-        )
-    return found

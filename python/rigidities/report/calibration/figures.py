@@ -34,6 +34,13 @@ if TYPE_CHECKING:
 BANDS = {0.6827: "-", 0.9545: "--", 0.9973: ":"}
 """Shares of Gaussian errors between the pairs of lines of the error figure, and their style."""
 
+NEAR_ZERO = 1e-3
+"""Residuals are drawn from this share of the least σ: a third of the lowest line, which 0.1 % of
+Gaussian errors are below. Residuals at rounding would fill the figure with empty decades."""
+
+FARTHEST = 1e3
+"""Mean (r/σ)² of a class beyond 1000, or below 1/1000, is drawn at the edge."""
+
 SIZE = (5.6, 5.0)
 """Of a figure, in inches."""
 
@@ -94,12 +101,12 @@ def error_figure(numbers: CalibrationNumbers) -> Figure:
     """Draw |r| against σ on log axes, with lines that hold known shares of Gaussian errors."""
     figure, axes = _new()
     std, misses = numbers.std, np.abs(numbers.residuals)
-    shown = misses > 0
-    x_ends = _log_ends(std[shown])
-    low = np.quantile(misses[shown], 0.002)
-    y_ends = _log_ends(np.concatenate([[max(low, misses.max() * 1e-8)], misses[shown][misses[shown] >= low], std]))
-    axes.set(xscale="log", yscale="log", xlim=x_ends, ylim=y_ends)
-    draw_points(figure, axes, std[shown], misses[shown], (*np.log10(x_ends), *np.log10(y_ends)))
+    least = NEAR_ZERO * std.min()
+    shown = misses > least
+    x_ends = _log_ends(std)
+    most = _log_ends(np.concatenate([misses, std]))[1]
+    axes.set(xscale="log", yscale="log", xlim=x_ends, ylim=(least, most))
+    draw_points(figure, axes, std[shown], misses[shown], (*np.log10(x_ends), *np.log10([least, most])))
     line = np.array(x_ends)
     for level, style in BANDS.items():
         a, b = half_normal_interval(level)
@@ -109,7 +116,7 @@ def error_figure(numbers: CalibrationNumbers) -> Figure:
         axes.plot(line, b * line, color="black", linewidth=1, linestyle=style, zorder=3)
     axes.set(xlabel=f"σ{_unit(numbers)}", ylabel=f"|residual|{_unit(numbers)}")
     n_hidden = int((~shown).sum())
-    hidden = f" ({n_hidden:,} residuals of 0 not drawn)" if n_hidden else ""
+    hidden = f" ({n_hidden:,} residuals near 0 not drawn)" if n_hidden else ""
     axes.set_title(f"n = {numbers.n:,}{hidden}", fontsize=9)
     _finish(axes)
     return figure
@@ -172,13 +179,12 @@ def class_figure(numbers: CalibrationNumbers, name: str) -> Figure:
     classes = list(numbers.by[name].items())[:MOST_CLASSES]
     figure = Figure(figsize=(SIZE[0], 1.4 + 0.28 * len(classes)), dpi=150, layout="constrained")
     axes = figure.subplots()
-    values = np.array([one.mean_square for _, one in classes])
+    values = np.clip(np.array([one.mean_square for _, one in classes]), 1 / FARTHEST, FARTHEST)
     place = np.arange(len(classes))[::-1]
-    positive = values[:, 0] > 0
-    ends = _log_ends(np.concatenate([[1.0], values[positive][:, :2].ravel(), values[positive][:, 2]]))
+    ends = _log_ends(np.append(values, 1.0))
     few = np.array([one.n_blocks < LEAST_UNITS for _, one in classes])
-    for chosen, colour, mark, text in _by_verdict(values, positive, few):
-        spread = np.abs(np.clip(values[chosen][:, 1:].T, ends[0] / 10, ends[1] * 10) - values[chosen, 0])
+    for chosen, colour, mark, text in _by_verdict(values, few):
+        spread = np.abs(values[chosen, 1:].T - values[chosen, 0])
         axes.errorbar(
             values[chosen, 0],
             place[chosen],
@@ -200,16 +206,14 @@ def class_figure(numbers: CalibrationNumbers, name: str) -> Figure:
     return figure
 
 
-def _by_verdict(
-    values: NDArray[np.float64], positive: NDArray[np.bool_], few: NDArray[np.bool_]
-) -> list[tuple[NDArray[np.bool_], str, str, str]]:
+def _by_verdict(values: NDArray[np.float64], few: NDArray[np.bool_]) -> list[tuple[NDArray[np.bool_], str, str, str]]:
     """Which classes agree, have a σ that is too small, or too large; with colour, mark and text."""
     small, large = (values[:, 1] > 1) & ~few, (values[:, 2] < 1) & ~few
     parts = [
-        (few & positive, GUIDE, "x", "few units"),
-        (~small & ~large & ~few & positive, BLUE, "o", "σ agrees"),
-        (small & positive, VERMILION, ">", "σ too small"),
-        (large & positive, PURPLE, "<", "σ too large"),
+        (few, GUIDE, "x", "few units"),
+        (~small & ~large & ~few, BLUE, "o", "σ agrees"),
+        (small, VERMILION, ">", "σ too small"),
+        (large, PURPLE, "<", "σ too large"),
     ]
     return [part for part in parts if part[0].any()]
 

@@ -10,8 +10,9 @@ from html import escape
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from rigidities.report.calibration.content import Table, facts, remarks, tables
+from rigidities.report.calibration.content import Table, facts, tables
 from rigidities.report.calibration.figures import report_figures
+from rigidities.report.calibration.remarks import remarks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -28,6 +29,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size
 div.wide { overflow-x: auto; }
 th, td { padding: 0.15rem 0.7rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; } th { border-bottom: 2px solid #888; }
+table.facts th, table.facts td { text-align: left; white-space: normal; border-bottom: 1px solid #ddd; }
 figure { display: inline-block; margin: 0.5rem; max-width: 28rem; } img { width: 100%; }
 ul.remarks { border-left: 4px solid #0072b2; padding: 0.5rem 0.5rem 0.5rem 1.8rem; background: #f3f7fa; }
 """.strip()
@@ -81,15 +83,19 @@ def _document(title: str, parts: Iterable[str]) -> str:
 
 
 def _sections(numbers: CalibrationNumbers) -> list[str]:
+    first, *others = tables(numbers)
     return [
-        _rows([], facts(numbers).items()),
+        '<table class="facts">',
+        *(f"<tr><th>{escape(name)}</th><td>{escape(fact)}</td></tr>" for name, fact in facts(numbers).items()),
+        "</table>",
+        _table(first),
         "<h2>Where these numbers say little</h2>",
         '<ul class="remarks">',
         *(f"<li>{escape(remark)}</li>" for remark in remarks(numbers)),
         "</ul>",
         "<h2>Figures</h2>",
         *(_figure(name, figure) for name, figure in report_figures(numbers).items()),
-        *(_table(table) for table in tables(numbers)),
+        *(_table(table) for table in others),
     ]
 
 
@@ -101,7 +107,7 @@ def _table(table: Table) -> str:
 def _rows(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     lines = ["".join(f"<th>{escape(text)}</th>" for text in head)]
     lines += ["".join(f"<td>{escape(text)}</td>" for text in row) for row in rows]
-    body = "\n".join(f"<tr>{line}</tr>" for line in lines if line)
+    body = "\n".join(f"<tr>{line}</tr>" for line in lines)
     return f'<div class="wide"><table>\n{body}\n</table></div>'
 
 

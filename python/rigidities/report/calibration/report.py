@@ -67,6 +67,8 @@ class CalibrationReport(CalibrationNumbers):
         str
             To be written in UTF-8. It links to nothing.
         """
+        if not isinstance(title, str):
+            raise TypeError(f"title is {title!r}: expected a string")
         return report_page(self, title)
 
     def to_dict(self) -> dict[str, Any]:

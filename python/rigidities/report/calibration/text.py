@@ -5,7 +5,8 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
-from rigidities.report.calibration.content import Table, facts, remarks, tables
+from rigidities.report.calibration.content import Table, facts, tables
+from rigidities.report.calibration.remarks import remarks
 
 if TYPE_CHECKING:
     from rigidities.calibration.report import CalibrationNumbers
