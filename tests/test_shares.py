@@ -88,6 +88,21 @@ def test_rows_without_groups_have_their_variance():
     )
 
 
+def test_shares_keep_the_digits_of_qr():
+    """H⁻¹g is solved for, and yet rounding grows as the root of the condition, 1e9, as in a variance."""
+    rng = np.random.default_rng(0)
+    U, W = np.linalg.qr(rng.normal(size=(300, P)))[0], np.linalg.qr(rng.normal(size=(P, P)))[0]
+    F, groups = (U * np.logspace(0, -9, P)) @ W.T, np.arange(300) // 6
+    covariance = rg.Covariance(P, accumulation="qr")
+    covariance.update(F)
+    hessian = covariance.factorize(1e-20)
+    assert hessian.rcond < 1e-17
+    v = hessian.variance(F, groups=groups)
+    for components in (None, PARTS):
+        by_row = rg.variance_shares(hessian, F, groups, components=components).reshape(300, -1).sum(axis=1)
+        np.testing.assert_allclose(np.bincount(groups, by_row), v, rtol=10 * P * 2.0**-53 * 1e9)
+
+
 def test_a_part_that_changes_little_has_the_derivative_of_the_variance():
     """Scaling a row's part by 1 + t changes v by 2·t·share."""
     hessian, (X, groups) = factors.made("sums").hessian, atoms()

@@ -137,7 +137,8 @@ def component_covariance(
     The diagonal has their variances, ``1 / hessian.component_rigidity``. Off it, a negative entry
     means that the errors of two parts cancel in the whole: the data determine their sum better than
     either. If each feature is in one component, all entries of a matrix sum to the variance of the
-    prediction, and each row of it to the share of a component.
+    prediction, and each row of it to the share of a component. Where large parts cancel, the shares
+    of `variance_shares` keep more digits than these sums.
 
     Parameters
     ----------
