@@ -252,6 +252,24 @@ def test_blocks_of_one_target_change_nothing_but_coverage_limits():
     np.testing.assert_allclose(one.coverage_low, REPORT.coverage_low, atol=0.01)  # drawn, not binomial
 
 
+def test_intervals_of_classes_and_bins_count_blocks():
+    """The ratio estimator of survey sampling: residuals a − qb are summed in each block before they are squared."""
+    block, kind = np.repeat(np.arange(60), 10), np.arange(600) % 2
+    found = rg.calibration_report(R, S, by=kind, blocks=block).by["class"]
+    for label, one in found.items():
+        own = kind == label
+        for estimate, a, b, root in (
+            (one.mean_square, (R / S) ** 2, np.ones(600), 1.0),
+            (one.ratio, R**2, S**2, 0.5),
+        ):
+            sums = np.array([[x[own & (block == k)].sum() for k in range(60)] for x in (a, b)])
+            q = sums[0].sum() / sums[1].sum()
+            error = np.sqrt(60 / 59 * np.sum((sums[0] - q * sums[1]) ** 2)) / sums[1].sum()
+            factor = np.exp(stats.t.ppf(0.975, 59) * error / q)
+            assert estimate == pytest.approx(((q) ** root, (q / factor) ** root, (q * factor) ** root))
+        assert one.n_blocks == 60
+
+
 def test_shares_of_blocks_count_effective_targets():
     """30 blocks of 10 equal targets are worth 29: p(1 − p) over the variance between blocks."""
     inside = RNG.random(30) < 0.7
