@@ -256,6 +256,15 @@ def test_json_has_all_but_the_data():
     assert {"residuals", "std"}.isdisjoint(values)
 
 
+@pytest.mark.filterwarnings("ignore:class 'one'")
+def test_json_has_none_for_infinity_and_nan():
+    found = made(by=np.where(np.arange(N) == 0, "one", "others"), threshold=1e9)
+    values = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert values["by"]["class"]["one"]["mean_square"]["high"] is None
+    assert values["auroc"] is None
+    assert values["gaussian"]["auroc"] == {"value": None, "low": None, "high": None}
+
+
 def test_it_is_frozen():
     with pytest.raises(AttributeError):
         REPORT.nll = 0.0
