@@ -382,4 +382,4 @@ def test_a_hundred_thousand_targets_take_seconds():
     rg.calibration_report(r[:100], s[:100])  # imports
     start = time.perf_counter()
     rg.calibration_report(r, s)
-    assert time.perf_counter() - start < 8  # 1.4 s on a quiet machine
+    assert time.perf_counter() - start < 8  # 0.8 to 1.9 s on a shared machine
