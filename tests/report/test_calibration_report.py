@@ -123,7 +123,8 @@ def test_classes_of_few_units_say_nothing():
 
 
 def test_numbers_at_axes_are_plain():
-    figure = REPORT.plot()["reliability"]
+    std = np.linspace(0.1, 0.4, N)  # less than a decade: LogFormatter writes 2e-01
+    figure = rg.calibration_report(std * Z, std).plot()["reliability"]
     figure.draw_without_rendering()
     axes = figure.axes[0]
     labels = [text.get_text() for which in (False, True) for text in axes.get_xticklabels(minor=which)]
@@ -193,6 +194,11 @@ def test_text_answers_each_question():
     assert "RMSE, eV/Å" in text
     assert max(map(len, text.splitlines())) <= 106
     assert repr(REPORT).startswith("<CalibrationReport of 900 targets, mean (r/σ)²")
+
+
+@pytest.mark.parametrize(("factor", "says"), [(1.2, "σ too small, 1.2"), (1.0, "σ agrees"), (0.8, "σ too large, 1.2")])
+def test_the_verdict_is_that_of_the_interval(factor, says):
+    assert says in tables(made(factor))[0].rows[0][-1]
 
 
 def test_remarks_say_where_numbers_say_little():
