@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 import rigidities as rg
 from rigidities.calibration.bootstrap import Bootstrap
-from rigidities.calibration.coverage import expected_area, gaussian_quantile, miscalibration_area
+from rigidities.calibration.coverage import expected_area, gaussian_quantile, miscalibration_area, share
 from rigidities.calibration.std_scores import mean_scores
 
 
@@ -23,6 +23,7 @@ def drawn(n=600, seed=0, nu=None, spread=1.0):
 
 
 R, S = drawn()
+RNG = np.random.default_rng(4)
 REPORT = rg.calibration_report(R, S)
 
 
@@ -212,7 +213,7 @@ def test_heavy_tails_mean_square_holds_where_binned_variances_fail():
     Pernot, arXiv:2402.10043: variances of heavy-tailed σ and errors have no reliable interval.
     """
     mean_square, ratio, bins, of_reference = [], [], [], []
-    for seed in range(30):
+    for seed in range(20):
         rng = np.random.default_rng(seed)
         std = 1 / np.sqrt(rng.gamma(0.6, size=1500))  # inverse gamma: σ² has no mean
         found = rg.calibration_report(std * rng.standard_t(5, 1500) * np.sqrt(3 / 5), std)
@@ -220,10 +221,10 @@ def test_heavy_tails_mean_square_holds_where_binned_variances_fail():
         ratio.append(found.ratio.holds(1.0))
         bins.append(found.bins.ratio_holds)
         of_reference.append(found.student["ratio_holds"].holds(found.bins.ratio_holds))
-    assert np.mean(mean_square) >= 0.83  # of 95 %, within 3 binomial deviations
+    assert np.mean(mean_square) >= 0.8  # of 95 %, within 3 binomial deviations
     assert np.mean(ratio) < 0.6  # about 0.35
     assert np.mean(bins) < 0.92  # about 0.87, of intervals of 95 %
-    assert np.mean(of_reference) >= 0.83  # but it is the share that calibrated errors reach
+    assert np.mean(of_reference) >= 0.8  # but it is the share that calibrated errors reach
 
 
 # ---- blocks
@@ -249,6 +250,36 @@ def test_blocks_of_one_target_change_nothing_but_coverage_limits():
     np.testing.assert_allclose(one.mean_square[1:], REPORT.mean_square[1:], rtol=0.03)  # other draws
     np.testing.assert_allclose(one.bins.ratio_low, REPORT.bins.ratio_low)
     np.testing.assert_allclose(one.coverage_low, REPORT.coverage_low, atol=0.01)  # drawn, not binomial
+
+
+def test_intervals_of_classes_and_bins_count_blocks():
+    """The ratio estimator of survey sampling: residuals a − qb are summed in each block before they are squared."""
+    block, kind = np.repeat(np.arange(60), 10), np.arange(600) % 2
+    found = rg.calibration_report(R, S, by=kind, blocks=block).by["class"]
+    for label, one in found.items():
+        own = kind == label
+        for estimate, a, b, root in (
+            (one.mean_square, (R / S) ** 2, np.ones(600), 1.0),
+            (one.ratio, R**2, S**2, 0.5),
+        ):
+            sums = np.array([[x[own & (block == k)].sum() for k in range(60)] for x in (a, b)])
+            q = sums[0].sum() / sums[1].sum()
+            error = np.sqrt(60 / 59 * np.sum((sums[0] - q * sums[1]) ** 2)) / sums[1].sum()
+            factor = np.exp(stats.t.ppf(0.975, 59) * error / q)
+            assert estimate == pytest.approx(((q) ** root, (q / factor) ** root, (q * factor) ** root))
+        assert one.n_blocks == 60
+
+
+def test_shares_of_blocks_count_effective_targets():
+    """30 blocks of 10 equal targets are worth 29: p(1 − p) over the variance between blocks."""
+    inside = RNG.random(30) < 0.7
+    found = share(np.repeat(inside, 10), np.repeat(np.arange(30), 10))
+    p = inside.mean()
+    assert found == pytest.approx(
+        (p, stats.beta.ppf(0.025, 29 * p, 30 - 29 * p), stats.beta.ppf(0.975, 29 * p + 1, 29 - 29 * p))
+    )
+    all_inside = share(np.ones(300, dtype=bool), np.repeat(np.arange(30), 10))
+    assert all_inside.low == pytest.approx(stats.binomtest(30, 30).proportion_ci(0.95, "exact").low)
 
 
 def test_intervals_of_blocks_hold_what_they_promise():
@@ -321,7 +352,7 @@ def test_a_class_of_one_target_is_warned_of():
 # ---- what must not matter
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 1000), exponent=st.integers(-40, 40), n=st.integers(10, 80))
 def test_units_and_order_do_not_matter(seed, exponent, n):
     rng = np.random.default_rng(seed)
@@ -351,4 +382,4 @@ def test_a_hundred_thousand_targets_take_seconds():
     rg.calibration_report(r[:100], s[:100])  # imports
     start = time.perf_counter()
     rg.calibration_report(r, s)
-    assert time.perf_counter() - start < 8  # 1.4 s on a quiet machine
+    assert time.perf_counter() - start < 8  # 0.8 to 1.9 s on a shared machine

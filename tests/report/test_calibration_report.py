@@ -123,7 +123,8 @@ def test_classes_of_few_units_say_nothing():
 
 
 def test_numbers_at_axes_are_plain():
-    figure = REPORT.plot()["reliability"]
+    std = np.linspace(0.1, 0.4, N)  # less than a decade: LogFormatter writes 2e-01
+    figure = rg.calibration_report(std * Z, std).plot()["reliability"]
     figure.draw_without_rendering()
     axes = figure.axes[0]
     labels = [text.get_text() for which in (False, True) for text in axes.get_xticklabels(minor=which)]
@@ -195,6 +196,11 @@ def test_text_answers_each_question():
     assert repr(REPORT).startswith("<CalibrationReport of 900 targets, mean (r/σ)²")
 
 
+@pytest.mark.parametrize(("factor", "says"), [(1.2, "σ too small, 1.2"), (1.0, "σ agrees"), (0.8, "σ too large, 1.2")])
+def test_the_verdict_is_that_of_the_interval(factor, says):
+    assert says in tables(made(factor))[0].rows[0][-1]
+
+
 def test_remarks_say_where_numbers_say_little():
     text = " ".join(str(made()).split())
     assert "All targets are taken as independent" in text
@@ -254,6 +260,15 @@ def test_json_has_all_but_the_data():
     assert values["bins"]["n"] == [45] * 20
     assert values["worst"][0]["block"] == REPORT.worst[0].block
     assert {"residuals", "std"}.isdisjoint(values)
+
+
+@pytest.mark.filterwarnings("ignore:class 'one'")
+def test_json_has_none_for_infinity_and_nan():
+    found = made(by=np.where(np.arange(N) == 0, "one", "others"), threshold=1e9)
+    values = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert values["by"]["class"]["one"]["mean_square"]["high"] is None
+    assert values["auroc"] is None
+    assert values["gaussian"]["auroc"] == {"value": None, "low": None, "high": None}
 
 
 def test_it_is_frozen():

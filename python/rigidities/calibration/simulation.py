@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
     from rigidities.calibration.errors import Errors
 
-FEWEST_DRAWS, MOST_DRAWS, NUMBERS = 30, 400, 1_000_000
+FEWEST_DRAWS, MOST_DRAWS, NUMBERS = 24, 400, 1_000_000
 """Number of draws: as many as make a million targets, within these ends. Their spread falls with
-the number of targets, so that large sets need fewer."""
+the number of targets, so that large sets need fewer. Of 24 draws, the range is from the least to
+the largest, which holds 23/25 = 92 % of further ones."""
 
 
 def number_of_draws(n: int) -> int:
@@ -94,5 +95,6 @@ def _holds(bins: Partition, a: NDArray[np.float64], b: NDArray[np.float64]) -> f
 
 
 def _summary(values: NDArray[np.float64]) -> Estimate:
-    low, high = np.quantile(values, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
+    # "weibull": from 39 draws on, a further one lies in the range with a probability of 95 %
+    low, high = np.quantile(values, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2], method="weibull")
     return Estimate(float(values.mean()), float(low), float(high))

@@ -113,9 +113,9 @@ def _rows(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 def _figure(name: str, figure: Figure) -> str:
     caption = CAPTIONS.get(name, f"Mean (r/σ)² {name}, with 95 % intervals.")
-    stream = BytesIO()
-    figure.savefig(stream, format="png", dpi=150)
-    data = base64.b64encode(stream.getvalue()).decode("ascii")
+    file = BytesIO()
+    figure.savefig(file, format="png", dpi=150)
+    data = base64.b64encode(file.getvalue()).decode("ascii")
     return (
         f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,{data}">'
         f"<figcaption>{escape(caption)}</figcaption></figure>"

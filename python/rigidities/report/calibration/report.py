@@ -116,7 +116,7 @@ def calibration_report(
     provenance : Provenance, optional
         What σ was calibrated on, and how.
     random_state : int
-        Seed of bootstrap (2000 repeats) and simulations (30 to 400). The same seed gives the same
+        Seed of bootstrap (2000 repeats) and simulations (24 to 400). The same seed gives the same
         report.
 
     Returns
