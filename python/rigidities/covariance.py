@@ -10,7 +10,7 @@ import numpy as np
 from rigidities import _core, files
 from rigidities.choice import choose, factorize, largest_evidence, moments_of
 from rigidities.exceptions import Advice
-from rigidities.forms import signs_of, warn_if_unresolved
+from rigidities.forms import warn_if_unresolved
 from rigidities.hessian import Hessian
 from rigidities.moments import Moments
 from rigidities.penalty import Penalty
@@ -348,7 +348,7 @@ class Covariance(files.Stored):
         hessian = Hessian._without_core(self.feature_space, self._in_column)
         hessian._core = factorize(self._core, choice, checked, consume=consume)
         try:
-            warn_if_unresolved(*signs_of(hessian._core))
+            warn_if_unresolved(hessian._core.diagonal(), hessian._core.reason, hessian.regularizer, self.accumulation)
             if consume:  # C is whole until here; after an assignment, unlike a call, Python looks for no signal
                 self._core.consumed = True
         except BaseException:

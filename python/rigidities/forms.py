@@ -105,13 +105,8 @@ def _factorize(
 ) -> _core.Hessian:
     """Choose λ and factorise sums, with the warnings of both."""
     form = factorize(core, choose(core, regularizer, penalty), penalty, consume=consume)
-    warn_if_unresolved(*signs_of(form))
+    warn_if_unresolved(form.diagonal(), form.reason, form.regularizer, form.accumulation)
     return form
-
-
-def signs_of(form: _core.Hessian) -> tuple[NDArray[np.float64], str, float, Accumulation]:
-    """Return what `warn_if_unresolved` looks at."""
-    return form.diagonal(), form.reason, form.regularizer, form.accumulation
 
 
 def warn_if_unresolved(

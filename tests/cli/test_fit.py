@@ -172,7 +172,7 @@ def test_nothing_is_computed_twice(inputs, monkeypatch, options, n_decomposition
 
     place = lambda positions: np.round(positions, 6).tobytes()  # noqa: E731
     count(decompose, "decompose", lambda *a: ["decomposition"])
-    count(minimum, "loss_sums", lambda *a: ["sums"])
+    count(minimum, "loss_sums", lambda *a, **k: ["sums"])
     count(reference, "Attached", lambda atoms: [("labels", place(atoms.positions))])
     count(
         featomic.SoapPowerSpectrum,
