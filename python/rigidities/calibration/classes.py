@@ -13,7 +13,7 @@ import numpy as np
 
 from rigidities.calibration.bootstrap import Estimate
 from rigidities.calibration.coverage import gaussian_quantile, share
-from rigidities.calibration.errors import as_classes
+from rigidities.calibration.errors import as_classes_or_numbers
 from rigidities.calibration.reliability import Partition, ratios
 from rigidities.exceptions import UndeterminedWarning, warn
 
@@ -64,11 +64,11 @@ def read_classes(by: ArrayLike | Mapping[str, ArrayLike] | None, n: int) -> dict
     if by is None:
         return {}
     if not isinstance(by, Mapping):
-        return {UNNAMED: as_classes(by, "by", n)}
+        return {UNNAMED: as_classes_or_numbers(by, "by", n)}
     for name in by:
         if not isinstance(name, str):
             raise TypeError(f"by has the key {name!r}: expected the name of the classes, a string")
-    return {name: as_classes(classes, f"by[{name!r}]", n) for name, classes in by.items()}
+    return {name: as_classes_or_numbers(classes, f"by[{name!r}]", n) for name, classes in by.items()}
 
 
 def by_class(errors: Errors, classes: Mapping[str, NDArray[Any]]) -> dict[str, dict[Label, ClassCalibration]]:

@@ -160,7 +160,7 @@ def _check_range(r: NDArray[np.float64], s: NDArray[np.float64]) -> None:
         raise ValueError(f"the largest |residual| is {np.abs(r).max():.3g}: use another unit")
 
 
-def as_classes(classes: ArrayLike, name: str, n: int) -> NDArray[Any]:
+def as_classes_or_numbers(classes: ArrayLike, name: str, n: int) -> NDArray[Any]:
     """Return classes of n targets: integers, booleans or text as they are, other numbers finite."""
     array = as_array(classes, name)
     if array.dtype.kind == "T" or (array.dtype.kind == "O" and all(isinstance(one, str) for one in array.ravel())):
