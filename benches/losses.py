@@ -1,5 +1,6 @@
 """Pairs of what a loss with forces adds: gathering, sums beside featomic, every λ from one decomposition."""
 
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,6 +13,7 @@ from rigidities.datasets import load_silicon
 from rigidities.interop.featomic import LossRows, Soap
 from rigidities.loss.rules import EVERY
 from rigidities.loss.structures import structures_of
+from rigidities.model import LinearModel, SparseKernel
 
 
 def gathering(n_atoms, p):
@@ -62,6 +64,21 @@ def force_rows(structures, soap):
     )  # fmt: skip
 
 
+def kernel_fit(structures, soap, n_points):
+    """A fit of a sparse kernel model, beside the linear fit of the same descriptor."""
+    loss = rg.Loss(energy=rg.Term(3000.0, per_atom=True), forces=rg.Term())
+
+    def fit(kernel=None):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return LinearModel.fit(structures, soap, loss=loss, kernel=kernel, progress=False)
+
+    yield Pair(
+        f"fit of a sparse kernel, {n_points} points", n_points, "the linear fit", 1 / 3,
+        lambda: fit(SparseKernel(2, n_points)), fit, rounds=2,
+    )  # fmt: skip
+
+
 def every_regularizer(p, n):
     """Leave-one-out of n rows at 200 λ, against 30 Cholesky factorisations and a projection of the rows."""
     rng = np.random.default_rng(9)
@@ -82,10 +99,49 @@ def every_regularizer(p, n):
     yield Pair("`regularizer_path`, 200 λ, leave-one-out", p, "30 `cholesky`, a projection", 1.0, ours, factorisations)
 
 
+def pairs_of_regularizer_and_scale(p, n, size):
+    """The likelihood of size² pairs of λ and scale, decomposition included, against an inverse for each pair."""
+    rng = np.random.default_rng(10)
+    F = rng.normal(size=(2 * n, p)) * np.logspace(0, -4, p)
+    y = F @ rng.normal(size=p) + 0.01 * rng.normal(size=2 * n)
+    X, z, grid = F[n:], y[n:], np.logspace(-10, 2, size)
+    covariance = rg.Covariance(p)
+    covariance.update(F[:n], targets=y[:n])
+    C, b = covariance.matrix(), F[:n].T @ y[:n]
+
+    def one_pair():
+        inverse = np.linalg.inv(C + 1e-3 * np.eye(p))
+        v = np.einsum("ij,ij->i", X @ inverse, X) + 1.0
+        return (np.log(v) + (z - X @ (inverse @ b)) ** 2 / v).mean()
+
+    yield Pair(
+        f"`likelihood_map`, {size} × {size} pairs of λ and scale", p, "an inverse and a score for each pair", 2000.0,
+        lambda: rg.likelihood_map(rg.regularizer_path(covariance, grid), X, z, noise=1.0), one_pair,
+        compared=lambda ours, theirs: (ours, theirs * size**2),
+    )  # fmt: skip
+
+
+def report_of_calibration(n):
+    """A calibration report of n residuals in structures of fifty, against two seconds."""
+    rng = np.random.default_rng(11)
+    std = 10 ** rng.uniform(-2, 0, n)
+    residuals, blocks = std * rng.normal(size=n), np.arange(n) // 50
+    yield Pair(
+        f"`calibration_report` of {n:,} residuals", None, "2 s allowed", 1.0,
+        lambda: rg.calibration_report(residuals, std, blocks=blocks), lambda: None,
+        rounds=2, compared=lambda ours, theirs: (ours, 2.0),
+    )  # fmt: skip
+
+
 def all_pairs(short):
     """All of these pairs, or a short form."""
     structures = load_silicon()
     yield from gathering(64 if short else 1024, 64 if short else 448)
     soap = Soap("Si", cutoff=4.0, max_radial=2, max_angular=2) if short else Soap("Si", compact=False)
     yield from force_rows(structures[:4] if short else structures, soap)
+    yield from kernel_fit(
+        structures[::40] if short else structures, soap if short else Soap("Si"), 20 if short else 500
+    )
     yield from every_regularizer(64 if short else 2048, 128 if short else 4096)
+    yield from pairs_of_regularizer_and_scale(*((64, 100, 21) if short else (512, 2000, 101)))
+    yield from report_of_calibration(1000 if short else 100_000)

@@ -18,7 +18,7 @@ RESULTS = Path(__file__).parent / "results"
 QUIET = 0.05
 
 #: What each suite must deliver, beside the date, the machine and its roofline.
-SUITES = {"peers": "results", "pipeline": "pipeline"}
+SUITES = {"peers": "results", "pipeline": "pipeline", "memory": "memory"}
 
 
 class RecordError(ValueError):

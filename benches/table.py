@@ -245,6 +245,12 @@ def growth(content):
     return table(["stage", f"cost at p ≥ {pipeline['large']} grows as", "residual"], rows, 2)
 
 
+def peaks(content):
+    """Peak memory of each work."""
+    rows = [[row["work"], str(row["p"]), number(row["megabytes"]), number(row["arrays"])] for row in content["memory"]]
+    return table(["work", "p", "MB", "in units of C"], rows, 1)
+
+
 #: Which block belongs between which markers of which document.
 DOCUMENTS = {
     "README.md": {"bench": readme},
@@ -254,6 +260,7 @@ DOCUMENTS = {
         "bench-peers": full_peers,
         "bench-pipeline": stages,
         "bench-growth": growth,
+        "bench-memory": peaks,
     },
 }
 

@@ -42,7 +42,7 @@ def part(date="2026-03-01", roof=ROOF, this=MACHINE, **figures):
 
 def parts(**changes):
     peers = part(results=[1], left_out=["torch"])
-    return {"peers": peers, "pipeline": part(pipeline={"points": [2]}) | changes}
+    return {"peers": peers, "pipeline": part(pipeline={"points": [2]}) | changes, "memory": part(memory=[3])}
 
 
 def test_suites_do_not_see_the_callers_variables():
@@ -116,7 +116,7 @@ def test_parts_that_do_not_belong_together_are_an_error_that_says_why(changes, t
 
 
 def test_a_missing_suite_is_an_error():
-    with pytest.raises(records.RecordError, match="no figures of pipeline"):
+    with pytest.raises(records.RecordError, match="no figures of pipeline, memory"):
         records.join({"peers": parts()["peers"]})
 
 
