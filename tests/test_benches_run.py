@@ -189,7 +189,7 @@ def test_unlike_parts_are_kept_and_the_difference_is_named(tmp_path, monkeypatch
     with pytest.raises(SystemExit, match=r"(?s)openblas \(Zen\).*openblas \(Haswell\).*figures kept: .*peers.json, "):
         benchmark(monkeypatch)
     assert not (tmp_path / "results").exists()
-    assert {path.stem for path in tmp_path.glob("unfinished/*/*.json")} == {"peers", "pipeline"}
+    assert {path.stem for path in tmp_path.glob("unfinished/*/*.json")} == {"peers", "pipeline", "memory"}
 
 
 def test_a_run_that_failed_can_be_completed(tmp_path, monkeypatch, fake_suites):
@@ -200,13 +200,13 @@ def test_a_run_that_failed_can_be_completed(tmp_path, monkeypatch, fake_suites):
     (folder,) = (tmp_path / "unfinished").iterdir()
     contents["pipeline"] = pipeline
     benchmark(monkeypatch, "--parts", folder)
-    assert calls == ["peers", "pipeline", "pipeline"]
+    assert calls == ["peers", "pipeline", "pipeline", "memory"]
     assert len(list((tmp_path / "results").glob("*.json"))) == 1
 
 
 def test_one_suite_alone_is_kept_but_not_joined(tmp_path, monkeypatch, fake_suites, capsys):
     benchmark(monkeypatch, "--suite", "peers")
-    assert "pipeline missing: python benches/run.py --parts" in capsys.readouterr().out
+    assert "pipeline, memory missing: python benches/run.py --parts" in capsys.readouterr().out
     assert not (tmp_path / "results").exists()
     assert len(list(tmp_path.glob("unfinished/*/peers.json"))) == 1
 
