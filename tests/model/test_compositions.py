@@ -59,6 +59,7 @@ def test_compositions_outside_the_fit(name, recwarn):
         found = model.predict([labelled(one, 7) for one in order], progress=False)
     is_outside = np.isin(order, outside)
     np.testing.assert_array_equal(np.isinf(found.energy_std), is_outside)
+    np.testing.assert_array_equal(np.isinf(found.atom_energy_std), np.repeat(is_outside, found.sizes))
     np.testing.assert_array_equal(found.pr == 0, is_outside)
     np.testing.assert_allclose(found.energy_std[: len(inside)], expected.energy_std, rtol=1e-9)
     np.testing.assert_allclose(found.energies[-1], labelled(inside[0], 7).info["energy"], atol=0.3)

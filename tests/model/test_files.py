@@ -86,10 +86,12 @@ def test_xyz_comes_back_whole(model, tmp_path):
     write_xyz(found, TEST, tmp_path / "out.xyz")
     frames = read(tmp_path / "out.xyz", ":")
     info = {"predicted_energy": found.energies, "energy_std": found.energy_std, "pr": found.pr}
-    info |= {"predicted_virial": found.virials, "virial_std": found.virial_std}
+    info |= {"predicted_virial": found.virials, "virial_std": found.virial_std, "energy_uncertainty": found.energy_std}
     for name, values in info.items():
         np.testing.assert_array_equal([frame.info[name] for frame in frames], values)
-    for name, values in (("predicted_forces", found.forces), ("forces_std", found.forces_std), ("lpr", found.lpr)):
+    arrays = {"predicted_forces": found.forces, "lpr": found.lpr, "energies_uncertainty": found.atom_energy_std}
+    arrays |= dict.fromkeys(("forces_std", "forces_uncertainty"), found.forces_std)
+    for name, values in arrays.items():
         np.testing.assert_array_equal(np.concatenate([frame.arrays[name] for frame in frames]), values)
     assert frames[1].get_potential_energy() == pytest.approx(TEST[1].get_potential_energy(), rel=1e-12)
     assert frames[1].info["group"] == TEST[1].info["group"]

@@ -57,6 +57,7 @@ def test_weights_and_variances_are_those_of_dense_algebra(model):
     v = np.einsum("ij,ji->i", sums, np.linalg.solve(H, sums.T))
     factor = factor_of(model, "energy")
     np.testing.assert_allclose(found.energy_std, factor * model.scales["energy"] * np.sqrt(v), rtol=1e-7)
+    np.testing.assert_allclose(found.atom_energy_std**2 * found.lpr, model.scales["energy"] ** 2, rtol=1e-12)
     np.testing.assert_allclose(found.pr, 64 / v, rtol=1e-7)
     lpr = 1 / np.einsum("ij,ji->i", atoms.values, np.linalg.solve(H, atoms.values.T))
     np.testing.assert_allclose(found.lpr, lpr, rtol=1e-7)

@@ -138,7 +138,10 @@ _ENTRY = re.compile(r'(?:^|\s)"?([^\s="]+)"?=')
 _PROPERTIES = re.compile(r'(?:^|\s)Properties="?([^\s"]+)')
 _LABEL = re.compile("energy|energies|forces?|stress|virial|dipole|magmom", re.IGNORECASE)
 
-PREDICTED = {"predicted_energy", "energy_std", "predicted_virial", "virial_std", "predicted_forces", "forces_std"}
+PREDICTED = {
+    *("predicted_energy", "energy_uncertainty", "energy_std", "energies_uncertainty", "predicted_virial", "virial_std"),
+    *("predicted_forces", "forces_uncertainty", "forces_std"),
+}
 """Names of predictions, which `score` writes."""
 
 

@@ -64,12 +64,14 @@ def score(
     as .npz then: labels, energies (as in the file that was fitted: per atom, or with --total of the
     whole structure), energy_std and pr of structures, and lpr of rows, sorted by structure.
 
-    Writes them with info predicted_energy, energy_std (eV), pr, predicted_virial and virial_std
-    (eV, Voigt order), arrays predicted_forces, forces_std (eV/Å) and lpr. σ is the standard
-    deviation of the error: scale²·v, which comes from the fitted parameters, and noise², which
-    more data would not remove. Both come from training structures that are left out one at a time,
-    with a factor for each kind (info group or config_type). If σ is true, 68 % of the errors are
-    within it. The rigidities of the training set, which the model holds, say what is low.
+    Writes them with info predicted_energy, energy_uncertainty (σ, eV), pr, predicted_virial and
+    virial_std (eV, Voigt order), arrays predicted_forces, forces_uncertainty (σ, eV/Å), lpr and
+    energies_uncertainty (σ of the energy of each atom, eV; scale/√lpr). energy_std and forces_std
+    are the same σ under the names of the version before. σ is the standard deviation of the error:
+    scale²·v, which comes from the fitted parameters, and noise², which more data would not remove.
+    Both come from training structures that are left out one at a time, with a factor for each kind
+    (info group or config_type). If σ is true, 68 % of the errors are within it. The rigidities of
+    the training set, which the model holds, say what is low.
 
     Beside OUTPUT.xyz it writes OUTPUT.csv (what to compute next: the structures by PR, in a
     kind also the order of σ of the energy per atom), OUTPUT_next.xyz (the first of them) and

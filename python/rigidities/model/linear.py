@@ -28,7 +28,7 @@ from rigidities.loss.terms import NAMES, Loss, Term
 from rigidities.model.atom_rows import iter_atom_rows, known_structures
 from rigidities.model.compositions import undetermined
 from rigidities.model.errors import Errors, Evaluation, evaluate, per_atom, read_to_compare
-from rigidities.model.prediction import Prediction
+from rigidities.model.prediction import Prediction, std_of_atoms
 from rigidities.model.scale import calibration_for
 from rigidities.model.state import check_descriptor, checked_state, fields_of, state_of
 from rigidities.model.training import ModelFit, fit_model
@@ -246,14 +246,17 @@ class LinearModel:
         arbitrary = undetermined(self.baseline, numbers)
         std[arbitrary], pr[arbitrary] = np.inf, 0.0
         whole = sizes * np.concatenate(energies) + self._baseline_energies(numbers)
+        local = np.concatenate(lpr)
+        of_atoms = std_of_atoms(self.calibration("energy").scale, local, np.repeat(arbitrary, sizes))
         derivatives = self._derivatives(frames, kinds, forces, virials, progress)
         return Prediction(
             sizes,
             whole,
             sizes * std,
             pr,
-            np.concatenate(lpr),
+            local,
             fingerprints=np.concatenate(prints),
+            atom_energy_std=of_atoms,
             **derivatives,
         )
 

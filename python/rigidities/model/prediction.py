@@ -41,6 +41,9 @@ class Prediction:
         xz, xy; None if they were not asked for. The stress is −virial/volume.
     fingerprints : ndarray of shape (n_structures, 5), or None
         Numbers by which `TrainingSet.find` recognises training structures.
+    atom_energy_std : ndarray of shape (n_atoms,), or None
+        Standard deviation of the energy of each atom, scale·√v = scale/√LPR, in eV: what the
+        parameters leave open. Energies of atoms have no labels, so there is no noise in it.
     """
 
     sizes: NDArray[np.int64]
@@ -53,6 +56,12 @@ class Prediction:
     virials: NDArray[np.float64] | None = None
     virial_std: NDArray[np.float64] | None = None
     fingerprints: NDArray[np.float64] | None = None
+    atom_energy_std: NDArray[np.float64] | None = None
+
+
+def std_of_atoms(scale: float, lpr: NDArray[np.float64], arbitrary: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return σ = scale·√v of the energy of each atom; infinite where the baseline is arbitrary."""
+    return np.where(arbitrary, np.inf, scale / np.sqrt(lpr))
 
 
 def write_npz(prediction: Prediction, labels: NDArray[Any], mean: bool, path: str | PathLike[str]) -> None:
@@ -80,9 +89,11 @@ def write_npz(prediction: Prediction, labels: NDArray[Any], mean: bool, path: st
 def write_xyz(prediction: Prediction, frames: Sequence[Atoms], path: str | PathLike[str]) -> None:
     """Write structures as extended XYZ, with the predictions beside the data they already have.
 
-    Info ``predicted_energy``, ``energy_std`` (eV) and ``pr``, array ``lpr``; with forces arrays
-    ``predicted_forces`` and ``forces_std`` (eV/Å); with virials info ``predicted_virial`` and
-    ``virial_std`` (eV, Voigt order).
+    Info ``predicted_energy``, ``energy_uncertainty`` (σ, eV) and ``pr``, arrays ``lpr`` and
+    ``energies_uncertainty`` (σ of the energy of each atom, eV); with forces arrays
+    ``predicted_forces`` and ``forces_uncertainty`` (σ, eV/Å); with virials info
+    ``predicted_virial`` and ``virial_std`` (eV, Voigt order). Until the next version
+    ``energy_std`` and ``forces_std`` are the same as the names that end in uncertainty.
 
     Parameters
     ----------
@@ -97,10 +108,14 @@ def write_xyz(prediction: Prediction, frames: Sequence[Atoms], path: str | PathL
     NotWrittenWarning
         If structures carry data that extended XYZ cannot hold: these are left out.
     """
-    info = {"predicted_energy": prediction.energies, "energy_std": prediction.energy_std, "pr": prediction.pr}
+    info = {"predicted_energy": prediction.energies, "pr": prediction.pr}
+    info |= dict.fromkeys(("energy_uncertainty", "energy_std"), prediction.energy_std)
     if prediction.virials is not None and prediction.virial_std is not None:
         info |= {"predicted_virial": prediction.virials, "virial_std": prediction.virial_std}
     arrays = {"lpr": prediction.lpr}
+    if prediction.atom_energy_std is not None:
+        arrays["energies_uncertainty"] = prediction.atom_energy_std
     if prediction.forces is not None and prediction.forces_std is not None:
-        arrays |= {"predicted_forces": prediction.forces, "forces_std": prediction.forces_std}
+        arrays["predicted_forces"] = prediction.forces
+        arrays |= dict.fromkeys(("forces_uncertainty", "forces_std"), prediction.forces_std)
     write_annotated(frames, Path(path), info, arrays)
