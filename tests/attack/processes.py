@@ -10,6 +10,7 @@ import warnings
 
 import numpy as np
 
+from rigidities.calibration.scale import Calibration, Kind
 from rigidities.files import Stored
 from rigidities.model.training_set import TrainingSet
 
@@ -57,7 +58,7 @@ def bits(value):
             return "consumed" if "consumed" in str(error) else repr(error)
     if isinstance(value, np.ndarray):
         return value.dtype.str, value.shape, hashlib.sha256(value.tobytes()).hexdigest()
-    if isinstance(value, TrainingSet):
+    if isinstance(value, (TrainingSet, Calibration, Kind)):
         return bits(vars(value))
     if isinstance(value, dict):
         return {name: bits(part) for name, part in value.items()}
