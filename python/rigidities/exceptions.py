@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from enum import Enum
@@ -155,6 +155,16 @@ class AdvisedMemoryError(Advised, MemoryError):
 
 class InputError(Advised, ValueError):
     """A file or an option that cannot be used. The message is one line and names it."""
+
+
+SHOWN = 5
+"""Names that a message lists; of more, their number."""
+
+
+def some_of(names: Sequence[object]) -> str:
+    """Return the first names as a list, and how many more there are."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(map(str, names[:SHOWN])) + more
 
 
 @contextmanager

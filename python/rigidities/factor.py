@@ -282,7 +282,7 @@ def rows_for(hessian: Factor, X: ArrayLike | Rows, groups: ArrayLike | None) -> 
     """Check a factor and rows of predictions: their width, and their feature space."""
     if not isinstance(hessian, Factor):
         raise TypeError(f"hessian is a {type(hessian).__name__}: expected a Hessian, as Covariance.factorize returns")
-    return CheckedRows.matching(X, groups, hessian.n_features, hessian.feature_space)
+    return hessian._rows(X, groups)
 
 
 def finite(answers: NDArray[np.float64], what: str) -> NDArray[np.float64]:

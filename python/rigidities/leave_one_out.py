@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rigidities.exceptions import Advice, IllConditionedWarning, warn
+from rigidities.exceptions import Advice, IllConditionedWarning, some_of, warn
 from rigidities.hessian import Hessian
 from rigidities.rounding import UNIT_ROUNDOFF
 from rigidities.rows import CheckedRows, Rows, reduce_rows
@@ -199,10 +199,9 @@ class _Fit:
 
 def _warn_of(lost: NDArray[np.int64]) -> None:
     if len(lost):
-        more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
         warn(
             IllConditionedWarning,
-            f"without target {', '.join(map(str, lost[:5]))}{more} (or its block) the data leave a direction "
+            f"without target {some_of(lost.tolist())} (or its block) the data leave a direction "
             "undetermined to rounding: residuals are NaN and variances infinite there",
             Advice.RAISE_REGULARIZER,
         )

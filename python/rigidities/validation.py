@@ -138,13 +138,20 @@ def as_classes(classes: ArrayLike, name: str, n: int, of: str) -> NDArray[Any]:
     array = as_array(classes, name)
     if array.ndim != 1:
         raise ValueError(f"{name} has shape {array.shape}: expected one label per {of}, ({n},)")
-    if array.dtype.kind == "T" or (array.dtype.kind == "O" and all(isinstance(one, str) for one in array)):
-        array = array.astype(str)
+    array = text_as_str(array)
     if array.dtype.kind not in "biuU" and array.size:
         raise TypeError(f"{name} has dtype {array.dtype}: expected labels, integers or text")
     if len(array) != n:
         raise ValueError(f"{name} has {len(array)} entries but there are {n} {of}s: expected one label per {of}")
     return np.array(array)
+
+
+def text_as_str(array: NDArray[Any]) -> NDArray[Any]:
+    """Return text of any kind as NumPy's str, and other arrays as they are."""
+    is_text = array.dtype.kind == "T" or (
+        array.dtype.kind == "O" and all(isinstance(one, str) for one in array.ravel())
+    )
+    return array.astype(str) if is_text else array
 
 
 def as_variances(variance: ArrayLike, *, finite: bool = True) -> NDArray[np.float64]:

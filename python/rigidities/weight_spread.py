@@ -16,9 +16,10 @@ import numpy as np
 
 from rigidities.covariance import Covariance
 from rigidities.exceptions import NotFittedError
+from rigidities.factor import rows_for
 from rigidities.hessian import Hessian
 from rigidities.rounding import UNIT_ROUNDOFF
-from rigidities.rows import CheckedRows, target_batches
+from rigidities.rows import target_batches
 from rigidities.runtime.cached import cached_property
 from rigidities.validation import as_targets, as_weights
 
@@ -92,7 +93,7 @@ class WeightSpread:
     def _whitened(
         self, X: ArrayLike | Rows, groups: ArrayLike | None, reduction: Reduction
     ) -> Iterator[NDArray[np.float64]]:
-        rows = CheckedRows.matching(X, groups, self.hessian.n_features, self.hessian.feature_space)
+        rows = rows_for(self.hessian, X, groups)
         return (self.hessian.whiten(F) for F in target_batches(rows, reduction, ROWS_AT_ONCE))
 
 
@@ -133,7 +134,7 @@ class TrainingRows:
             yield from self._of(*batch)
 
     def _of(self, F: Any, y: Any, weights: Any = None) -> Iterator[tuple[NDArray[np.float64], ...]]:
-        rows = CheckedRows.matching(F, None, self.hessian.n_features, self.hessian.feature_space)
+        rows = rows_for(self.hessian, F, None)
         n = rows.n_targets
         targets, w = as_targets(y, n, 1)[:, 0], as_weights(weights, n)
         start = 0

@@ -10,7 +10,8 @@ from sklearn.metrics import roc_auc_score
 
 import rigidities as rg
 from rigidities.calibration.bootstrap import Bootstrap
-from rigidities.calibration.coverage import expected_area, gaussian_quantile, miscalibration_area, share
+from rigidities.calibration.coverage import expected_area, miscalibration_area, share
+from rigidities.calibration.intervals import gaussian_quantile
 from rigidities.calibration.std_scores import mean_scores
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from rigidities.calibration.intervals import Scores
 from rigidities.calibration.losses import BIN_SIZE, Likelihood, Loss, relative_error
 from rigidities.calibration.scale import LEAST_OF_KIND, Calibration, Kind, above_rounding, fit_calibration
-from rigidities.exceptions import IllConditionedWarning, UndeterminedWarning, warn
+from rigidities.exceptions import IllConditionedWarning, UndeterminedWarning, some_of, warn
 from rigidities.validation import (
     as_array,
     as_classes,
@@ -248,11 +248,9 @@ def _without_scale(r: NDArray[np.float64], deviation: NDArray[np.float64], loss:
 def _warn_of_small_classes(kinds: Any) -> None:
     small = [f"{label!r} ({kind.n_structures})" for label, kind in kinds.items() if kind.n_structures < LEAST_OF_KIND]
     if small:
-        more = f" and {len(small) - 5} more" if len(small) > 5 else ""
         warn(
             UndeterminedWarning,
-            f"class {', '.join(small[:5])}{more} has fewer than {LEAST_OF_KIND} targets or blocks: it takes the "
-            "common scale",
+            f"class {some_of(small)} has fewer than {LEAST_OF_KIND} targets or blocks: it takes the common scale",
         )
 
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from rigidities.calibration.bootstrap import Estimate
-from rigidities.calibration.coverage import gaussian_quantile, share
+from rigidities.calibration.coverage import share
 from rigidities.calibration.errors import as_classes_or_numbers
+from rigidities.calibration.intervals import gaussian_quantile
 from rigidities.calibration.reliability import Partition, ratios
-from rigidities.exceptions import UndeterminedWarning, warn
+from rigidities.exceptions import UndeterminedWarning, some_of, warn
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -79,11 +80,10 @@ def by_class(errors: Errors, classes: Mapping[str, NDArray[Any]]) -> dict[str, d
         found[name] = dict(zip(labels, _of_parts(errors, part), strict=True))
     small = [f"{name} {label!r}" for name, one in found.items() for label, entry in one.items() if entry.n_blocks == 1]
     if small:
-        more = f" and {len(small) - 5} more" if len(small) > 5 else ""
         units = "target" if errors.labels is None else "block"
         warn(
             UndeterminedWarning,
-            f"{', '.join(small[:5])}{more}: one {units} in the class, which has no interval; its numbers say little",
+            f"{some_of(small)}: one {units} in the class, which has no interval; its numbers say little",
         )
     return found
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rigidities.calibration.bootstrap import LEVEL, Bootstrap, Estimate
+from rigidities.calibration.intervals import gaussian_quantile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,13 +29,6 @@ if TYPE_CHECKING:
 
 LEVELS = (0.5, 0.68, 0.9, 0.95, 0.99)
 """Levels of coverage that are reported unless others are asked for."""
-
-
-def gaussian_quantile(level: float) -> float:
-    """Return k of the interval ±kσ that holds this share of a Gaussian."""
-    from scipy.special import erfinv
-
-    return float(np.sqrt(2) * erfinv(level))  # Φ⁻¹((1 + p)/2) is infinite from p = 1 − 2⁻⁵³
 
 
 def clopper_pearson(k: float, n: float) -> Estimate:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rigidities.exceptions import IllConditionedWarning, warn
-from rigidities.validation import as_array, as_floats, as_labels
+from rigidities.validation import as_array, as_floats, as_labels, text_as_str
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -162,9 +162,7 @@ def _check_range(r: NDArray[np.float64], s: NDArray[np.float64]) -> None:
 
 def as_classes_or_numbers(classes: ArrayLike, name: str, n: int) -> NDArray[Any]:
     """Return classes of n targets: integers, booleans or text as they are, other numbers finite."""
-    array = as_array(classes, name)
-    if array.dtype.kind == "T" or (array.dtype.kind == "O" and all(isinstance(one, str) for one in array.ravel())):
-        array = array.astype(str)
+    array = text_as_str(as_array(classes, name))
     if array.dtype.kind not in "biufU":
         raise TypeError(f"{name} has dtype {array.dtype}: expected text, integers or numbers")
     if array.shape != (n,):

@@ -53,11 +53,11 @@ def as_coverage(coverage: float) -> float:
     return value
 
 
-def gaussian_factor(coverage: float) -> float:
-    """Half-width over σ that holds this share of a Gaussian."""
-    from scipy.special import ndtri
+def gaussian_quantile(level: float) -> float:
+    """Return k of the interval ±kσ that holds this share of a Gaussian."""
+    from scipy.special import erfinv
 
-    return float(ndtri(0.5 + 0.5 * coverage))
+    return float(np.sqrt(2) * erfinv(level))  # Φ⁻¹((1 + p)/2) is infinite from p = 1 − 2⁻⁵³
 
 
 def student_factor(coverage: float, degrees_of_freedom: float | None) -> float:

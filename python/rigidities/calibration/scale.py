@@ -32,9 +32,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from rigidities.calibration.intervals import Scores, as_coverage, gaussian_factor, student_factor
+from rigidities.calibration.intervals import Scores, as_coverage, gaussian_quantile, student_factor
 from rigidities.calibration.losses import BIN_SIZE, Loss, scale_and_noise, size
-from rigidities.exceptions import UndeterminedWarning, warn
+from rigidities.exceptions import UndeterminedWarning, some_of, warn
 from rigidities.validation import as_classes, as_feature_table, as_variances, check_word
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ class Calibration:
         v = as_variances(variance, finite=False)
         classes = self._classes(by, len(v))
         if method == "gaussian":
-            return gaussian_factor(share) * self.deviations(v, classes)
+            return gaussian_quantile(share) * self.deviations(v, classes)
         if method == "student":
             return student_factor(share, degrees_of_freedom) * self.deviations(v, classes)
         if self.scores is None:
@@ -279,10 +279,9 @@ class Calibration:
         labels = as_classes(by, "by", n, "target")
         unknown = [repr(label) for label in np.unique(labels).tolist() if label not in {*self.kinds, "-"}]
         if unknown:
-            more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
             warn(
                 UndeterminedWarning,
-                f"class {', '.join(unknown[:5])}{more} was not in the calibration: its targets have the σ, or the "
+                f"class {some_of(unknown)} was not in the calibration: its targets have the σ, or the "
                 "quantile, of all classes together",
             )
         return labels

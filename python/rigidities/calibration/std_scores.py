@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rigidities.calibration.coverage import gaussian_quantile
+from rigidities.calibration.intervals import gaussian_quantile
+from rigidities.scores import density
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,11 +36,9 @@ def mean_scores(residuals: NDArray[np.float64], std: NDArray[np.float64]) -> dic
     from scipy.special import erf
 
     z = np.abs(residuals) / std
-    with np.errstate(under="ignore"):
-        density = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
     found = {
         "nll": float(0.5 * np.log(2 * np.pi) + np.log(std).mean() + 0.5 * np.mean(z**2)),
-        "crps": float(np.mean(std * (z * erf(z / np.sqrt(2)) + 2 * density - 1 / np.sqrt(np.pi)))),
+        "crps": float(np.mean(std * (z * erf(z / np.sqrt(2)) + 2 * density(z) - 1 / np.sqrt(np.pi)))),
     }
     for level in INTERVAL_LEVELS:
         k = gaussian_quantile(level)

@@ -115,7 +115,7 @@ def fit_loss(
     check_rows(loss, sums.loss)
     squares = without_thresholds(loss)
     covariance = sums.combined(squares)
-    del sums
+    del sums  # each term's own C
     kept = join_rows(rows.energies, loss.energy) if rows.energies and loss.energy is not None else None
     checked = Penalty.of(penalty, covariance.n_features)
     rule = regularizer if isinstance(regularizer, str) else None
@@ -123,8 +123,8 @@ def fit_loss(
     found = Found.of(covariance, regularizer, checked, squares, source)
     if accumulation == "auto" and found.is_hidden and regularizer in BY_EVIDENCE and not rows.read_once:
         with suppress(MemoryError):
-            covariance = loss_sums(rows, accumulation="qr").combined(squares)
-            finer = Found.of(covariance, regularizer, checked, squares, source)
+            factor = loss_sums(rows, accumulation="qr").combined(squares)
+            finer = Found.of(factor, regularizer, checked, squares, source)
             found = finer if is_better(finer, found, checked, squares, rows) else found
     choice, path, left_out = found.chosen()
     if loss == squares or rule is None:

@@ -151,7 +151,8 @@ def is_better(finer: Found, found: Found, penalty: Penalty, loss: Loss, batches:
     new, old = finer.answer.choice.regularizer, found.answer.choice.regularizer
     if new is None or old is None:
         return new is not None
-    path = regularizer_path(finer.covariance, [new, old], penalty=penalty)
+    path = finer.answer.path
+    path = regularizer_path(finer.covariance, [new, old], penalty=penalty) if path is None else path.at([new, old])
     left_out = np.sqrt(path.leave_out(structures_of(each_alone(batches), loss)))
     return bool(left_out[0] <= AS_WELL * left_out[1])
 

@@ -225,24 +225,18 @@ class RegularizerPath:
         noise = as_noise(noise)
         if blocks is not None and criterion != "loo":
             raise ValueError(f'blocks are left out together, but criterion is {criterion!r}: expected "loo"')
-        self._moments.require_targets("a score")
-        rows, n = self._rows(X, groups)
-        outputs, w = as_targets(y, n, self._moments.n_outputs), as_weights(weights, n)
-        if not (w > 0).any():
-            raise ValueError("there are no targets of positive weight: expected at least one")
-        used = w > 0
         if blocks is not None:
-            members = block_members(blocks, n)
-            memory.require(8 * n * len(self._basis), f"{n} target rows", Advice.FEWER_BLOCKS)
+            rows, outputs, w = self._targets(X, y, weights, groups)
+            members = block_members(blocks, len(w))
+            memory.require(8 * len(w) * len(self._basis), f"{len(w)} target rows", Advice.FEWER_BLOCKS)
             F = np.concatenate(list(target_batches(rows, reduction)))
             parts = ((F[block], outputs[block], w[block]) for block in members)
             sums = sums_of_blocks(self._projection, self._basis, self.regularizers, parts)
             return np.asarray(np.sqrt(sums) / np.sqrt(w.sum()))  # the quotient can leave the range of float64
-        found = residuals_along(
-            self._projection, self._basis, self.regularizers, target_batches(rows, reduction), outputs
-        )
+        found, w = self.residuals(X, y, weights, groups=groups, reduction=reduction)
         if criterion == "loo":
             return found.left_out(w)
+        used = w > 0
         residuals, variances, w = found.residuals[:, :, used], found.variances[:, used], w[used]
         if criterion == "rmse":
             return root_mean_square(residuals, w)
@@ -251,17 +245,26 @@ class RegularizerPath:
             residuals, variances, w = residuals[:, :, kept], variances[:, kept], w[kept]
         variances = variances + noise / w
         function = negative_log_likelihood if criterion == "nll" else continuous_ranked_probability_score
-        return np.asarray(np.mean([function(residuals[:, k], variances) for k in range(outputs.shape[1])], axis=0))
+        return np.asarray(np.mean([function(residuals[:, k], variances) for k in range(residuals.shape[1])], axis=0))
 
     def residuals(
         self, X: ArrayLike | Rows, y: ArrayLike, weights: ArrayLike | None, *, groups: Any, reduction: Reduction
     ) -> tuple[PathResiduals, NDArray[np.float64]]:
         """Return residuals and variances of targets at every λ, and their weights."""
+        rows, outputs, w = self._targets(X, y, weights, groups)
+        batches = target_batches(rows, reduction)
+        return residuals_along(self._projection, self._basis, self.regularizers, batches, outputs), w
+
+    def _targets(
+        self, X: ArrayLike | Rows, y: ArrayLike, weights: ArrayLike | None, groups: ArrayLike | None
+    ) -> tuple[CheckedRows, NDArray[np.float64], NDArray[np.float64]]:
+        """Check rows, their targets (n, n_outputs) and weights (n,), of which one is positive."""
         self._moments.require_targets("a score")
         rows, n = self._rows(X, groups)
         outputs, w = as_targets(y, n, self._moments.n_outputs), as_weights(weights, n)
-        batches = target_batches(rows, reduction)
-        return residuals_along(self._projection, self._basis, self.regularizers, batches, outputs), w
+        if not (w > 0).any():
+            raise ValueError("there are no targets of positive weight: expected at least one")
+        return rows, outputs, w
 
     def more_than_rounding(self, variances: NDArray[np.float64], criterion: Score) -> NDArray[np.bool_]:
         """Return which targets have a variance that is more than rounding; warn of the others.

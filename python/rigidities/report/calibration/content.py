@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from rigidities.calibration.bootstrap import Estimate
-from rigidities.calibration.coverage import gaussian_quantile
+from rigidities.calibration.intervals import gaussian_quantile
 from rigidities.calibration.simulation import number_of_draws
 from rigidities.calibration.std_scores import SCORES
 from rigidities.calibration.tails import FAR, LARGEST_NU
