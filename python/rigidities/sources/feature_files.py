@@ -80,12 +80,7 @@ def _read_arrays(path: str) -> Mapping[str, NDArray[Any]]:
     try:
         if path.endswith(".npy"):
             return {"features": np.load(path, allow_pickle=False)}
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(entry.file_size for entry in archive.infolist())
-        with blame(path):
-            memory.require(unpacked, "its content", Advice.FREE_MEMORY)
-        with np.load(path, allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in arrays.files}
+        found = unpacked(path)
     except InputError:
         raise
     except Exception as error:  # NumPy raises five unrelated types
@@ -95,6 +90,16 @@ def _read_arrays(path: str) -> Mapping[str, NDArray[Any]]:
         if not isinstance(array, np.ndarray):  # NumPy gives the bytes of what has no header of an array
             raise InputError(f"{path}: {name} is no array")
     return found
+
+
+def unpacked(path: str) -> dict[str, Any]:
+    """Return what an .npz file holds, if it fits in memory; NumPy has several errors for others."""
+    with zipfile.ZipFile(path) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    with blame(path):
+        memory.require(size, "its content", Advice.FREE_MEMORY)
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
 
 
 def _from_tensor(path: str) -> Features:

@@ -6,13 +6,13 @@ All faults of these files raise an `InputError` that names the file.
 from __future__ import annotations
 
 import csv
-import zipfile
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rigidities.exceptions import InputError
+from rigidities.sources.feature_files import unpacked
 from rigidities.structures.read import require_file
 
 if TYPE_CHECKING:
@@ -103,9 +103,10 @@ def _numbers(path: str, name: str, values: NDArray[Any]) -> NDArray[np.float64]:
 
 def _of_npz(path: str) -> dict[str, NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: np.atleast_1d(file[name]) for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        return {name: np.atleast_1d(array) for name, array in unpacked(path).items()}
+    except InputError:
+        raise
+    except Exception as error:  # NumPy raises five unrelated types
         raise InputError(f"{path}: is no .npz file of plain arrays ({' '.join(str(error).split())})") from error
 
 
