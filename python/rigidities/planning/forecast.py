@@ -57,6 +57,8 @@ class Forecast:
         size that is not enough, and `low`, `high` are the same.
     basis : str
         What the forecast is made of, in words.
+    floor : float
+        Of errors: the part that no number of structures of the same kind lowers. Else 0.
     """
 
     value: float
@@ -64,6 +66,7 @@ class Forecast:
     high: float
     reached: bool
     basis: str
+    floor: float = 0.0
 
     def __str__(self) -> str:
         if not self.reached:
@@ -196,7 +199,7 @@ def forecast_at(size: float, mean: Extrapolation, orders: list[Extrapolation], q
     basis = "a power law of the degrees of freedom left, over the last doubling of the data"
     if quantity == "rmse":
         basis = f"{mean.floor:.3g} that data do not lower, and a part that falls as 1/rigidity"
-    return Forecast(value(mean), min(each), max(each), True, basis)
+    return Forecast(value(mean), min(each), max(each), True, basis, mean.floor if quantity == "rmse" else 0.0)
 
 
 def more_needed(factor: float, mean: Extrapolation, orders: list[Extrapolation], quantity: str) -> Forecast:
@@ -209,15 +212,16 @@ def more_needed(factor: float, mean: Extrapolation, orders: list[Extrapolation],
         return one.size_where(lambda n: one.error(n) <= factor * one.error(one.size))
 
     present = mean.size
+    floor = mean.floor if quantity == "rmse" else 0.0
     found, each = size(mean), [size(one) for one in orders]
     if found is None:
         enough = (FARTHEST - 1) * present
         why = f"the {quantity} does not change by a factor of {factor:g} within {FARTHEST:g} times the data"
         if quantity == "rmse":
             why += f"; about {mean.floor:.3g} of it does not fall with more data of this kind"
-        return Forecast(enough, enough, enough, False, why)
+        return Forecast(enough, enough, enough, False, why, floor)
     more = [(FARTHEST if one is None else one / present) * present - present for one in each]
-    return Forecast(found - present, min(more), max(more), True, "more blocks like those that are there")
+    return Forecast(found - present, min(more), max(more), True, "more blocks like those that are there", floor)
 
 
 def warn_if_open(mean: Extrapolation) -> None:

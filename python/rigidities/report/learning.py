@@ -1,13 +1,16 @@
-"""Figure of a learning curve: rigidities and errors against the number of training structures."""
+"""A learning curve as a figure, text and JSON."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import textwrap
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rigidities.exceptions import UndeterminedWarning, held
+from rigidities.report.files import versions_of
 from rigidities.report.palette import BLUE, GUIDE, ORANGE, legend_below, open_frame, plain_numbers
+from rigidities.report.text import fact_lines, size_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rigidities.planning.curve import LearningCurve, Quantity
+    from rigidities.planning.forecast import Forecast
+    from rigidities.sources.source import Source
 
 
 AHEAD = 2
@@ -107,3 +112,95 @@ def _draw_forecast(axes: Axes, curve: LearningCurve, quantity: Quantity, factor:
         except ValueError:  # too few sizes
             return
     axes.plot(sizes, values, "--", color=GUIDE, linewidth=1, label="forecast")
+
+
+# Text and numbers ---------------------------------------------------------------------------------
+
+
+def curve_text(curve: LearningCurve, sources: tuple[Source, Source], of: str, unit: str) -> str:
+    """Return sizes, rigidities, errors and forecasts as lines of at most 100 columns."""
+    what = "PR of structures" if of == "structures" else "LPR of atoms"
+    n_orders = len(curve.rigidity)
+    facts = {
+        "training set": size_text(sources[0]),
+        "test set": size_text(sources[1]),
+        "λ": f"{curve.regularizer:.3g}, the same at all sizes",
+        "orders": f"{n_orders} random; in brackets the range of the middle 68 % of them",
+    }
+    head = f"{'structures':>10}  {'median ' + what:>28}"
+    bands = [curve.band("rigidity")]
+    if curve.rmse is not None:
+        bands.append(1000 * curve.band("rmse"))
+        head += f"  {'RMSE of energies, ' + unit:>30}"
+    lines = [
+        f"{size:>10}  " + "  ".join(f"{_cell(band[:, i]):>{28 + 2 * k}}" for k, band in enumerate(bands))
+        for i, size in enumerate(curve.sizes)
+    ]
+    return "\n".join([*fact_lines(facts), "", head, *lines, "", *_forecast_lines(curve, what, unit)])
+
+
+def _cell(band: NDArray[np.float64]) -> str:
+    low, middle, high = band
+    return f"{middle:.3g} ({low:.3g} to {high:.3g})"
+
+
+def _forecasts(curve: LearningCurve) -> dict[str, tuple[float, Forecast]]:
+    """Forecasts of what doubles the rigidity and halves the error, where there are sizes enough."""
+    found: dict[str, tuple[float, Forecast]] = {}
+    try:
+        found["rigidity"] = 2.0, curve.more_needed(2.0)
+        if curve.rmse is not None:
+            found["rmse"] = 0.5, curve.more_needed(0.5, "rmse")
+    except ValueError:
+        pass
+    return found
+
+
+def _forecast_lines(curve: LearningCurve, what: str, unit: str) -> list[str]:
+    found = _forecasts(curve)
+    if not found:
+        return ["no forecast: it needs three sizes from a quarter of the last one on, and finite rigidities"]
+    lines = []
+    for quantity, goal in (("rigidity", f"doubles the median {what}"), ("rmse", "halves the error of energies")):
+        if quantity not in found:
+            continue
+        forecast = found[quantity][1]
+        if forecast.reached:
+            said = f"{forecast.value:.0f} more structures like these ({forecast.low:.0f} to {forecast.high:.0f})"
+        else:
+            said = f"not even {forecast.value:.0f} more structures like these"
+            if quantity == "rmse":
+                said += f": about {1000 * forecast.floor:.3g} {unit} does not fall with more data of this kind"
+        lines += textwrap.wrap(f"what {goal}: {said}", 100, subsequent_indent="  ")
+    return lines
+
+
+def curve_content(curve: LearningCurve, sources: tuple[Source, Source], of: str, unit: str) -> dict[str, Any]:
+    """Return the curve and its forecasts as values of JSON; errors in eV, or eV/atom."""
+    names = ("low", "median", "high")
+    content: dict[str, Any] = {
+        "versions": versions_of(*sources),
+        "train": sources[0].name,
+        "test": sources[1].name,
+        "of": of,
+        "regularizer": curve.regularizer,
+        "orders": len(curve.rigidity),
+        "sizes": curve.sizes.tolist(),
+        "effective_dimension": curve.effective_dimension.mean(axis=0).tolist(),
+        "target_rows": curve.n_rows.mean(axis=0).tolist(),
+        "median_rigidity": dict(zip(names, curve.band("rigidity").tolist(), strict=True)),
+    }
+    if curve.rmse is not None:
+        content["rmse"] = dict(zip(names, curve.band("rmse").tolist(), strict=True)) | {"unit": unit.removeprefix("m")}
+    content["more_needed"] = {
+        quantity: {
+            "factor": factor,
+            "structures": one.value,
+            "low": one.low,
+            "high": one.high,
+            "reached": one.reached,
+            "basis": one.basis,
+        }
+        for quantity, (factor, one) in _forecasts(curve).items()
+    }
+    return content
