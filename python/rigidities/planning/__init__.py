@@ -1,0 +1,1 @@
+"""What to compute next, and what more data would bring."""
