@@ -16,6 +16,7 @@ from rigidities.cli.foreign import foreign_lines_aside
 from rigidities.cli.learn import learn
 from rigidities.cli.report import report
 from rigidities.cli.score import score
+from rigidities.cli.select import select
 
 app = typer.Typer(
     name="rigidities",
@@ -60,5 +61,5 @@ def options(
     """Handle the options before a command."""
 
 
-for command in (report, demo, fit, score, calibrate, learn):
+for command in (report, demo, fit, score, calibrate, select, learn):
     app.command()(command)
