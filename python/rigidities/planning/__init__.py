@@ -1,0 +1,1 @@
+"""What to compute next: which data would say most about a model, or about some predictions."""
