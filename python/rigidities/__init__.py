@@ -23,6 +23,7 @@ from rigidities.exceptions import (
     EmptyFitWarning,
     IllConditionedWarning,
     ImplausibleLabelsWarning,
+    InterruptedWarning,
     NotConvergedWarning,
     NotFittedError,
     NotPositiveDefiniteError,
@@ -49,6 +50,7 @@ from rigidities.loss import (
     scan_term_weights,
 )
 from rigidities.misspecification import Misspecification, misspecification
+from rigidities.planning.selection import Selection, select
 from rigidities.regularizer import LikelihoodMap, RegularizerPath, likelihood_map, regularizer_path
 from rigidities.robust import RobustCovariance, robust_covariance
 from rigidities.rows import Rows, reduce_rows
@@ -74,6 +76,7 @@ __all__ = [
     "IllConditionedWarning",
     "ImplausibleLabelsWarning",
     "LearningCurve",
+    "InterruptedWarning",
     "LeaveOneOut",
     "LikelihoodMap",
     "LinearModel",
@@ -90,6 +93,7 @@ __all__ = [
     "RegularizerPath",
     "RobustCovariance",
     "Rows",
+    "Selection",
     "SetByPriorWarning",
     "Term",
     "TermRows",
@@ -116,6 +120,7 @@ __all__ = [
     "regularizer_path",
     "robust_covariance",
     "scan_term_weights",
+    "select",
     "set_num_threads",
     "variance_shares",
 ]

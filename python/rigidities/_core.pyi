@@ -9,6 +9,7 @@ __all__ = [
     "SCALES",
     "Covariance",
     "Hessian",
+    "Selection",
     "__version__",
     "eigenvectors",
     "get_num_threads",
@@ -120,3 +121,32 @@ class Hessian:
     def whiten(self, features: _Features, groups: _Labels, reduction: str) -> _Floats: ...
     def prediction_covariance(self, features: _Features, groups: _Labels, reduction: str) -> _Floats: ...
     def prediction_cross_covariance(self, features: _Features, others: _Features) -> _Floats: ...
+
+@final
+class Selection:
+    # rows: whitened, C-contiguous, kept. starts: where the rows of each candidate begin, and where
+    # the last end; None: each has one. targets: whitened. Empty target_weights, costs: equal ones
+    def __new__(
+        cls,
+        rows: _Floats,
+        starts: list[int] | None,
+        objective: str,
+        targets: _Floats | None,
+        target_weights: list[float],
+        costs: list[float],
+        budget: float,
+    ) -> Selection: ...
+    # look at a random sample of so many candidates for each pick
+    def sample(self, size: int, seed: int) -> None: ...
+    def forbid(self, candidates: list[int]) -> None: ...
+    # take up without cost, not as picks
+    def add_present(self, candidates: list[int]) -> None: ...
+    def force(self, candidates: list[int]) -> None: ...
+    # pick up to n more; how many were
+    def advance(self, n: int) -> int: ...
+    # what picking each candidate would gain now
+    def gains(self) -> _Floats: ...
+    # the objective now: the sum of all gains, or the mean over targets
+    def value(self) -> float: ...
+    # candidates, gains, the objective after each; also after Ctrl-C
+    def picks(self) -> tuple[NDArray[np.int64], _Floats, _Floats]: ...

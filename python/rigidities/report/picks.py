@@ -114,14 +114,8 @@ class Picked:
             for row in rows[:SHOWN]
         ]
         more = [f"… and {len(rows) - SHOWN} more"] if len(rows) > SHOWN else []
-        return [
-            *fact_lines(facts),
-            "",
-            "compute next, in this order; structures are counted from 0",
-            head,
-            *table,
-            *more,
-        ]
+        title = "compute next, in this order; structures are counted from 0"
+        return [*fact_lines(facts), "", title, head, *table, *more]
 
     def write(self, place: Path) -> None:
         """Write the picks, their table, all numbers and the figure, beside one another."""

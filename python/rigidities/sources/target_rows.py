@@ -73,7 +73,7 @@ def training_rows(train: Source, loss: Loss | None, model: LinearModel | None) -
 
 
 def candidate_rows(pool: Source, loss: Loss) -> TargetRows:
-    """Return the rows that structures without labels would bring to a loss, weights of its terms."""
+    """Return the rows that structures would bring to a loss; they need no labels."""
     assert isinstance(pool, Structures | Features)
     from rigidities.structures.loss_rows import LossRows
 

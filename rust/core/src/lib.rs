@@ -32,6 +32,10 @@
 //! | components | `components`, `block_factors` | the variance of each component of a prediction |
 //! | eigenvalues | `eigen`, `symmetric`, `tridiagonal`, `divide`, `secular`, `reflectors` | A = V diag(τ) Vᵀ, for paths over λ |
 //! | singular values | `singular` | R = U diag(σ) Vᵀ, for paths over λ |
+//! | selection | `selection`, `choice`, `sampling` | picks the next candidates for the training set |
+//! | its candidates | `pool`, `posterior` | whitened rows, and what picks leave of their variances |
+//! | its gains | `shortlist`, `variances`, `block_gains`, `information` | of ln\|H\|, by rows and by blocks |
+//! | and for targets | `target_gains`, `target_means`, `kernels` | of their mean rigidity or variance |
 //! | storage | `snapshot` | accumulators and factors as plain vectors, and back |
 //!
 //! `execution` says on how many threads, and until when; `error` lists what can go wrong.
@@ -44,6 +48,8 @@
 mod absorb;
 mod addition;
 mod block_factors;
+mod block_gains;
+mod choice;
 mod cholesky;
 mod components;
 mod condition;
@@ -54,12 +60,16 @@ mod error;
 mod execution;
 mod few_columns;
 mod hessian;
+mod information;
+mod kernels;
 mod merging;
 mod moments;
 mod narrow;
 mod pages;
 mod panel;
 mod penalty;
+mod pool;
+mod posterior;
 mod prefetch;
 mod real;
 mod reduce;
@@ -67,16 +77,22 @@ mod reflectors;
 mod regularizer;
 mod row_factor;
 mod rows;
+mod sampling;
 mod secular;
+mod selection;
+mod shortlist;
 mod singular;
 mod slab;
 mod snapshot;
 mod stage;
 mod strips;
 mod symmetric;
+mod target_gains;
+mod target_means;
 mod tiles;
 mod triangle;
 mod tridiagonal;
+mod variances;
 
 pub use addition::Prepared;
 pub use components::Components;
@@ -89,8 +105,10 @@ pub use merging::Merge;
 pub use moments::Moments;
 pub use pages::{require, zeros};
 pub use penalty::Penalty;
+pub use pool::Pool;
 pub use regularizer::{Reason, Regularizer};
 pub use rows::{Batch, Element, Groups, Reduction, RowBlock};
+pub use selection::{Objective, Pick, Selection, Targets};
 pub use singular::singular_vectors;
 pub use snapshot::{HessianSnapshot, PenaltySnapshot, Snapshot};
 pub use stage::Precision;

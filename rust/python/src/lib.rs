@@ -13,6 +13,7 @@ mod hessian;
 mod placement;
 mod raised;
 mod room;
+mod selection;
 mod state;
 mod threads;
 mod words;
@@ -35,6 +36,8 @@ mod _core {
     use crate::eigen::{eigenvectors, singular_vectors, tridiagonalise};
     #[pymodule_export]
     use crate::hessian::Hessian;
+    #[pymodule_export]
+    use crate::selection::Selection;
     #[pymodule_export]
     use crate::threads::{get_num_threads, set_num_threads};
 
