@@ -50,6 +50,7 @@ from rigidities.loss import (
     scan_term_weights,
 )
 from rigidities.misspecification import Misspecification, misspecification
+from rigidities.planning.pruning import Pruned, prune
 from rigidities.planning.selection import Selection, select
 from rigidities.regularizer import LikelihoodMap, RegularizerPath, likelihood_map, regularizer_path
 from rigidities.robust import RobustCovariance, robust_covariance
@@ -90,6 +91,7 @@ __all__ = [
     "NotWrittenWarning",
     "OtherVersionWarning",
     "Provenance",
+    "Pruned",
     "RegularizerPath",
     "RobustCovariance",
     "Rows",
@@ -116,6 +118,7 @@ __all__ = [
     "loss_sums",
     "misspecification",
     "most_probable_weights",
+    "prune",
     "reduce_rows",
     "regularizer_path",
     "robust_covariance",
