@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import greedy
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -79,3 +80,134 @@ def test_picks_are_those_of_plain_greedy_selection(seed, p, n, objective, in_blo
         case.H, case.blocks, n_select, objective, G=case.G, closed=closed, forced=list(forced), **limits, **weights
     )
     assert_same(picked, expected, case.hessian)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_costs_and_a_budget_in_place_of_a_count(objective):
+    rng = np.random.default_rng(3)
+    case = make_case(rng, 6, 40, 15)
+    costs = rng.choice([0.1, 0.2, 0.7], size=15)
+    picked = rg.select(
+        case.hessian, case.rows, weights=case.weights, blocks=case.labels, objective=objective, costs=costs, budget=1.0,
+        **case.targets_for(objective),
+    )  # fmt: skip
+    assert_same(
+        picked, greedy.greedy(case.H, case.blocks, 15, objective, G=case.G, costs=costs, budget=1.0), case.hessian
+    )
+    assert costs[picked.indices].sum() <= 1 + 1e-9
+    left = np.setdiff1d(np.arange(15), picked.indices)
+    assert (costs[picked.indices].sum() + costs[left] > 1).all()
+
+
+def test_ten_times_a_tenth_are_within_a_budget_of_one():
+    picked = rg.select(cold(), np.random.default_rng(0).normal(size=(12, 3)), costs=np.full(12, 0.1), budget=1.0)
+    assert len(picked.indices) == 10
+    assert len(rg.select(cold(), np.eye(3), costs=[1, 2, 3], budget=0.5).indices) == 0
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_candidates_that_are_present_are_in_h_and_not_among_the_picks(objective):
+    rng = np.random.default_rng(4)
+    case = make_case(rng, 5, 30, 10)
+    present = [3, 8]
+    H = case.H + sum(case.blocks[c].T @ case.blocks[c] for c in present)
+    picked = rg.select(
+        case.hessian, case.rows, 4, weights=case.weights, blocks=case.labels, objective=objective, present=present,
+        **case.targets_for(objective),
+    )  # fmt: skip
+    start = case.H if objective == "variance" else H
+    expected = greedy.greedy(start, case.blocks, 4, objective, G=case.G, closed=present)
+    assert_same(picked, (*expected[:2], expected[2] if start is H else expected[2] + H - case.H), case.hessian)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_the_curve_is_that_of_the_objective(objective):
+    case = make_case(np.random.default_rng(5), 5, 30)
+    picked = rg.select(
+        case.hessian, case.rows, 7, weights=case.weights, objective=objective, **case.targets_for(objective)
+    )
+    if objective == "variance":
+        expected = np.concatenate([[0], picked.gains]).cumsum()
+    else:
+        expected, H = [], case.H
+        for F in [np.zeros((1, 5)), *(case.blocks[c] for c in picked.indices)]:
+            H = H + F.T @ F
+            expected.append(abs(greedy.value(H, objective, case.G)) * np.sign(greedy.value(H, objective, case.G) or 1))
+        expected = np.array(expected) * (-1 if objective == "target_variance" else 1)
+    np.testing.assert_allclose(picked.objective_curve, expected, rtol=1e-9)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 20), st.floats(-12, 0), st.booleans())
+def test_a_short_list_picks_what_plain_greedy_selection_picks(seed, p, log_lambda, alike):
+    """Enough candidates for several lists, cold, down to λ = 1e-12: variances fall by twelve orders of magnitude."""
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(700, p)) * np.logspace(0, -rng.uniform(0, 3), p)
+    if alike:  # of one norm, and each twice
+        rows /= np.linalg.norm(rows, axis=1)[:, None]
+        rows[350:] = rows[:350]
+    hessian = cold(p, 10**log_lambda)
+    picked = rg.select(hessian, rows, 60)
+    R, picks, gains = np.eye(p), [], []
+    Z = hessian.whiten(rows)
+    for _ in range(60):
+        each = np.log1p((np.linalg.solve(R.T, Z.T) ** 2).sum(axis=0))
+        each[picks] = 0
+        pick = int(np.flatnonzero(each >= each.max() * (1 - 1e-12))[0])
+        picks.append(pick)
+        gains.append(each[pick])
+        R = np.linalg.qr(np.vstack([R, Z[pick]]), mode="r")  # RᵀR is not formed: λ is far below its rounding
+    np.testing.assert_allclose(picked.gains, gains, rtol=1e-10)
+    assert picked.indices.tolist() == picks
+    assert picked.hessian.log_determinant == pytest.approx(hessian.log_determinant + sum(gains), rel=1e-10)
+
+
+def test_more_picks_than_features():
+    case = make_case(np.random.default_rng(6), 3, 400)
+    picked = rg.select(case.hessian, case.rows, 300, weights=case.weights)
+    assert len(set(picked.indices.tolist())) == 300
+    assert picked.hessian.n_rows == case.hessian.n_rows + 300
+    assert (picked.gains > 0).all()
+    assert (np.diff(picked.gains) <= 1e-12).all()
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_of_equal_candidates_the_first_is_picked(objective):
+    row = np.array([[1.0, 2.0, 0.5]])
+    rows = np.concatenate([0.1 * row, row, row, row])
+    picked = rg.select(cold(), rows, 3, objective=objective, **({"targets": row} if "target" in objective else {}))
+    assert picked.indices.tolist() == [1, 2, 3]
+
+
+def test_equal_gains_per_cost_are_equal():
+    rows = np.diag([1.0, 3.0, 1.0])
+    gains = np.log1p([1.0, 9.0, 1.0])
+    assert rg.select(cold(), rows, 1, costs=gains / gains[0]).indices.tolist() == [0]
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_many_blocks_of_many_rows(seed):
+    """More rows than features in a block, variances up to 1e10, and blocks of very different size."""
+    rng = np.random.default_rng(seed)
+    p, labels = 6, rng.integers(0, 25, size=120)
+    labels[labels == 3] = 2
+    rows = rng.normal(size=(120, p)) * 10.0 ** rng.integers(-2, 3, size=(120, 1))
+    hessian, Z = cold(p, 1e-6), 1e3 * rows
+    picked = rg.select(hessian, rows, 8, blocks=labels)
+    R, names, gains = np.eye(p), np.unique(labels), []
+    for label in picked.labels:
+        each = [log_determinant(R, Z[labels == name]) for name in names]
+        gains.append(log_determinant(R, Z[labels == label]))
+        assert gains[-1] >= max(each) * (1 - 1e-10)
+        R = np.linalg.qr(np.vstack([R, Z[labels == label]]), mode="r")
+        names = names[names != label]
+    np.testing.assert_allclose(picked.gains, gains, rtol=1e-9)
+
+
+def log_determinant(R, Z):
+    grown = np.linalg.qr(np.vstack([R, Z]), mode="r")
+    return 2 * (np.log(np.abs(np.diagonal(grown))).sum() - np.log(np.abs(np.diagonal(R))).sum())
+
+
+def cold(p=3, regularizer=1.0):
+    """H = λ: no data."""
+    return rg.Covariance(p).factorize(regularizer)

@@ -87,20 +87,25 @@ impl BlockGains {
     fn compute(&mut self, pool: &Pool<'_>, candidates: &[usize], run: &Execution) -> Result<()> {
         let stale: Vec<usize> = candidates.iter().copied().filter(|&c| self.age[c] != Some(self.picks)).collect();
         let strips = strips(pool, &stale);
-        let gains = for_each(strips.len(), run, |i, run| {
-            let (members, n_rows) = strips[i];
-            let mut panel = Panel::unset(n_rows, pool.width())?;
-            pool.gather(members.iter().flat_map(|&c| pool.rows_of(c)), &mut panel);
-            self.posterior.whiten(panel.columns_mut(n_rows), run);
-            run.check()?;
-            let mut start = 0;
-            let gain = |&c: &usize| {
-                let n = pool.rows_of(c).len();
-                start += n;
-                information(panel.columns(n_rows).subcols(start - n, n), run)
-            };
-            members.iter().map(gain).collect::<Result<Vec<f64>>>()
-        })?;
+        let gains = for_each(
+            strips.len(),
+            run,
+            || Ok(()),
+            |(), i, run| {
+                let (members, n_rows) = strips[i];
+                let mut panel = Panel::unset(n_rows, pool.width())?;
+                pool.gather(members.iter().flat_map(|&c| pool.rows_of(c)), &mut panel);
+                self.posterior.whiten(panel.columns_mut(n_rows), run);
+                run.check()?;
+                let mut start = 0;
+                let gain = |&c: &usize| {
+                    let n = pool.rows_of(c).len();
+                    start += n;
+                    information(panel.columns(n_rows).subcols(start - n, n), run)
+                };
+                members.iter().map(gain).collect::<Result<Vec<f64>>>()
+            },
+        )?;
         for (&c, gain) in stale.iter().zip(gains.iter().flatten()) {
             self.gains[c] = *gain;
             self.age[c] = Some(self.picks);

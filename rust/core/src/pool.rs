@@ -5,6 +5,7 @@
 //! ᵀZ) Lᵀ.
 
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use faer::MatRef;
 use rayon::prelude::*;
@@ -50,18 +51,23 @@ impl<'a> Pool<'a> {
     pub(crate) fn require_finite(&self, run: &Execution) -> Result<()> {
         const AT_ONCE: usize = 256;
         let n = self.n_rows();
-        for_each(n.div_ceil(AT_ONCE), run, |i, _| {
-            for row in i * AT_ONCE..n.min((i + 1) * AT_ONCE) {
-                let z = self.row(row);
-                if !squared_norm(z).is_finite() {
-                    return Err(match z.iter().position(|x| !x.is_finite()) {
-                        Some(column) => Error::NonFinite { what: "whitened rows", row, column, value: z[column] },
-                        None => Error::Overflow { target: row },
-                    });
+        for_each(
+            n.div_ceil(AT_ONCE),
+            run,
+            || Ok(()),
+            |(), i, _| {
+                for row in i * AT_ONCE..n.min((i + 1) * AT_ONCE) {
+                    let z = self.row(row);
+                    if !squared_norm(z).is_finite() {
+                        return Err(match z.iter().position(|x| !x.is_finite()) {
+                            Some(column) => Error::NonFinite { what: "whitened rows", row, column, value: z[column] },
+                            None => Error::Overflow { target: row },
+                        });
+                    }
                 }
-            }
-            Ok(())
-        })?;
+                Ok(())
+            },
+        )?;
         Ok(())
     }
 
@@ -72,6 +78,11 @@ impl<'a> Pool<'a> {
 
     pub(crate) fn n_rows(&self) -> usize {
         self.rows.len() / self.width
+    }
+
+    /// Where the rows of each candidate begin.
+    pub(crate) fn starts(&self) -> Option<&'a [usize]> {
+        self.starts
     }
 
     /// Numbers in a row.
@@ -109,15 +120,26 @@ impl<'a> Pool<'a> {
     }
 }
 
-/// Call `f` for 0, 1, …, n − 1, side by side if work may be split; results in that order.
-pub(crate) fn for_each<R: Send>(
+/// Call `f` for 0, 1, …, n − 1, side by side if work may be split; results in that order. Each
+/// thread has memory, made by `memory`.
+pub(crate) fn for_each<M: Send, R: Send>(
     n: usize,
     run: &Execution,
-    f: impl Fn(usize, &Execution) -> Result<R> + Sync,
+    memory: impl Fn() -> Result<M> + Sync,
+    f: impl Fn(&mut M, usize, &Execution) -> Result<R> + Sync,
 ) -> Result<Vec<R>> {
+    let unused = Mutex::new(vec![]);
+    let lock = || unused.lock().unwrap_or_else(PoisonError::into_inner);
     let call = |i| {
         run.check()?;
-        f(i, &run.alone())
+        let taken = lock().pop();
+        let mut memory = match taken {
+            Some(memory) => memory,
+            None => memory()?,
+        };
+        let result = f(&mut memory, i, &run.alone());
+        lock().push(memory);
+        result
     };
     if run.is_parallel() && n > 1 {
         let results: Vec<Result<R>> = (0..n).into_par_iter().map(call).collect();

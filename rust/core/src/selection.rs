@@ -58,6 +58,9 @@ pub struct Selection {
     sampling: Option<Sampling>,
     picks: Vec<Pick>,
     value: f64,
+    /// Rows and columns of the pool, and where its candidates begin.
+    shape: (usize, usize),
+    starts: Option<Vec<usize>>,
     /// Whether a stop has spoilt it.
     is_spoilt: bool,
 }
@@ -94,7 +97,8 @@ impl Selection {
             Gains::Targets(gains) => gains.value(),
             _ => 0.0,
         };
-        Ok(Self { gains, open, sampling: None, picks: vec![], value, is_spoilt: false })
+        let (shape, starts) = ((pool.n_rows(), pool.width()), pool.starts().map(<[usize]>::to_vec));
+        Ok(Self { gains, open, sampling: None, picks: vec![], value, shape, starts, is_spoilt: false })
     }
 
     /// Look at a random sample of so many candidates for each pick (stochastic greedy selection). Only
@@ -224,15 +228,14 @@ impl Selection {
         if self.is_spoilt {
             return Err(Error::Interrupted);
         }
-        match pool.len() == self.open.len() {
-            true => Ok(()),
-            false => Err(Error::Length {
-                what: "the pool",
-                got: pool.len(),
-                expected: self.open.len(),
-                of: "candidates at the start",
-            }),
+        if pool.width() != self.shape.1 {
+            return Err(Error::ColumnCount { got: pool.width(), expected: self.shape.1 });
         }
+        if pool.n_rows() != self.shape.0 || pool.starts() != self.starts.as_deref() {
+            let (what, of) = ("the pool", "candidates at the start");
+            return Err(Error::Length { what, got: pool.len(), expected: self.open.len(), of });
+        }
+        Ok(())
     }
 }
 

@@ -17,13 +17,13 @@ use crate::panel::Panel;
 use crate::pool::Pool;
 use crate::real::squared_norm;
 use crate::tiles;
-use crate::variances::{RESOLVED, Variances};
+use crate::variances::Variances;
 
 /// Candidates in the list at first, and at most.
-const SIZES: (usize, usize) = (256, 2048);
+const SIZES: (usize, usize) = (256, 512);
 
 /// Picks from one list at most.
-const PICKS: usize = 64;
+const PICKS: usize = 128;
 
 /// A list that ends before so many picks is followed by one of twice the size.
 const FEW: usize = 16;
@@ -32,14 +32,20 @@ const FEW: usize = 16;
 /// not hide a tie.
 const MARGIN: f64 = 1e-10;
 
-/// Rounding of d in a list, as a part of what it was at its start.
+/// Rounding of d in a list at most, as a part of what it was at its start.
 const ROUNDING: f64 = 1e-13;
+
+/// Part of its start to which d may fall in a list and still be known: rounding, mostly 1e-16 of the
+/// start, is 1e-12 of it then.
+const RESOLVED: f64 = 1e-4;
 
 /// Gains of ln|H| by single rows.
 pub(crate) struct Shortlists {
     variances: Variances,
     list: Option<Shortlist>,
     size: usize,
+    /// Candidates that were brought up to date for the last list.
+    reach: usize,
 }
 
 /// Candidates that are kept up to date pick by pick.
@@ -61,7 +67,7 @@ struct Shortlist {
 
 impl Shortlists {
     pub fn new(pool: &Pool<'_>, run: &Execution) -> Result<Self> {
-        Ok(Self { variances: Variances::new(pool, run)?, list: None, size: SIZES.0 })
+        Ok(Self { variances: Variances::new(pool, run)?, list: None, size: SIZES.0, reach: 0 })
     }
 
     /// Pick the best of the candidates that are open: which it is, and its gain.
@@ -133,7 +139,9 @@ impl Shortlists {
         if scored.is_empty() {
             return Ok(None);
         }
-        let mut reach = self.size;
+        // a little more than was needed the last time, or less
+        let mut reach = self.size.max(self.reach / 2);
+        self.reach = 0;
         loop {
             let old = |listed: &[(f64, usize)]| -> Vec<usize> {
                 listed.iter().map(|(_, c)| *c).filter(|&c| !self.variances.is_current(c)).collect()
@@ -146,6 +154,7 @@ impl Shortlists {
             let old = old(&scored[..reach.min(scored.len())]);
             self.variances.refresh(pool, &old, run)?;
             scored.iter_mut().take(reach).for_each(|(score, c)| *score = self.score(open, *c));
+            self.reach = reach;
             reach *= 2;
         }
         let rest = scored.split_off(self.size.min(scored.len()));

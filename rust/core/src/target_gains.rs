@@ -27,11 +27,13 @@ use crate::posterior::Posterior;
 use crate::real::{dot, squared_norm};
 use crate::target_means::Means;
 use crate::triangle::Square;
-use crate::variances::RESOLVED;
 
 /// Variances up to which the factor of I + K is taken from K. Beyond, rounding of K could be 1e-10 of
 /// a gain, and the factor is computed from the rows.
 const FORMED: f64 = 1e6;
+
+/// Part of its value to which a variance may fall by differences: rounding is 1e-12 of it then.
+const RESOLVED: f64 = 1e-4;
 
 /// Gains of all candidates for targets.
 pub(crate) struct TargetGains {
@@ -183,7 +185,8 @@ impl TargetGains {
         let (means, posterior) = (&self.means, &self.posterior);
         let wanted = |part: &Part<'_>| candidates.partition_point(|c| *c < part.candidates.start);
         self.kernels.on_parts(pool, run, |part, run| {
-            let mut wanted = candidates[wanted(&part)..].iter().copied().take_while(|c| *c < part.candidates.end).peekable();
+            let mut wanted =
+                candidates[wanted(&part)..].iter().copied().take_while(|c| *c < part.candidates.end).peekable();
             if wanted.peek().is_none() {
                 return Ok(());
             }

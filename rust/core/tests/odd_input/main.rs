@@ -5,6 +5,7 @@
 mod answers;
 mod eigen;
 mod penalties;
+mod selections;
 mod sizes;
 mod stored;
 mod sums;
@@ -16,9 +17,9 @@ use std::sync::atomic::AtomicBool;
 
 use ndarray::{Array2, ArrayView2};
 use rigidities_core::{
-    Batch, Components, Covariance, Error, Execution, Groups, Hessian, HessianSnapshot, Penalty, PenaltySnapshot,
-    Precision, Reason, Reduction, Regularizer, Result, RowBlock, Snapshot, eigenvectors, require, singular_vectors,
-    take_workspace, tridiagonalise, zeros,
+    Batch, Components, Covariance, Error, Execution, Groups, Hessian, HessianSnapshot, Objective, Penalty,
+    PenaltySnapshot, Pool, Precision, Reason, Reduction, Regularizer, Result, RowBlock, Selection, Snapshot, Targets,
+    eigenvectors, require, singular_vectors, take_workspace, tridiagonalise, zeros,
 };
 
 const P: usize = 8;
@@ -105,6 +106,7 @@ fn all() -> Vec<Case> {
         penalties::penalties(),
         answers::answers(),
         eigen::eigen(),
+        selections::selections(),
         stored::stored_sums(),
         stored::stored_factors(),
     ]
