@@ -153,6 +153,7 @@ def test_readmes_commands_run(tmp_path):
         "model.safetensors",
         "model.png",
         "scored.xyz",
+        "picks.xyz",
         "learning.png",
         "rows.safetensors",
         "rigidities-demo/lpr_maps.png",
