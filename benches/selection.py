@@ -12,121 +12,53 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from ase.io import read
+from training_sets import Task, farthest, print_table
 
 import rigidities as rg
-from rigidities.interop.featomic import LossRows, Soap
-from rigidities.model.target_rows import target_rows
 
-LOSS = rg.Loss(energy=rg.Term(3000.0, per_atom=True), forces=rg.Term())
 START, ASKED = ("Elastic",), ("Surface", "Vacancy")
 """Groups that the model starts from, and those whose predictions are asked for."""
 
 PICKS = (0, 1, 2, 5, 10, 20, 40, 80)
 N_RANDOM = 20
 RULES = "target_rigidity", "target_variance", "determinant", "farthest points", "random"
+HEADS = "mean R", "energies, meV/atom", "forces, meV/Å"
 
 
-def kind_of(atoms):
-    return str(atoms.info.get("group", atoms.info.get("config_type", "")))
-
-
-class Task:
-    """Rows of an element: what is known, candidates, targets."""
-
-    def __init__(self, folder, element):
-        train, test = (read(folder / f"{element}-{name}.xyz", ":") for name in ("training", "test"))
-        soap = Soap(element)
-        made = LossRows(train, soap, LOSS, baseline="fit", progress=False)
-        self.rows = target_rows(made, targets=True)
-        kinds = np.array([kind_of(atoms) for atoms in train])
-        self.start = np.flatnonzero(np.isin(kinds, [k for k in np.unique(kinds) if k.startswith(START)]))
-        self.pool = np.setdiff1d(np.arange(len(train)), self.start)
-        asked = [atoms for atoms in test if kind_of(atoms).startswith(ASKED)]
-        judged = LossRows(asked, soap, LOSS, baseline=made.baseline, progress=False)
-        batches = list(judged)
-        for name in ("energy", "forces"):
-            X, y = (
-                np.concatenate([getattr(batch[name], field) for batch in batches])
-                for field in ("values", "known_targets")
-            )
-            setattr(self, name, (X, y))
-        whole = self.covariance(np.arange(len(train)))
-        self.regularizer = whole.factorize().regularizer
-
-    def members(self, structures):
-        return np.flatnonzero(np.isin(self.rows.blocks, structures))
-
-    def covariance(self, structures):
-        chosen = self.members(structures)
-        covariance = rg.Covariance(self.rows.values.shape[1])
-        covariance.update(
-            self.rows.values[chosen], weights=self.rows.weights[chosen], targets=self.rows.targets[chosen]
-        )
-        return covariance
-
-    def judge(self, picks):
-        """Mean rigidity of the targets' energies, and errors in meV/atom and meV/Å."""
-        hessian = self.covariance(np.concatenate([self.start, picks])).factorize(self.regularizer)
-        errors = [1000 * np.sqrt(np.mean((y - X @ hessian.coef) ** 2)) for X, y in (self.energy, self.forces)]
-        return hessian.rigidity(self.energy[0]).mean(), *errors
-
-    def picks(self, rule, seed=0):
-        """Structures in the order of a rule, as many as there are at most."""
-        n = min(max(PICKS), len(self.pool))
-        if rule == "random":
-            return np.random.default_rng(seed).permutation(self.pool)[:n]
-        if rule == "farthest points":
-            return self.pool[farthest(self.means(self.pool), self.means(self.start), n)]
-        chosen = self.members(self.pool)
-        selection = rg.select(
-            self.covariance(self.start).factorize(self.regularizer),
-            self.rows.values[chosen],
-            n,
-            weights=self.rows.weights[chosen],
-            blocks=self.rows.blocks[chosen],
-            objective=rule,
-            targets=None if rule == "determinant" else self.energy[0],
-        )
-        return selection.labels
-
-    def means(self, structures):
-        """Rows of the energies: the mean over the atoms of each structure."""
-        energies = self.rows.weights == LOSS.energy.weight
-        order = {block: row for row, block in zip(np.flatnonzero(energies), self.rows.blocks[energies], strict=True)}
-        return np.array([self.rows.values[order[structure]] for structure in structures])
-
-
-def farthest(pool, known, n):
-    """Farthest-point sampling as scikit-matter has it, from what is known."""
-    from skmatter.sample_selection import FPS
-
-    rows = np.concatenate([known, pool])
-    selector = FPS(n_to_select=len(known) + n, initialize=list(range(len(known))))
-    return selector.fit(rows).selected_idx_[len(known) :] - len(known)
+def picks(task, rule, start, pool, seed=0):
+    """Structures in the order of a rule, as many as there are at most."""
+    n = min(max(PICKS), len(pool))
+    if rule == "random":
+        return np.random.default_rng(seed).permutation(pool)[:n]
+    if rule == "farthest points":
+        return pool[farthest(task.means(pool), task.means(start), n)]
+    chosen = task.members(pool)
+    selection = rg.select(
+        task.covariance(start).factorize(task.regularizer),
+        task.rows.values[chosen],
+        n,
+        weights=task.rows.weights[chosen],
+        blocks=task.rows.blocks[chosen],
+        objective=rule,
+        targets=None if rule == "determinant" else task.energy[0],
+    )
+    return selection.labels
 
 
 def table(task, element):
-    """Yield lines of the table and keep the numbers of the figure."""
-    numbers = [n for n in PICKS if n <= len(task.pool)]
+    """Print the tables of an element; return the numbers of the figure."""
+    structures = np.arange(len(task.kinds))
+    start = structures[[kind.startswith(START) for kind in task.kinds]]
+    pool = np.setdiff1d(structures, start)
+    numbers = [n for n in PICKS if n <= len(pool)]
     found = {}
     for rule in RULES:
         seeds = range(N_RANDOM) if rule == "random" else [0]
-        orders = [task.picks(rule, seed) for seed in seeds]
-        found[rule] = np.array([[task.judge(order[:n]) for n in numbers] for order in orders])
-    heads = "mean R", "energies, meV/atom", "forces, meV/Å"
-    print(f"\n{element}: {len(task.start)} structures at the start, {len(task.pool)} candidates, "
-          f"{len(task.energy[1])} targets, λ = {task.regularizer:.2g}")  # fmt: skip
-    for k, head in enumerate(heads):
-        print(f"\n| {head} | " + " | ".join(f"{n} picks" for n in numbers) + " |")
-        print("| --- |" + " --: |" * len(numbers))
-        for rule, values in found.items():
-            low, middle, high = np.quantile(values[:, :, k], [0.16, 0.5, 0.84], axis=0)
-            cells = [
-                f"{m:.3g}" + (f" ({a:.3g} to {b:.3g})" if rule == "random" and n else "")
-                for n, a, m, b in zip(numbers, low, middle, high, strict=True)
-            ]
-            print(f"| {rule} | " + " | ".join(cells) + " |", flush=True)
+        orders = [picks(task, rule, start, pool, seed) for seed in seeds]
+        found[rule] = np.array([[task.judge(np.concatenate([start, order[:n]])) for n in numbers] for order in orders])
+    n_asked = len(task.energy[1])
+    print(f"\n{element}: {len(start)} structures at the start, {len(pool)} candidates, {n_asked} targets")
+    print_table(HEADS, [f"{n} picks" for n in numbers], found)
     return numbers, found
 
 
@@ -165,6 +97,6 @@ if __name__ == "__main__":
     parser.add_argument("elements", nargs="+")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
-    results = {element: table(Task(arguments.folder, element), element) for element in arguments.elements}
+    results = {element: table(Task(arguments.folder, element, ASKED), element) for element in arguments.elements}
     if arguments.output is not None:
         figure(results, arguments.output)
