@@ -49,6 +49,7 @@ from rigidities.loss import (
     scan_term_weights,
 )
 from rigidities.misspecification import Misspecification, misspecification
+from rigidities.planning.attribution import Attribution, attribution
 from rigidities.regularizer import LikelihoodMap, RegularizerPath, likelihood_map, regularizer_path
 from rigidities.robust import RobustCovariance, robust_covariance
 from rigidities.rows import Rows, reduce_rows
@@ -63,6 +64,7 @@ if _TYPE_CHECKING:
     from rigidities.report.calibration.report import CalibrationReport, calibration_report
 
 __all__ = [
+    "Attribution",
     "Baseline",
     "Calibration",
     "CalibrationReport",
@@ -95,6 +97,7 @@ __all__ = [
     "UnresolvedEvidenceWarning",
     "Whitening",
     "__version__",
+    "attribution",
     "calibrate",
     "calibration_report",
     "component_covariance",
