@@ -50,6 +50,8 @@ from rigidities.loss import (
 )
 from rigidities.misspecification import Misspecification, misspecification
 from rigidities.planning.attribution import Attribution, attribution
+from rigidities.planning.labels import SuspiciousLabels, suspicious_labels
+from rigidities.planning.overlap import Overlap, PairwiseOverlap, overlap, pairwise_overlap
 from rigidities.regularizer import LikelihoodMap, RegularizerPath, likelihood_map, regularizer_path
 from rigidities.robust import RobustCovariance, robust_covariance
 from rigidities.rows import Rows, reduce_rows
@@ -85,11 +87,14 @@ __all__ = [
     "NotPositiveDefiniteError",
     "NotWrittenWarning",
     "OtherVersionWarning",
+    "Overlap",
+    "PairwiseOverlap",
     "Provenance",
     "RegularizerPath",
     "RobustCovariance",
     "Rows",
     "SetByPriorWarning",
+    "SuspiciousLabels",
     "Term",
     "TermRows",
     "TermWeightScan",
@@ -111,11 +116,14 @@ __all__ = [
     "loss_sums",
     "misspecification",
     "most_probable_weights",
+    "overlap",
+    "pairwise_overlap",
     "reduce_rows",
     "regularizer_path",
     "robust_covariance",
     "scan_term_weights",
     "set_num_threads",
+    "suspicious_labels",
     "variance_shares",
 ]
 
