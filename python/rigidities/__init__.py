@@ -52,7 +52,14 @@ from rigidities.misspecification import Misspecification, misspecification
 from rigidities.planning.attribution import Attribution, attribution
 from rigidities.planning.labels import SuspiciousLabels, suspicious_labels
 from rigidities.planning.overlap import Overlap, PairwiseOverlap, overlap, pairwise_overlap
-from rigidities.regularizer import LikelihoodMap, RegularizerPath, likelihood_map, regularizer_path
+from rigidities.regularizer import (
+    ComponentRegularizers,
+    LikelihoodMap,
+    RegularizerPath,
+    likelihood_map,
+    regularizer_path,
+    regularizer_per_component,
+)
 from rigidities.robust import RobustCovariance, robust_covariance
 from rigidities.rows import Rows, reduce_rows
 from rigidities.runtime.threads import set_num_threads
@@ -70,6 +77,7 @@ __all__ = [
     "Baseline",
     "Calibration",
     "CalibrationReport",
+    "ComponentRegularizers",
     "Covariance",
     "EmptyFitWarning",
     "Hessian",
@@ -120,6 +128,7 @@ __all__ = [
     "pairwise_overlap",
     "reduce_rows",
     "regularizer_path",
+    "regularizer_per_component",
     "robust_covariance",
     "scan_term_weights",
     "set_num_threads",
