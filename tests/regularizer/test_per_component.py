@@ -68,21 +68,36 @@ def test_gradient_is_that_of_differences(seed, qr):
     np.testing.assert_allclose(at.at(logs).gradient, differences, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("accumulation", ["sums", "qr"])
-def test_what_counts_as_resolved_is_right_to_a_nat(accumulation):
-    """Few noiseless targets: S falls below rounding of the sums, and long before that of the factor."""
-    F, y = smooth(noise=0.0)
-    at = surface(summed(F, y, None, accumulation), [np.arange(45), np.arange(45, 90)])
+def few_smooth():
+    """S and |H| are both lost: 30 targets, 90 features in a spectrum that falls below rounding."""
+    return *smooth(noise=0.0), [np.arange(45), np.arange(45, 90)]
+
+
+def all_determined():
+    """S alone is lost: the targets leave nothing but what λ does."""
+    F, y, _ = data(noise=0.0)
+    return F, y, [np.arange(6), np.arange(6, 12)]
+
+
+@pytest.mark.parametrize(
+    ("accumulation", "problem", "least"),
+    [("sums", few_smooth, -24), ("qr", few_smooth, -48), ("sums", all_determined, -20), ("qr", all_determined, -52)],
+)
+def test_what_counts_as_resolved_is_right_to_a_nat(accumulation, problem, least):
+    """It ends before rounding exceeds it, and not long before."""
+    F, y, components = problem()
+    at = surface(summed(F, y, None, accumulation), components)
     resolved = []
-    for t in np.arange(0.0, -36.0, -4.0):
+    for t in np.arange(0.0, -88.0, -4.0):
         found = at.at(np.array([t, t + 1]))
         if found is None or not found.is_resolved:
             break
         resolved.append(t)
         exact = evidence_in_many_digits(F, y, at.penalty(np.array([t, t + 1])))
         assert abs(found.log_evidence - exact) < 1
-    assert resolved[-1] <= (-28 if accumulation == "qr" else -8)
-    assert found is None or not found.is_resolved or accumulation == "qr"
+    else:
+        pytest.fail("all is resolved")
+    assert resolved[-1] <= least
 
 
 def evidence_in_many_digits(F, y, penalty):
