@@ -180,6 +180,8 @@ def test_other_refusals():
         rg.overlap(hessian, X, weights=np.ones(3))
     with pytest.raises(ValueError, match="NaN"):
         rg.overlap(hessian, np.full((2, 8), np.nan))
+    with pytest.raises(TypeError, match="regularizer is 'auto': expected a positive number"):
+        rg.pairwise_overlap([F, X], "auto")
     with pytest.raises(ValueError, match="there are no sets"):
         rg.pairwise_overlap([], LAM)
     with pytest.raises(TypeError, match="sets is a float: expected a mapping"):

@@ -38,7 +38,7 @@ from rigidities.rows import CheckedRows, target_batches
 from rigidities.runtime import memory
 from rigidities.spectrum.eigen import svd
 from rigidities.spectrum.row_factor import RowFactor
-from rigidities.validation import as_weights
+from rigidities.validation import as_number, as_weights
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -208,12 +208,13 @@ def pairwise_overlap(
     names = tuple(sets) if isinstance(sets, Mapping) else tuple(range(len(sets)))
     if not names:
         raise ValueError("there are no sets: expected at least one")
+    value = as_number(regularizer, "regularizer", "a positive number")
     hessians, checked = [], []
     for name in names:
         rows = CheckedRows.of(sets[name], None)
         sums = Covariance(rows.values.shape[1], feature_space=rows.feature_space)
         sums.update(sets[name])
-        hessians.append(sums.factorize(regularizer, penalty=penalty, consume=True))
+        hessians.append(sums.factorize(value, penalty=penalty, consume=True))
         checked.append(rows_for(hessians[0], sets[name], None))
     root = PriorRoot.of(hessians[0]._prior)
     all_directions = [_Directions.of(root, rows, "mean", None) for rows in checked]
