@@ -70,6 +70,8 @@ if _TYPE_CHECKING:
     from rigidities import datasets
     from rigidities.calibration.provenance import Provenance
     from rigidities.model import LinearModel
+    from rigidities.planning.curve import LearningCurve
+    from rigidities.planning.learning import learning_curve
     from rigidities.report.calibration.report import CalibrationReport, calibration_report
 
 __all__ = [
@@ -83,6 +85,7 @@ __all__ = [
     "Hessian",
     "IllConditionedWarning",
     "ImplausibleLabelsWarning",
+    "LearningCurve",
     "LeaveOneOut",
     "LikelihoodMap",
     "LinearModel",
@@ -119,6 +122,7 @@ __all__ = [
     "fit_loss",
     "force_covariance",
     "get_num_threads",
+    "learning_curve",
     "leave_one_out",
     "likelihood_map",
     "loss_sums",
@@ -139,10 +143,12 @@ __all__ = [
 #: Public names that are loaded when they are first asked for, and where they are.
 _LAZY = {
     "CalibrationReport": "rigidities.report.calibration.report",
+    "LearningCurve": "rigidities.planning.curve",
     "LinearModel": "rigidities.model",
     "Provenance": "rigidities.calibration.provenance",
     "calibration_report": "rigidities.report.calibration.report",
     "datasets": "rigidities.datasets",
+    "learning_curve": "rigidities.planning.learning",
 }
 
 

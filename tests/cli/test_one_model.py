@@ -4,6 +4,7 @@ import csv
 import json
 from pathlib import Path
 
+import arrays
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -243,7 +244,7 @@ def test_score_writes_beside_its_output_and_draws_errors():
 def test_report_ranks_features_too():
     rng = np.random.default_rng(0)
     np.savez("a.npz", features=rng.normal(size=(6, 3)))
-    np.savez("b.npz", features=np.concatenate([rng.normal(size=(4, 3)), np.load("a.npz")["features"][:1]]))
+    np.savez("b.npz", features=np.concatenate([rng.normal(size=(4, 3)), arrays.load("a.npz")["features"][:1]]))
     text = run("report", "a.npz", "b.npz", "-o", "f", "--regularizer", "0.1")
     assert "1 of 5 test structures are in the training set" in text
     with Path("f/ranking.csv").open() as file:

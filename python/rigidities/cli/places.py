@@ -99,6 +99,12 @@ def outputs_of_calibrate(page: Path) -> Outputs:
     return {page: PAGE} | {place: kind for place, kind in beside.items() if place != page}
 
 
+def outputs_of_learn(figure: Path) -> Outputs:
+    """Return the figure, and the numbers as JSON beside it."""
+    beside: dict[Path, Kind] = {figure.with_suffix(".json"): SUMMARY} if figure.name else {}
+    return {figure: FIGURE} | {place: kind for place, kind in beside.items() if place != figure}
+
+
 def outputs_of_report(directory: Path, from_features: bool) -> Outputs:
     """Return the files of a report of structures, or of features."""
     _require_directory_name(directory)

@@ -1,1 +1,1 @@
-"""What the training data do for a prediction, and what to compute next."""
+"""What the data do for a prediction, what to compute next, what more data would bring."""

@@ -43,17 +43,22 @@ def files_of(*, with_structures: bool) -> list[str]:
     return [STRUCTURES, NEXT, SUMMARY, RANKING, MAP, VIEWER] if with_structures else [ARRAYS, SUMMARY, RANKING, MAP]
 
 
+def versions_of(*sources: Source) -> dict[str, str]:
+    """Return the versions of what computed the rows of sources."""
+    packages = dict.fromkeys(["rigidities", "numpy", *(name for source in sources for name in source.packages)])
+    return {name: version(name) for name in packages} | {"python": platform.python_version()}
+
+
 def summary(report: Report, top: int = TOP) -> dict[str, Any]:
     """Return everything but the arrays as values of JSON; null stands for an infinite rigidity."""
     rigidities, hessian = report.rigidities, report.hessian
-    packages = "rigidities", "numpy", *report.test.packages
     pr = {"is": PR_IS[report.reduction], "all": describe(rigidities.pr)}
     if report.kinds is not None:
         pr["group"] = by_class(rigidities.pr, report.kinds)
     lpr: dict[str, Any] = {"all": describe(rigidities.lpr)}
     lpr |= {name: by_class(rigidities.lpr, classes) for name, classes in report.classes.items()}
     content = {
-        "versions": {name: version(name) for name in packages} | {"python": platform.python_version()},
+        "versions": versions_of(report.test),
         "train": _inputs(report.train),
         "test": _inputs(report.test),
         "descriptor": report.test.describe().settings,
