@@ -49,7 +49,17 @@ from rigidities.loss import (
     scan_term_weights,
 )
 from rigidities.misspecification import Misspecification, misspecification
-from rigidities.regularizer import LikelihoodMap, RegularizerPath, likelihood_map, regularizer_path
+from rigidities.planning.attribution import Attribution, attribution
+from rigidities.planning.labels import SuspiciousLabels, suspicious_labels
+from rigidities.planning.overlap import Overlap, PairwiseOverlap, overlap, pairwise_overlap
+from rigidities.regularizer import (
+    ComponentRegularizers,
+    LikelihoodMap,
+    RegularizerPath,
+    likelihood_map,
+    regularizer_path,
+    regularizer_per_component,
+)
 from rigidities.robust import RobustCovariance, robust_covariance
 from rigidities.rows import Rows, reduce_rows
 from rigidities.runtime.threads import set_num_threads
@@ -65,9 +75,11 @@ if _TYPE_CHECKING:
     from rigidities.report.calibration.report import CalibrationReport, calibration_report
 
 __all__ = [
+    "Attribution",
     "Baseline",
     "Calibration",
     "CalibrationReport",
+    "ComponentRegularizers",
     "Covariance",
     "EmptyFitWarning",
     "Hessian",
@@ -86,11 +98,14 @@ __all__ = [
     "NotPositiveDefiniteError",
     "NotWrittenWarning",
     "OtherVersionWarning",
+    "Overlap",
+    "PairwiseOverlap",
     "Provenance",
     "RegularizerPath",
     "RobustCovariance",
     "Rows",
     "SetByPriorWarning",
+    "SuspiciousLabels",
     "Term",
     "TermRows",
     "TermWeightScan",
@@ -98,6 +113,7 @@ __all__ = [
     "UnresolvedEvidenceWarning",
     "Whitening",
     "__version__",
+    "attribution",
     "calibrate",
     "calibration_report",
     "component_covariance",
@@ -112,11 +128,15 @@ __all__ = [
     "loss_sums",
     "misspecification",
     "most_probable_weights",
+    "overlap",
+    "pairwise_overlap",
     "reduce_rows",
     "regularizer_path",
+    "regularizer_per_component",
     "robust_covariance",
     "scan_term_weights",
     "set_num_threads",
+    "suspicious_labels",
     "variance_shares",
 ]
 
