@@ -50,9 +50,19 @@ from rigidities.loss import (
     scan_term_weights,
 )
 from rigidities.misspecification import Misspecification, misspecification
+from rigidities.planning.attribution import Attribution, attribution
+from rigidities.planning.labels import SuspiciousLabels, suspicious_labels
+from rigidities.planning.overlap import Overlap, PairwiseOverlap, overlap, pairwise_overlap
 from rigidities.planning.pruning import Pruned, prune
 from rigidities.planning.selection import Selection, select
-from rigidities.regularizer import LikelihoodMap, RegularizerPath, likelihood_map, regularizer_path
+from rigidities.regularizer import (
+    ComponentRegularizers,
+    LikelihoodMap,
+    RegularizerPath,
+    likelihood_map,
+    regularizer_path,
+    regularizer_per_component,
+)
 from rigidities.robust import RobustCovariance, robust_covariance
 from rigidities.rows import Rows, reduce_rows
 from rigidities.runtime.threads import set_num_threads
@@ -68,9 +78,11 @@ if _TYPE_CHECKING:
     from rigidities.report.calibration.report import CalibrationReport, calibration_report
 
 __all__ = [
+    "Attribution",
     "Baseline",
     "Calibration",
     "CalibrationReport",
+    "ComponentRegularizers",
     "Covariance",
     "EmptyFitWarning",
     "Hessian",
@@ -90,6 +102,8 @@ __all__ = [
     "NotPositiveDefiniteError",
     "NotWrittenWarning",
     "OtherVersionWarning",
+    "Overlap",
+    "PairwiseOverlap",
     "Provenance",
     "Pruned",
     "RegularizerPath",
@@ -97,6 +111,7 @@ __all__ = [
     "Rows",
     "Selection",
     "SetByPriorWarning",
+    "SuspiciousLabels",
     "Term",
     "TermRows",
     "TermWeightScan",
@@ -104,6 +119,7 @@ __all__ = [
     "UnresolvedEvidenceWarning",
     "Whitening",
     "__version__",
+    "attribution",
     "calibrate",
     "calibration_report",
     "component_covariance",
@@ -118,13 +134,17 @@ __all__ = [
     "loss_sums",
     "misspecification",
     "most_probable_weights",
+    "overlap",
+    "pairwise_overlap",
     "prune",
     "reduce_rows",
     "regularizer_path",
+    "regularizer_per_component",
     "robust_covariance",
     "scan_term_weights",
     "select",
     "set_num_threads",
+    "suspicious_labels",
     "variance_shares",
 ]
 

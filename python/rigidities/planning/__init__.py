@@ -1,1 +1,1 @@
-"""What to compute next, and what more data would bring."""
+"""What the data do for a prediction, what to compute next, what more data would bring."""
