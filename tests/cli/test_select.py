@@ -58,13 +58,13 @@ def expected(F, **options):
 def test_features_are_picked_for_targets(inputs, of):
     text, found = picked("pool.npz", "--model", "m", "-n", 4, "--targets", "targets.npz", "--of", of)
     rows = TARGETS if of == "atoms" else TARGETS.reshape(3, 4, 5).mean(axis=1)
-    same = expected(inputs, n_select=4, objective="target_rigidity", targets=rows)
+    same = expected(inputs, n_select=4, objective="target_variance", targets=rows)
     assert [pick["structure"] for pick in found["picks"]] == same.indices.tolist()
     np.testing.assert_allclose([pick["gain"] for pick in found["picks"]], same.gains, rtol=1e-6)
     np.testing.assert_allclose([pick["objective"] for pick in found["picks"]], same.objective_curve[1:], rtol=1e-6)
     assert found["before"] == pytest.approx(same.objective_curve[0], rel=1e-6)
-    assert found["objective"] == "target_rigidity"
-    assert "mean rigidity R of the targets" in text
+    assert found["objective"] == "target_variance"
+    assert "mean variance v = 1/R of the targets" in text
     rows = list(csv.DictReader(Path("picks.csv").read_text().splitlines()))
     assert [int(row["structure"]) for row in rows] == same.indices.tolist()
     assert [int(row["n_atoms"]) for row in rows] == SIZES[same.indices].tolist()
@@ -142,7 +142,7 @@ def test_structures_are_written_in_their_order():
         (["pool.npz", "--model", "m", "-n", 31], "30"),
         (["pool.npz", "--model", "nothing", "-n", 3], "nothing: cannot be read"),
         (["nothing.npz", "--model", "m", "-n", 3], "nothing.npz: no such file"),
-        (["pool.npz", "--model", "m", "-n", 3, "--objective", "target_variance"], "needs --targets"),
+        (["pool.npz", "--model", "m", "-n", 3, "--objective", "target_rigidity"], "needs --targets"),
         (
             ["pool.npz", "--model", "m", "-n", 3, "--objective", "variance", "--targets", "targets.npz"],
             "leave --targets",
