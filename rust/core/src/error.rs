@@ -3,6 +3,8 @@
 
 use thiserror::Error;
 
+use crate::unremovable::Unremovable;
+
 /// `std::result::Result` with this crate's error.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -279,6 +281,10 @@ pub enum Error {
         /// the λ that was tried
         regularizer: f64,
     },
+
+    /// Rows that cannot be removed from a factorised system.
+    #[error(transparent)]
+    Unremovable(#[from] Unremovable),
 
     /// The iterations for eigenvalues did not converge.
     #[error("the iterations for eigenvalues did not converge, which finite numbers should not cause: please report it")]

@@ -8,6 +8,7 @@ mod penalties;
 mod sizes;
 mod stored;
 mod sums;
+mod updates;
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,8 +18,8 @@ use std::sync::atomic::AtomicBool;
 use ndarray::{Array2, ArrayView2};
 use rigidities_core::{
     Batch, Components, Covariance, Error, Execution, Groups, Hessian, HessianSnapshot, Penalty, PenaltySnapshot,
-    Precision, Reason, Reduction, Regularizer, Result, RowBlock, Snapshot, eigenvectors, require, singular_vectors,
-    take_workspace, tridiagonalise, zeros,
+    Precision, Reason, Reduction, Regularizer, Result, RowBlock, Snapshot, Unremovable, eigenvectors, require,
+    singular_vectors, take_workspace, tridiagonalise, zeros,
 };
 
 const P: usize = 8;
@@ -107,6 +108,7 @@ fn all() -> Vec<Case> {
         eigen::eigen(),
         stored::stored_sums(),
         stored::stored_factors(),
+        updates::updates(),
     ]
     .into_iter()
     .flatten()
