@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::execution::Execution;
 use crate::panel::Panel;
 use crate::real::squared_norm;
+use crate::unselectable::Unselectable;
 
 /// Whitened rows of candidates.
 #[derive(Clone, Copy)]
@@ -41,7 +42,7 @@ impl<'a> Pool<'a> {
         if let Some(starts) = starts {
             let rising = starts.windows(2).all(|pair| pair[0] < pair[1]);
             if !rising || starts.len() < 2 || starts.first() != Some(&0) || starts.last() != Some(&n) {
-                return Err(Error::CandidateRows { n_rows: n });
+                return Err(Unselectable::CandidateRows { n_rows: n }.into());
             }
         }
         Ok(Self { rows, width, starts })
