@@ -181,7 +181,7 @@ def prune(
 
 def _pruned(hessian: Hessian, pool: Candidates, removal: _Removal, before: float, sign: float) -> Pruned:
     indices, losses = np.array(removal.gone, dtype=np.int64), np.array(removal.losses)
-    smaller = copy.deepcopy(hessian)
+    smaller = copy.copy(hessian)
     taken = pool.rows_of(removal.gone)
     if len(taken):
         smaller.downdate(np.asarray(pool.rows[taken], dtype=np.float64), weights=pool.weights[taken])

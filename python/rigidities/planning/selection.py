@@ -15,6 +15,7 @@ bound.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -22,7 +23,6 @@ import numpy as np
 
 from rigidities.exceptions import Advice, InterruptedWarning, warn
 from rigidities.hessian import Hessian
-from rigidities.planning.added import with_rows
 from rigidities.planning.candidates import Candidates, whitened_targets
 from rigidities.planning.limits import Limits
 from rigidities.planning.problem import Picks, Problem, picks_of
@@ -197,7 +197,9 @@ def _selection(hessian: Hessian, pool: Candidates, problem: Problem, picked: Pic
     """Return the result, with a Hessian that has what was present and what was picked."""
     indices = picked.indices
     taken = pool.rows_of([*problem.limits.present, *indices])
-    grown = with_rows(hessian, np.asarray(pool.rows[taken], dtype=np.float64), pool.weights[taken])
+    grown = copy.copy(hessian)
+    if len(taken):
+        grown.update(np.asarray(pool.rows[taken], dtype=np.float64), weights=pool.weights[taken])
     curve = picked.values
     if problem.objective == "determinant":  # from sums of gains to ln|H|
         curve = curve + (grown.log_determinant - curve[-1])
