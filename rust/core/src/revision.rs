@@ -82,7 +82,8 @@ impl Revision<'_> {
 /// What takes some rows into L, or out of it; with their targets, where z is kept in place of b.
 pub(crate) enum Work {
     Absorb(Columns),
-    Remove(Removal, Vec<f64>),
+    /// With the least that L_00 can be.
+    Remove(Removal, Vec<f64>, f64),
 }
 
 impl Work {
@@ -96,10 +97,17 @@ impl Work {
                 let unexplained = unexplained.as_deref_mut().unwrap_or_default();
                 columns.absorb(Triangle { lower: lower.as_mut(), z }, unexplained, 0, run);
             }
-            Self::Remove(removal, y) => {
+            Self::Remove(removal, y, least) => {
                 removal.apply(lower.as_mut(), run);
+                raise_first(lower, least);
                 removal.apply_to_fit(z, MatRef::from_row_major_slice(&y, y.len().checked_div(k).unwrap_or(0), k));
             }
         }
     }
+}
+
+/// Raise L_00 to the least that it can be: rounding of the rows that were there leaves H_00 below λΛ_00.
+pub(crate) fn raise_first(lower: &mut Square, least: f64) {
+    let first = &mut lower.lower_column_mut(0)[0];
+    *first = first.max(least);
 }

@@ -22,7 +22,7 @@ use crate::hessian::Hessian;
 use crate::moments::Moments;
 use crate::panel::Panel;
 use crate::removal::{Removal, TOGETHER};
-use crate::revision::{Change, Revision, Step, Work};
+use crate::revision::{Change, Revision, Step, Work, raise_first};
 use crate::row_factor::add_product;
 use crate::rows::{Batch, Element};
 use crate::stage::{Precision, add_cross};
@@ -165,7 +165,12 @@ impl Hessian {
                 left: *sum,
             })?;
         }
-        Ok(Work::Remove(removal, y))
+        Ok(Work::Remove(removal, y, self.least_first()))
+    }
+
+    /// The least that L_00 can be: H_00 ≥ λΛ_00, since C_00 ≥ 0.
+    fn least_first(&self) -> f64 {
+        (self.choice.regularizer * (self.penalty.first() + self.choice.jitter)).sqrt()
     }
 
     fn lost(&self, pivot: Pivot) -> Unremovable {
@@ -215,6 +220,7 @@ impl Hessian {
         if done.is_err() || h.diagonal().iter().zip(&diagonal).any(|(root, whole)| root * root <= room * whole) {
             return Ok(None);
         }
+        raise_first(&mut h, self.least_first());
         moments.cross.iter_mut().zip(&of_rows.cross).for_each(|(b, x)| *b += change.sign() * x);
         Ok(Some(h))
     }
