@@ -2,6 +2,7 @@
 //! per cost, and of equal ones the first.
 
 use crate::error::{Error, Result};
+use crate::selection_error::SelectionError;
 
 /// Two scores are equal if they differ by less than this part of the greater: symmetric twins and
 /// copies of a row differ by rounding alone.
@@ -26,7 +27,7 @@ impl Open {
             return Err(Error::Length { what: "costs", got: costs.len(), expected: n, of: "candidates" });
         }
         if let Some(index) = costs.iter().position(|cost| !(*cost > 0.0 && cost.is_finite())) {
-            return Err(Error::Cost { index, value: costs[index] });
+            return Err(SelectionError::Cost { index, value: costs[index] }.into());
         }
         Ok(Self { open: vec![true; n], costs, spent: 0.0, budget })
     }
@@ -58,8 +59,8 @@ impl Open {
     /// Refuse a candidate that does not exist or is closed.
     pub fn require(&self, candidate: usize) -> Result<()> {
         match self.open.get(candidate) {
-            None => Err(Error::CandidateRange { index: candidate, n: self.len() }),
-            Some(false) => Err(Error::CandidateClosed(candidate)),
+            None => Err(SelectionError::CandidateRange { index: candidate, n: self.len() }.into()),
+            Some(false) => Err(SelectionError::CandidateClosed(candidate).into()),
             Some(true) => Ok(()),
         }
     }

@@ -3,6 +3,8 @@
 
 use thiserror::Error;
 
+use crate::selection_error::SelectionError;
+
 /// `std::result::Result` with this crate's error.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -280,57 +282,9 @@ pub enum Error {
         regularizer: f64,
     },
 
-    /// Candidates of a selection whose rows do not follow one another.
-    #[error("the rows of candidates begin at places that rise from 0 and end at {n_rows}, the number of rows")]
-    CandidateRows {
-        /// number of rows
-        n_rows: usize,
-    },
-
-    /// A candidate that does not exist.
-    #[error("candidate {index} does not exist: there are {n}, counted from 0")]
-    CandidateRange {
-        /// its index
-        index: usize,
-        /// number of candidates
-        n: usize,
-    },
-
-    /// A candidate that was picked already, or must not be.
-    #[error("candidate {0} was picked or forbidden already")]
-    CandidateClosed(usize),
-
-    /// A cost that is not positive.
-    #[error("costs[{index}] is {}: costs must be positive and finite", short(value))]
-    Cost {
-        /// index of the candidate
-        index: usize,
-        /// its cost
-        value: f64,
-    },
-
-    /// A budget that is no number.
-    #[error("budget is {}: expected a number", short(.0))]
-    Budget(f64),
-
-    /// A target of a selection that no pick can make more rigid, or whose rigidity is no number.
-    #[error(
-        "target {index} of the selection has the variance {value:?}: expected one above 0 that float64 can divide by;          leave out targets with rows of zeros"
-    )]
-    TargetVariance {
-        /// index of the target
-        index: usize,
-        /// its variance
-        value: f64,
-    },
-
-    /// Weights of targets without a mean.
-    #[error("the weights of the targets sum to {}: expected a positive number", short(.0))]
-    TargetWeights(f64),
-
-    /// Samples where there is no guarantee for them.
-    #[error("samples are drawn for ln|H| alone, from the first pick on: for other objectives nothing is guaranteed")]
-    NoSampling,
+    /// A selection that cannot be made.
+    #[error(transparent)]
+    Selection(#[from] SelectionError),
 
     /// The iterations for eigenvalues did not converge.
     #[error("the iterations for eigenvalues did not converge, which finite numbers should not cause: please report it")]
@@ -428,7 +382,7 @@ pub enum Error {
 }
 
 /// A number as short as it can be read back: -1, 0.5, 1e-300, NaN.
-fn short(x: &f64) -> String {
+pub(crate) fn short(x: &f64) -> String {
     let text = format!("{x:?}");
     text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
 }

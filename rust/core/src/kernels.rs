@@ -3,12 +3,11 @@
 use std::ops::Range;
 
 use faer::MatMut;
-use rayon::prelude::*;
 
 use crate::error::Result;
 use crate::execution::Execution;
 use crate::pages::zeros;
-use crate::pool::Pool;
+use crate::pool::{Pool, for_each};
 
 /// Rows that one task takes from memory to gains: 0.5 MB at p = 512, which stay in L2.
 const ROWS_AT_ONCE: usize = 128;
@@ -91,16 +90,7 @@ impl Kernels {
                 rows,
             });
         }
-        let call = |part| {
-            run.check()?;
-            f(part, &run.alone())
-        };
-        if run.is_parallel() {
-            let results: Vec<Result<R>> = parts.into_par_iter().map(call).collect();
-            results.into_iter().collect()
-        } else {
-            parts.into_iter().map(call).collect()
-        }
+        for_each(parts, run, || Ok(()), |(), part, run| f(part, run))
     }
 }
 

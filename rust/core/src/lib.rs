@@ -38,7 +38,8 @@
 //! | and for targets | `target_gains`, `target_means`, `kernels` | of their mean rigidity or variance |
 //! | storage | `snapshot` | accumulators and factors as plain vectors, and back |
 //!
-//! `execution` says on how many threads, and until when; `error` lists what can go wrong.
+//! `execution` says on how many threads, and until when; `error` and `selection_error` list what can go
+//! wrong.
 //!
 //! Every result is the same to the bit on any number of threads. Parallel work partitions the
 //! output, not a sum. Where C is too small to be shared out (`narrow`), blocks of a fixed size are
@@ -80,6 +81,7 @@ mod rows;
 mod sampling;
 mod secular;
 mod selection;
+mod selection_error;
 mod shortlist;
 mod singular;
 mod slab;
@@ -109,6 +111,7 @@ pub use pool::Pool;
 pub use regularizer::{Reason, Regularizer};
 pub use rows::{Batch, Element, Groups, Reduction, RowBlock};
 pub use selection::{Objective, Pick, Selection, Targets};
+pub use selection_error::SelectionError;
 pub use singular::singular_vectors;
 pub use snapshot::{HessianSnapshot, PenaltySnapshot, Snapshot};
 pub use stage::Precision;

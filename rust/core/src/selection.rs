@@ -15,6 +15,7 @@ use crate::execution::Execution;
 use crate::pool::Pool;
 use crate::real::squared_norm;
 use crate::sampling::Sampling;
+use crate::selection_error::SelectionError;
 use crate::shortlist::Shortlists;
 use crate::target_gains::TargetGains;
 
@@ -82,7 +83,7 @@ impl Selection {
         run: &Execution,
     ) -> Result<Self> {
         if budget.is_nan() {
-            return Err(Error::Budget(budget));
+            return Err(SelectionError::Budget(budget).into());
         }
         let open = Open::new(pool.len(), costs, budget)?;
         pool.require_finite(run)?;
@@ -107,7 +108,7 @@ impl Selection {
         match self.gains {
             Gains::Rows(_) if self.picks.is_empty() => self.gains = Gains::Blocks(Box::new(BlockGains::new(pool)?)),
             Gains::Blocks(_) if self.picks.is_empty() => {}
-            _ => return Err(Error::NoSampling),
+            _ => return Err(SelectionError::NoSampling.into()),
         }
         self.sampling = Some(Sampling::new(size.max(1), seed));
         Ok(())

@@ -120,7 +120,7 @@ impl Shortlists {
     /// A pick where a bound outside of a new list ties with the best in it, or wins by rounding.
     fn pick_of_equals(&mut self, pool: &Pool<'_>, open: &Open, run: &Execution) -> Result<Option<(usize, f64)>> {
         let Some(list) = self.list.take() else { return Ok(None) };
-        list.members.iter().zip(&list.d).for_each(|(&c, &d)| self.variances.set(c, d, d));
+        list.members.iter().zip(&list.d).for_each(|(&c, &d)| self.variances.set(c, d, true));
         let least = list.best(open).map_or(f64::NEG_INFINITY, |(_, score)| score - MARGIN * score.abs());
         let score = |c: usize| open.score(c, self.variances.bound(c).ln_1p());
         let able: Vec<usize> = open.candidates().filter(|&c| score(c) >= least).collect();
@@ -210,13 +210,12 @@ impl Shortlists {
             self.variances.posterior.directions(&mut directions, t, run);
             run.check()?;
             self.variances.posterior.absorb(rows.matrix(0..n), run)?;
-            self.variances.count(&directions);
+            self.variances.count(&mut directions);
         }
         for (place, &member) in list.members.iter().enumerate() {
             let (d, at_start) = (list.d[place], list.at_start[place]);
             // what is lost in rounding counts as if it were there: the bound stays one
-            let bound = if d < RESOLVED * at_start { d.max(0.0) + ROUNDING * at_start } else { d };
-            self.variances.set(member, bound, at_start);
+            self.variances.set(member, d.max(0.0) + ROUNDING * at_start, false);
         }
         Ok(())
     }

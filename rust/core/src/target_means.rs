@@ -1,6 +1,7 @@
 //! The mean rigidity, or the mean variance, of targets, and how far falling variances change it.
 
 use crate::error::{Error, Result};
+use crate::selection_error::SelectionError;
 
 /// Targets of a selection: their variances now, and what their mean is taken of.
 pub(crate) struct Means {
@@ -23,12 +24,12 @@ impl Means {
             return Err(Error::Weight { index, value: weights[index] });
         }
         if let Some(index) = variances.iter().position(|v| !(v.is_normal() && *v > 0.0 && v.recip().is_normal())) {
-            return Err(Error::TargetVariance { index, value: variances[index] });
+            return Err(SelectionError::TargetVariance { index, value: variances[index] }.into());
         }
         let weights = if weights.is_empty() { vec![1.0; m] } else { weights.to_vec() };
         let sum: f64 = weights.iter().sum();
         if !(sum.is_normal() && sum > 0.0) {
-            return Err(Error::TargetWeights(sum));
+            return Err(SelectionError::TargetWeights(sum).into());
         }
         let weights: Vec<f64> = weights.iter().map(|w| w / sum).collect();
         let mut means = Self { over: vec![0.0; m], variances, weights, of_rigidity };
