@@ -35,7 +35,7 @@
 //! | selection | `selection`, `choice`, `sampling` | picks the next candidates for the training set |
 //! | its candidates | `pool`, `posterior` | whitened rows, and what picks leave of their variances |
 //! | its gains | `shortlist`, `variances`, `block_gains`, `information` | of ln\|H\|, by rows and by blocks |
-//! | and for targets | `target_gains`, `target_means`, `kernels` | of their mean rigidity or variance |
+//! | and for targets | `target_gains`, `target_means`, `near_targets`, `kernels` | of their mean rigidity or variance |
 //! | storage | `snapshot` | accumulators and factors as plain vectors, and back |
 //!
 //! `execution` says on how many threads, and until when; `error` and `selection_error` list what can go
@@ -66,6 +66,7 @@ mod kernels;
 mod merging;
 mod moments;
 mod narrow;
+mod near_targets;
 mod pages;
 mod panel;
 mod penalty;

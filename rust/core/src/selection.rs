@@ -167,7 +167,7 @@ impl Selection {
         match &mut self.gains {
             Gains::Rows(gains) => gains.all(pool, run),
             Gains::Blocks(gains) => gains.all(pool, run),
-            Gains::Targets(gains) => Ok(gains.all().to_vec()),
+            Gains::Targets(gains) => Ok(gains.all(pool, run)?.to_vec()),
             Gains::Fixed(gains) => Ok(gains.clone()),
         }
     }
@@ -188,7 +188,7 @@ impl Selection {
                 let sample = self.sampling.as_mut().map(|sampling| sampling.of(self.open.candidates().collect()));
                 gains.best(pool, &self.open, sample.as_deref(), run)?
             }
-            Gains::Targets(gains) => gains.best(&self.open),
+            Gains::Targets(gains) => gains.best(pool, &self.open, run)?,
             Gains::Fixed(gains) => {
                 let scores = self.open.candidates().map(|c| (c, self.open.score(c, gains[c])));
                 best(scores).map(|(c, _)| c)

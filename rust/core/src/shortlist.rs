@@ -19,14 +19,15 @@ use crate::real::squared_norm;
 use crate::tiles;
 use crate::variances::Variances;
 
-/// Candidates in the list at first, and at most.
-const SIZES: (usize, usize) = (256, 512);
+/// Candidates in the list at first, and at most. A list of M costs M p² to whiten and M² p for its
+/// products.
+const SIZES: (usize, usize) = (256, 384);
 
 /// Picks from one list at most.
 const PICKS: usize = 128;
 
-/// A list that ends before so many picks is followed by one of twice the size.
-const FEW: usize = 16;
+/// A list that ends before so many picks is followed by a larger one.
+const FEW: usize = 8;
 
 /// A bound outside of the list could win if it exceeds the best score less this part: rounding must
 /// not hide a tie.
@@ -155,7 +156,7 @@ impl Shortlists {
             self.variances.refresh(pool, &old, run)?;
             scored.iter_mut().take(reach).for_each(|(score, c)| *score = self.score(open, *c));
             self.reach = reach;
-            reach *= 2;
+            reach *= 4;
         }
         let rest = scored.split_off(self.size.min(scored.len()));
         let outside = rest.iter().map(|(score, _)| *score).fold(f64::NEG_INFINITY, f64::max);
