@@ -4,8 +4,8 @@
     python benches/peers.py [--short] [--output FILE]  # this one alone; refuses an unclean environment
 
 Each pair is interleaved in one run, on a machine that was seen to be quiet (`pairs.py`). Pairs of
-what a loss with forces adds are in `losses.py`, pairs with packages that may be missing in
-`optional.py`.
+what a loss with forces adds are in `losses.py`, of selection in `selecting.py`, and with packages
+that may be missing in `optional.py`.
 """
 
 import subprocess
@@ -16,6 +16,7 @@ import losses
 import numpy as np
 import optional
 import scipy.linalg
+import selecting
 import skmatter.metrics
 import suite
 from pairs import Pair, measure
@@ -264,6 +265,7 @@ def all_pairs(short):
     yield from factorization_rate(sizes if short else [4096, 8192], n // 2)
     yield from changing(256 if short else 4096, 16)
     yield from scoring(sizes, n)
+    yield from selecting.pairs(short)
     yield from streaming(sizes[0], 64 if short else 800, runs=2 if short else 5)
     yield from calling(64 if short else 256, 64 if short else 3200)
     yield from threads(sizes[0] if short else 2048, n)

@@ -1,6 +1,7 @@
 """Selection picks what plain greedy selection picks that factorises H anew for each candidate."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 import greedy
 import numpy as np
@@ -211,3 +212,39 @@ def log_determinant(R, Z):
 def cold(p=3, regularizer=1.0):
     """H = λ: no data."""
     return rg.Covariance(p).factorize(regularizer)
+
+
+def exact_means(rows, G, regularizer):
+    """Means of 1/v and of −v in rational arithmetic, by elimination without rounding."""
+    p = G.shape[1]
+    H = [[Fraction(regularizer) * (i == j) for j in range(p)] for i in range(p)]
+    for f in ([Fraction(x) for x in row] for row in rows.tolist()):
+        H = [[H[i][j] + f[i] * f[j] for j in range(p)] for i in range(p)]
+    left, v = [[Fraction(x) for x in row] for row in G.tolist()], [Fraction(0)] * len(G)
+    for i in range(p):
+        v = [total + g[i] ** 2 / H[i][i] for total, g in zip(v, left, strict=True)]
+        for r in range(i + 1, p):
+            factor = H[r][i] / H[i][i]
+            H[r] = [x - factor * y for x, y in zip(H[r], H[i], strict=True)]
+            for g in left:
+                g[r] -= factor * g[i]
+    return sum(1 / x for x in v) / len(v), -sum(v) / len(v)
+
+
+@pytest.mark.parametrize("in_blocks", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_candidates_that_nearly_determine_a_target(seed, in_blocks):
+    """v falls from 1e10 to 1: v − q²/(1 + d) has no digit left, and the best must still be found."""
+    rng = np.random.default_rng(seed)
+    rows, labels = rng.normal(size=(16, 4)), np.arange(16) % 8 if in_blocks else np.arange(16)
+    G = np.concatenate([rng.normal(size=(3, 4)), rows[:2]])  # two targets are candidates
+    picked = rg.select(
+        cold(4, 1e-10), rows, 6, blocks=labels if in_blocks else None, objective="target_rigidity", targets=G
+    )
+    taken = np.empty((0, 4))
+    for pick, gain in zip(picked.indices, picked.gains, strict=True):
+        before = exact_means(taken, G, 1e-10)[0]
+        each = {c: exact_means(np.vstack([taken, rows[labels == c]]), G, 1e-10)[0] - before for c in set(labels)}
+        assert each[pick] >= max(each.values()) * (1 - Fraction(1, 10**9))
+        assert gain == pytest.approx(float(each[pick]), rel=1e-9)
+        taken = np.vstack([taken, rows[labels == pick]])

@@ -86,13 +86,11 @@ impl BlockGains {
     /// Compute the gains of some candidates, as many together as fill a tile of rows.
     fn compute(&mut self, pool: &Pool<'_>, candidates: &[usize], run: &Execution) -> Result<()> {
         let stale: Vec<usize> = candidates.iter().copied().filter(|&c| self.age[c] != Some(self.picks)).collect();
-        let strips = strips(pool, &stale);
         let gains = for_each(
-            strips.len(),
+            strips(pool, &stale),
             run,
             || Ok(()),
-            |(), i, run| {
-                let (members, n_rows) = strips[i];
+            |(), (members, n_rows), run| {
                 let mut panel = Panel::unset(n_rows, pool.width())?;
                 pool.gather(members.iter().flat_map(|&c| pool.rows_of(c)), &mut panel);
                 self.posterior.whiten(panel.columns_mut(n_rows), run);

@@ -2,7 +2,7 @@
 //! per cost, and of equal ones the first.
 
 use crate::error::{Error, Result};
-use crate::unselectable::Unselectable;
+use crate::selection_error::SelectionError;
 
 /// Two scores are equal if they differ by less than this part of the greater: symmetric twins and
 /// copies of a row differ by rounding alone.
@@ -27,7 +27,7 @@ impl Open {
             return Err(Error::Length { what: "costs", got: costs.len(), expected: n, of: "candidates" });
         }
         if let Some(index) = costs.iter().position(|cost| !(*cost > 0.0 && cost.is_finite())) {
-            return Err(Unselectable::Cost { index, value: costs[index] }.into());
+            return Err(SelectionError::Cost { index, value: costs[index] }.into());
         }
         Ok(Self { open: vec![true; n], costs, spent: 0.0, budget })
     }
@@ -59,8 +59,8 @@ impl Open {
     /// Refuse a candidate that does not exist or is closed.
     pub fn require(&self, candidate: usize) -> Result<()> {
         match self.open.get(candidate) {
-            None => Err(Unselectable::CandidateRange { index: candidate, n: self.len() }.into()),
-            Some(false) => Err(Unselectable::CandidateClosed(candidate).into()),
+            None => Err(SelectionError::CandidateRange { index: candidate, n: self.len() }.into()),
+            Some(false) => Err(SelectionError::CandidateClosed(candidate).into()),
             Some(true) => Ok(()),
         }
     }

@@ -3,8 +3,8 @@
 
 use thiserror::Error;
 
+use crate::selection_error::SelectionError;
 use crate::unremovable::Unremovable;
-use crate::unselectable::Unselectable;
 
 /// `std::result::Result` with this crate's error.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -285,7 +285,7 @@ pub enum Error {
 
     /// A selection that cannot be made.
     #[error(transparent)]
-    Unselectable(#[from] Unselectable),
+    Selection(#[from] SelectionError),
 
     /// Rows that cannot be removed from a factorised system.
     #[error(transparent)]

@@ -3,12 +3,11 @@
 use std::ops::Range;
 
 use faer::MatMut;
-use rayon::prelude::*;
 
 use crate::error::Result;
 use crate::execution::Execution;
 use crate::pages::zeros;
-use crate::pool::Pool;
+use crate::pool::{Pool, for_each};
 
 /// Rows that one task takes from memory to gains: 0.5 MB at p = 512, which stay in L2.
 const ROWS_AT_ONCE: usize = 128;
@@ -21,8 +20,10 @@ pub(crate) struct Kernels {
     cross: Vec<f64>,
     /// Diagonal entries of K when they were last computed from the rows.
     exact: Vec<f64>,
-    /// What picking each candidate would gain.
+    /// What picking each candidate would gain, or an upper bound of it.
     pub gains: Vec<f64>,
+    /// Whether the gain is an upper bound.
+    pub rough: Vec<bool>,
     /// Candidates that are worked on together.
     parts: Vec<Range<usize>>,
     m: usize,
@@ -37,6 +38,7 @@ pub(crate) struct Part<'a> {
     pub cross: &'a mut [f64],
     pub exact: &'a mut [f64],
     pub gains: &'a mut [f64],
+    pub rough: &'a mut [bool],
 }
 
 /// One candidate.
@@ -50,6 +52,7 @@ pub(crate) struct Candidate<'a> {
     pub cross: &'a mut [f64],
     pub exact: &'a mut [f64],
     pub gain: &'a mut f64,
+    pub is_rough: &'a mut bool,
 }
 
 impl Kernels {
@@ -66,7 +69,15 @@ impl Kernels {
             }
         }
         let (within, cross) = (zeros(entries)?, zeros(pool.n_rows().saturating_mul(m))?);
-        Ok(Self { within, cross, exact: zeros(pool.n_rows())?, gains: zeros(pool.len())?, parts, m })
+        Ok(Self {
+            within,
+            cross,
+            exact: zeros(pool.n_rows())?,
+            gains: zeros(pool.len())?,
+            rough: vec![false; pool.len()],
+            parts,
+            m,
+        })
     }
 
     /// Call `f` on all parts, side by side; what it returns, in their order.
@@ -78,7 +89,7 @@ impl Kernels {
     ) -> Result<Vec<R>> {
         let mut parts = vec![];
         let (mut within, mut cross) = (&mut self.within[..], &mut self.cross[..]);
-        let (mut exact, mut gains) = (&mut self.exact[..], &mut self.gains[..]);
+        let (mut exact, mut gains, mut rough) = (&mut self.exact[..], &mut self.gains[..], &mut self.rough[..]);
         for candidates in &self.parts {
             let rows = pool.rows_of(candidates.start).start..pool.rows_of(candidates.end - 1).end;
             let entries = candidates.clone().map(|c| pool.rows_of(c).len().pow(2)).sum();
@@ -87,20 +98,12 @@ impl Kernels {
                 cross: take(&mut cross, rows.len() * self.m),
                 exact: take(&mut exact, rows.len()),
                 gains: take(&mut gains, candidates.len()),
+                rough: take(&mut rough, candidates.len()),
                 candidates: candidates.clone(),
                 rows,
             });
         }
-        let call = |part| {
-            run.check()?;
-            f(part, &run.alone())
-        };
-        if run.is_parallel() {
-            let results: Vec<Result<R>> = parts.into_par_iter().map(call).collect();
-            results.into_iter().collect()
-        } else {
-            parts.into_iter().map(call).collect()
-        }
+        for_each(parts, run, || Ok(()), |(), part, run| f(part, run))
     }
 }
 
@@ -109,11 +112,11 @@ impl<'a> Part<'a> {
     pub fn each(self, pool: &Pool<'_>, mut f: impl FnMut(Candidate<'_>) -> Result<()>) -> Result<()> {
         let m = self.cross.len() / self.rows.len().max(1);
         let (mut within, mut cross, mut exact) = (self.within, self.cross, self.exact);
-        for (index, gain) in self.candidates.zip(self.gains) {
+        for ((index, gain), is_rough) in self.candidates.zip(self.gains).zip(self.rough) {
             let rows = pool.rows_of(index);
             let r = rows.len();
             let (within, cross) = (take(&mut within, r * r), take(&mut cross, r * m));
-            f(Candidate { index, rows, within, cross, exact: take(&mut exact, r), gain })?;
+            f(Candidate { index, rows, within, cross, exact: take(&mut exact, r), gain, is_rough })?;
         }
         Ok(())
     }

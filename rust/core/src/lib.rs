@@ -36,10 +36,10 @@
 //! | selection | `selection`, `choice`, `sampling` | picks the next candidates for the training set |
 //! | its candidates | `pool`, `posterior` | whitened rows, and what picks leave of their variances |
 //! | its gains | `shortlist`, `variances`, `block_gains`, `information` | of ln\|H\|, by rows and by blocks |
-//! | and for targets | `target_gains`, `target_means`, `kernels` | of their mean rigidity or variance |
+//! | and for targets | `target_gains`, `target_means`, `near_targets`, `kernels` | of their mean rigidity or variance |
 //! | storage | `snapshot` | accumulators and factors as plain vectors, and back |
 //!
-//! `execution` says on how many threads, and until when; `error` (with `unremovable`, `unselectable`) lists what can go
+//! `execution` says on how many threads, and until when; `error` (with `selection_error`, `unremovable`) lists what can go
 //! wrong.
 //!
 //! Every result is the same to the bit on any number of threads. Parallel work partitions the
@@ -67,6 +67,7 @@ mod kernels;
 mod merging;
 mod moments;
 mod narrow;
+mod near_targets;
 mod pages;
 mod panel;
 mod penalty;
@@ -84,6 +85,7 @@ mod rows;
 mod sampling;
 mod secular;
 mod selection;
+mod selection_error;
 mod shortlist;
 mod singular;
 mod slab;
@@ -97,7 +99,6 @@ mod tiles;
 mod triangle;
 mod tridiagonal;
 mod unremovable;
-mod unselectable;
 mod updating;
 mod variances;
 
@@ -117,10 +118,10 @@ pub use regularizer::{Reason, Regularizer};
 pub use revision::{Change, Revision};
 pub use rows::{Batch, Element, Groups, Reduction, RowBlock};
 pub use selection::{Objective, Pick, Selection, Targets};
+pub use selection_error::SelectionError;
 pub use singular::singular_vectors;
 pub use snapshot::{HessianSnapshot, PenaltySnapshot, Snapshot};
 pub use stage::Precision;
 pub use tiles::take_workspace;
 pub use unremovable::Unremovable;
-pub use unselectable::Unselectable;
 pub use updating::ROWS_IN_PLACE;

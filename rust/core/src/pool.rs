@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::execution::Execution;
 use crate::panel::Panel;
 use crate::real::squared_norm;
-use crate::unselectable::Unselectable;
+use crate::selection_error::SelectionError;
 
 /// Whitened rows of candidates.
 #[derive(Clone, Copy)]
@@ -42,7 +42,7 @@ impl<'a> Pool<'a> {
         if let Some(starts) = starts {
             let rising = starts.windows(2).all(|pair| pair[0] < pair[1]);
             if !rising || starts.len() < 2 || starts.first() != Some(&0) || starts.last() != Some(&n) {
-                return Err(Unselectable::CandidateRows { n_rows: n }.into());
+                return Err(SelectionError::CandidateRows { n_rows: n }.into());
             }
         }
         Ok(Self { rows, width, starts })
@@ -51,13 +51,12 @@ impl<'a> Pool<'a> {
     /// Refuse rows with numbers that are not finite, or with norms that are not.
     pub(crate) fn require_finite(&self, run: &Execution) -> Result<()> {
         const AT_ONCE: usize = 256;
-        let n = self.n_rows();
         for_each(
-            n.div_ceil(AT_ONCE),
+            steps(self.n_rows(), AT_ONCE),
             run,
             || Ok(()),
-            |(), i, _| {
-                for row in i * AT_ONCE..n.min((i + 1) * AT_ONCE) {
+            |(), rows, _| {
+                for row in rows {
                     let z = self.row(row);
                     if !squared_norm(z).is_finite() {
                         return Err(match z.iter().position(|x| !x.is_finite()) {
@@ -121,31 +120,36 @@ impl<'a> Pool<'a> {
     }
 }
 
-/// Call `f` for 0, 1, …, n − 1, side by side if work may be split; results in that order. Each
+/// Call `f` with each of the items, side by side if work may be split; results in their order. Each
 /// thread has memory, made by `memory`.
-pub(crate) fn for_each<M: Send, R: Send>(
-    n: usize,
+pub(crate) fn for_each<T: Send, M: Send, R: Send>(
+    items: Vec<T>,
     run: &Execution,
     memory: impl Fn() -> Result<M> + Sync,
-    f: impl Fn(&mut M, usize, &Execution) -> Result<R> + Sync,
+    f: impl Fn(&mut M, T, &Execution) -> Result<R> + Sync,
 ) -> Result<Vec<R>> {
     let unused = Mutex::new(vec![]);
     let lock = || unused.lock().unwrap_or_else(PoisonError::into_inner);
-    let call = |i| {
+    let call = |item| {
         run.check()?;
         let taken = lock().pop();
         let mut memory = match taken {
             Some(memory) => memory,
             None => memory()?,
         };
-        let result = f(&mut memory, i, &run.alone());
+        let result = f(&mut memory, item, &run.alone());
         lock().push(memory);
         result
     };
-    if run.is_parallel() && n > 1 {
-        let results: Vec<Result<R>> = (0..n).into_par_iter().map(call).collect();
+    if run.is_parallel() && items.len() > 1 {
+        let results: Vec<Result<R>> = items.into_par_iter().map(call).collect();
         results.into_iter().collect()
     } else {
-        (0..n).map(call).collect()
+        items.into_iter().map(call).collect()
     }
+}
+
+/// 0..n in steps.
+pub(crate) fn steps(n: usize, step: usize) -> Vec<Range<usize>> {
+    (0..n).step_by(step.max(1)).map(|start| start..n.min(start + step)).collect()
 }

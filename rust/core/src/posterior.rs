@@ -4,7 +4,7 @@
 //! ᵀZ)⁻¹z = ‖L⁻¹z‖² keep their digits however far the picks lower them.
 
 use faer::linalg::triangular_solve::solve_lower_triangular_in_place;
-use faer::{MatMut, MatRef, Par};
+use faer::{Mat, MatMut, MatRef, Par};
 
 use crate::absorb::{Columns, Triangle};
 use crate::error::Result;
@@ -26,6 +26,14 @@ impl Posterior {
         let mut lower = Square::zeros(p)?;
         lower.set_diagonal(&vec![1.0; p]);
         Ok(Self { lower, columns: Columns::new(p, 0)? })
+    }
+
+    /// A copy of L, with zeros above the diagonal.
+    pub fn lower(&self) -> Mat<f64> {
+        let p = self.lower.n();
+        let mut copy = Mat::zeros(p, p);
+        copy.as_mut().copy_from_triangular_lower(self.lower.as_ref());
+        copy
     }
 
     /// Take up rows, (n, p). After a stop all is spoilt.

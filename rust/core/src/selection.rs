@@ -15,9 +15,9 @@ use crate::execution::Execution;
 use crate::pool::Pool;
 use crate::real::squared_norm;
 use crate::sampling::Sampling;
+use crate::selection_error::SelectionError;
 use crate::shortlist::Shortlists;
 use crate::target_gains::TargetGains;
-use crate::unselectable::Unselectable;
 
 /// What picks are to raise.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -83,7 +83,7 @@ impl Selection {
         run: &Execution,
     ) -> Result<Self> {
         if budget.is_nan() {
-            return Err(Unselectable::Budget(budget).into());
+            return Err(SelectionError::Budget(budget).into());
         }
         let open = Open::new(pool.len(), costs, budget)?;
         pool.require_finite(run)?;
@@ -108,7 +108,7 @@ impl Selection {
         match self.gains {
             Gains::Rows(_) if self.picks.is_empty() => self.gains = Gains::Blocks(Box::new(BlockGains::new(pool)?)),
             Gains::Blocks(_) if self.picks.is_empty() => {}
-            _ => return Err(Unselectable::NoSampling.into()),
+            _ => return Err(SelectionError::NoSampling.into()),
         }
         self.sampling = Some(Sampling::new(size.max(1), seed));
         Ok(())
@@ -167,7 +167,7 @@ impl Selection {
         match &mut self.gains {
             Gains::Rows(gains) => gains.all(pool, run),
             Gains::Blocks(gains) => gains.all(pool, run),
-            Gains::Targets(gains) => Ok(gains.all().to_vec()),
+            Gains::Targets(gains) => Ok(gains.all(pool, run)?.to_vec()),
             Gains::Fixed(gains) => Ok(gains.clone()),
         }
     }
@@ -188,7 +188,7 @@ impl Selection {
                 let sample = self.sampling.as_mut().map(|sampling| sampling.of(self.open.candidates().collect()));
                 gains.best(pool, &self.open, sample.as_deref(), run)?
             }
-            Gains::Targets(gains) => gains.best(&self.open),
+            Gains::Targets(gains) => gains.best(pool, &self.open, run)?,
             Gains::Fixed(gains) => {
                 let scores = self.open.candidates().map(|c| (c, self.open.score(c, gains[c])));
                 best(scores).map(|(c, _)| c)

@@ -19,14 +19,15 @@ use crate::real::squared_norm;
 use crate::tiles;
 use crate::variances::Variances;
 
-/// Candidates in the list at first, and at most.
-const SIZES: (usize, usize) = (256, 512);
+/// Candidates in the list at first, and at most. A list of M costs M p² to whiten and M² p for its
+/// products.
+const SIZES: (usize, usize) = (256, 384);
 
 /// Picks from one list at most.
 const PICKS: usize = 128;
 
-/// A list that ends before so many picks is followed by one of twice the size.
-const FEW: usize = 16;
+/// A list that ends before so many picks is followed by a larger one.
+const FEW: usize = 8;
 
 /// A bound outside of the list could win if it exceeds the best score less this part: rounding must
 /// not hide a tie.
@@ -120,7 +121,7 @@ impl Shortlists {
     /// A pick where a bound outside of a new list ties with the best in it, or wins by rounding.
     fn pick_of_equals(&mut self, pool: &Pool<'_>, open: &Open, run: &Execution) -> Result<Option<(usize, f64)>> {
         let Some(list) = self.list.take() else { return Ok(None) };
-        list.members.iter().zip(&list.d).for_each(|(&c, &d)| self.variances.set(c, d, d));
+        list.members.iter().zip(&list.d).for_each(|(&c, &d)| self.variances.set(c, d, true));
         let least = list.best(open).map_or(f64::NEG_INFINITY, |(_, score)| score - MARGIN * score.abs());
         let score = |c: usize| open.score(c, self.variances.bound(c).ln_1p());
         let able: Vec<usize> = open.candidates().filter(|&c| score(c) >= least).collect();
@@ -155,7 +156,7 @@ impl Shortlists {
             self.variances.refresh(pool, &old, run)?;
             scored.iter_mut().take(reach).for_each(|(score, c)| *score = self.score(open, *c));
             self.reach = reach;
-            reach *= 2;
+            reach *= 4;
         }
         let rest = scored.split_off(self.size.min(scored.len()));
         let outside = rest.iter().map(|(score, _)| *score).fold(f64::NEG_INFINITY, f64::max);
@@ -210,13 +211,12 @@ impl Shortlists {
             self.variances.posterior.directions(&mut directions, t, run);
             run.check()?;
             self.variances.posterior.absorb(rows.matrix(0..n), run)?;
-            self.variances.count(&directions);
+            self.variances.count(&mut directions);
         }
         for (place, &member) in list.members.iter().enumerate() {
             let (d, at_start) = (list.d[place], list.at_start[place]);
             // what is lost in rounding counts as if it were there: the bound stays one
-            let bound = if d < RESOLVED * at_start { d.max(0.0) + ROUNDING * at_start } else { d };
-            self.variances.set(member, bound, at_start);
+            self.variances.set(member, d.max(0.0) + ROUNDING * at_start, false);
         }
         Ok(())
     }

@@ -15,14 +15,15 @@
 use faer::linalg::triangular_solve::solve_lower_triangular_in_place;
 use faer::{MatMut, MatRef, Par};
 
-use crate::choice::{Open, best};
+use crate::choice::{Open, best, tie};
 use crate::error::{Error, Result};
 use crate::execution::Execution;
 use crate::information::{multiply, of_kernel, root};
 use crate::kernels::{Candidate, Kernels, Part};
+use crate::near_targets::variances_after;
 use crate::pages::{copied, zeros};
 use crate::panel::Panel;
-use crate::pool::Pool;
+use crate::pool::{Pool, for_each};
 use crate::posterior::Posterior;
 use crate::real::{dot, squared_norm};
 use crate::target_means::Means;
@@ -34,6 +35,10 @@ const FORMED: f64 = 1e6;
 
 /// Part of its value to which a variance may fall by differences: rounding is 1e-12 of it then.
 const RESOLVED: f64 = 1e-4;
+
+/// Candidates whose gains are computed from their rows first, where bounds could win. A fixed number,
+/// whatever the threads.
+const AT_FIRST: usize = 8;
 
 /// Gains of all candidates for targets.
 pub(crate) struct TargetGains {
@@ -87,14 +92,51 @@ impl TargetGains {
         self.means.value()
     }
 
-    /// The best of the candidates that are open.
-    pub fn best(&self, open: &Open) -> Option<usize> {
-        best(open.candidates().map(|c| (c, open.score(c, self.kernels.gains[c])))).map(|(c, _)| c)
+    /// The best of the candidates that are open. Of gains that are upper bounds those are computed that
+    /// could win, or tie.
+    pub fn best(&mut self, pool: &Pool<'_>, open: &Open, run: &Execution) -> Result<Option<usize>> {
+        let mut at_once = AT_FIRST;
+        loop {
+            let score = |c: usize| (c, open.score(c, self.kernels.gains[c]));
+            let known = open.candidates().filter(|&c| !self.kernels.rough[c]).map(score);
+            let winner = best(known);
+            let least = winner.map_or(f64::NEG_INFINITY, |(_, score)| tie(score));
+            let rough = open.candidates().filter(|&c| self.kernels.rough[c]).map(score);
+            let mut able: Vec<(usize, f64)> = rough.filter(|(_, bound)| *bound >= least).collect();
+            if able.is_empty() {
+                return Ok(winner.map(|(c, _)| c));
+            }
+            able.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+            able.truncate(at_once);
+            at_once *= 2;
+            self.compute_gains(pool, able.into_iter().map(|(c, _)| c).collect(), run)?;
+        }
     }
 
     /// Gains of all candidates as of now.
-    pub fn all(&self) -> &[f64] {
-        &self.kernels.gains
+    pub fn all(&mut self, pool: &Pool<'_>, run: &Execution) -> Result<&[f64]> {
+        let rough: Vec<usize> = (0..pool.len()).filter(|&c| self.kernels.rough[c]).collect();
+        self.compute_gains(pool, rough, run)?;
+        Ok(&self.kernels.gains)
+    }
+
+    /// Compute some gains from rows.
+    fn compute_gains(&mut self, pool: &Pool<'_>, candidates: Vec<usize>, run: &Execution) -> Result<()> {
+        let whitened = self.whitened_targets(run)?;
+        let (posterior, means) = (&self.posterior, &self.means);
+        let gains = for_each(
+            candidates.clone(),
+            run,
+            || Ok(()),
+            |(), c, run| {
+                let left = variances_after(pool, c, posterior, &whitened, run)?;
+                Ok(means.gain_to(left.into_iter()))
+            },
+        )?;
+        for (c, gain) in candidates.into_iter().zip(gains) {
+            (self.kernels.gains[c], self.kernels.rough[c]) = (gain, false);
+        }
+        Ok(())
     }
 
     /// Take a candidate up; its gain. After a stop all is spoilt.
@@ -142,8 +184,8 @@ impl TargetGains {
             let rows = part.rows.clone();
             multiply(MatMut::from_row_major_slice_mut(part.cross, rows.len(), m), pool.matrix(rows), solved.columns(m));
             let mut falls = vec![0.0; m];
-            part.each(pool, |candidate| {
-                *candidate.gain = gain(&candidate, means, posterior, pool, &mut falls, run)?;
+            part.each(pool, |mut candidate| {
+                set_gain(&mut candidate, means, posterior, pool, &mut falls, run)?;
                 run.check()
             })
         })?;
@@ -166,7 +208,7 @@ impl TargetGains {
                 if candidate.variances().zip(candidate.exact.iter()).any(|(v, exact)| v < RESOLVED * exact) {
                     lost.push(candidate.index);
                 } else {
-                    *candidate.gain = gain(&candidate, means, posterior, pool, &mut falls, run)?;
+                    set_gain(&mut candidate, means, posterior, pool, &mut falls, run)?;
                 }
                 run.check()
             })?;
@@ -207,7 +249,7 @@ impl TargetGains {
                 multiply(candidate.kernel_mut(), w, w.transpose());
                 multiply(MatMut::from_row_major_slice_mut(candidate.cross, r, m), w, targets.columns(m));
                 candidate.keep_exact();
-                *candidate.gain = gain(&candidate, means, posterior, pool, &mut falls, run)?;
+                set_gain(&mut candidate, means, posterior, pool, &mut falls, run)?;
                 run.check()
             })
         })?;
@@ -250,22 +292,23 @@ fn subtract(candidate: &mut Candidate<'_>, c: &[f64], onto: &[f64]) {
     }
 }
 
-/// What picking a candidate would gain, from its K and q.
-fn gain(
-    candidate: &Candidate<'_>,
+/// Set what picking a candidate would gain, from its K and q.
+fn set_gain(
+    candidate: &mut Candidate<'_>,
     means: &Means,
     posterior: &Posterior,
     pool: &Pool<'_>,
     falls: &mut [f64],
     run: &Execution,
-) -> Result<f64> {
+) -> Result<()> {
     let m = falls.len();
     // v' = v − qᵀ(I + K)⁻¹q is no less than v/(1 + the greatest eigenvalue of K)
     let least = 1.0 / (1.0 + candidate.variances().sum::<f64>());
     if let [d] = *candidate.within {
         let scale = 1.0 / (1.0 + d);
         falls.iter_mut().zip(&*candidate.cross).for_each(|(s, q)| *s = q * q * scale);
-        return Ok(means.gain(falls, least));
+        (*candidate.gain, *candidate.is_rough) = means.gain(falls, least).parts();
+        return Ok(());
     }
     let r = candidate.rows.len();
     let mut x = copied(candidate.cross)?;
@@ -273,7 +316,8 @@ fn gain(
     let columns = MatMut::from_row_major_slice_mut(&mut x, r, m);
     solve_lower_triangular_in_place(t.as_ref(), columns, Par::Seq);
     falls.copy_from_slice(&squares(&x, m));
-    Ok(means.gain(falls, least))
+    (*candidate.gain, *candidate.is_rough) = means.gain(falls, least).parts();
+    Ok(())
 }
 
 /// T with T Tᵀ = I + K: from K, or from the rows where rounding of K would be seen.

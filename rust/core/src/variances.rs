@@ -6,20 +6,31 @@
 //! candidates, 2p operations for each pick, where a solve takes p². A bound may be loose, so that the
 //! product runs in float32, on rows and directions of norm 1: with γ = (p + 4)·2⁻²⁴ the most that
 //! rounding changes it by, d falls by ‖u‖²‖z‖² (|uᵀz| − γ)² at least.
+//!
+//! These rows are z whitened by the picks up to a time, the base. Where many variances have fallen far
+//! since then, γ²‖z‖² would be seen in them, and the base is moved to the present.
 
-use faer::MatRef;
+use faer::linalg::matmul::matmul;
+use faer::{Accum, Mat, MatRef, Par};
 
 use crate::error::Result;
 use crate::execution::Execution;
-use crate::panel::Panel;
-use crate::pool::{Pool, for_each};
+use crate::information::multiply;
+use crate::panel::{Panel, Strip};
+use crate::pool::{Pool, for_each, steps};
 use crate::posterior::Posterior;
 use crate::real::squared_norm;
-use crate::tiles::{self, TILE};
+use crate::tiles::TILE;
 
-/// Part of its last exact value to which a bound may fall before it is computed anew: rounding of
-/// float32, about 1e-4 of the exact value, would be seen in it.
-const RESOLVED: f64 = 0.02;
+/// Part of ‖z‖² at the base to which a bound may fall before it is computed from the row. Bounds that
+/// rounding loosens end lists early, and moving the base costs p²: with 1e-4, 1e-3, 5e-3 and 2e-2,
+/// 1,000 of 20,000 rows of p = 512, cold, with features of size 1 to 0.01, took 4.6, 4.3, 3.8 and 3.8
+/// times as long as one product with the pool.
+const RESOLVED: f64 = 5e-3;
+
+/// The base is moved once this part of all candidates was computed from their rows: as much work as a
+/// quarter of moving it.
+const MOVED_AFTER: f64 = 0.25;
 
 /// Variances of all candidates, with the factor of what was picked.
 pub(crate) struct Variances {
@@ -27,36 +38,54 @@ pub(crate) struct Variances {
     /// Upper bounds of d, as of `age` picks.
     bounds: Vec<f64>,
     age: Vec<usize>,
-    /// d when it was last computed from the row.
-    exact: Vec<f64>,
-    /// ‖z‖
-    norms: Vec<f64>,
+    /// Whether the bound is d, computed from the row.
+    exact: Vec<bool>,
+    base: Base,
+    picks: usize,
+    /// γ
+    rounding: f64,
+}
+
+/// Rows as they were whitened at some time, and directions of the picks since then.
+struct Base {
+    /// L of that time; none before any pick.
+    lower: Option<Mat<f64>>,
+    /// z/‖z‖ of each candidate.
+    rows: Panel<f32>,
+    /// ‖z‖²
+    squares: Vec<f64>,
     /// u/‖u‖ of the last picks, row-major, the first of them that of pick number `first`.
     directions: Vec<f32>,
     /// ‖u‖² of the same.
     lengths: Vec<f64>,
     first: usize,
-    picks: usize,
+    /// Variances that were computed from rows since then.
+    computed: usize,
 }
 
 impl Variances {
     /// ‖z‖² of each candidate, before any pick.
     pub fn new(pool: &Pool<'_>, run: &Execution) -> Result<Self> {
-        let posterior = Posterior::new(pool.width())?;
         let n = pool.len();
-        let norms = for_each(
-            n.div_ceil(TILE),
-            run,
-            || Ok(()),
-            |(), i, _| {
-                let rows = i * TILE..n.min((i + 1) * TILE);
-                Ok(rows.map(|row| squared_norm(pool.row(row))).collect::<Vec<_>>())
+        let mut variances = Self {
+            posterior: Posterior::new(pool.width())?,
+            bounds: vec![0.0; n],
+            age: vec![0; n],
+            exact: vec![true; n],
+            base: Base {
+                lower: None,
+                rows: Panel::unset(n, pool.width())?,
+                squares: vec![0.0; n],
+                directions: vec![],
+                lengths: vec![],
+                first: 0,
+                computed: 0,
             },
-        )?;
-        let bounds: Vec<f64> = norms.into_iter().flatten().collect();
-        let (exact, norms) = (bounds.clone(), bounds.iter().map(|d| d.sqrt()).collect());
-        let (directions, lengths) = (vec![], vec![]);
-        Ok(Self { posterior, bounds, age: vec![0; n], exact, norms, directions, lengths, first: 0, picks: 0 })
+            picks: 0,
+            rounding: (pool.width() + 4) as f64 * f64::from(f32::EPSILON) / 2.0,
+        };
+        variances.compute_in_base(pool, run)?;
+        Ok(variances)
     }
 
     /// An upper bound of d, or d.
@@ -66,109 +95,167 @@ impl Variances {
 
     /// Whether the bound takes all picks into account, and is close to d.
     pub fn is_current(&self, candidate: usize) -> bool {
-        self.age[candidate] == self.picks && self.is_resolved(candidate)
+        self.age[candidate] == self.picks && (self.exact[candidate] || self.is_resolved(candidate))
     }
 
     /// Whether d was computed from the row since the last pick.
     pub fn is_exact(&self, candidate: usize) -> bool {
-        self.age[candidate] == self.picks && self.bounds[candidate] == self.exact[candidate]
+        self.age[candidate] == self.picks && self.exact[candidate]
     }
 
     fn is_resolved(&self, candidate: usize) -> bool {
-        self.bounds[candidate] >= RESOLVED * self.exact[candidate]
+        self.bounds[candidate] >= RESOLVED * self.base.squares[candidate]
     }
 
-    /// Set a bound as of now, and d when it was last computed from the row.
-    pub fn set(&mut self, candidate: usize, bound: f64, exact: f64) {
-        (self.bounds[candidate], self.exact[candidate], self.age[candidate]) = (bound, exact, self.picks);
+    /// Set a bound as of now; `exact`: it is d.
+    pub fn set(&mut self, candidate: usize, bound: f64, exact: bool) {
+        (self.bounds[candidate], self.age[candidate], self.exact[candidate]) = (bound, self.picks, exact);
     }
 
     /// Count picks that the posterior has taken up, with their directions.
-    pub fn count(&mut self, directions: &Panel) {
-        let n = directions.n_rows();
+    pub fn count(&mut self, directions: &mut Panel) {
+        let (n, base) = (directions.n_rows(), &mut self.base);
+        if let Some(lower) = &base.lower {
+            // z = L w, and so uᵀz = (Lᵀu)ᵀw
+            let mut product = Mat::zeros(lower.nrows(), n);
+            multiply(product.as_mut(), lower.transpose(), directions.columns(n));
+            directions.columns_mut(n).copy_from(&product);
+        }
         for u in directions.rows(0..n) {
             let length = squared_norm(u);
-            let inverse = if length > 0.0 { 1.0 / length.sqrt() } else { 0.0 };
-            self.directions.extend(u.iter().map(|x| (x * inverse) as f32));
-            self.lengths.push(length);
+            base.directions.extend(unit(u, length));
+            base.lengths.push(length);
         }
         self.picks += n;
         // older ones cost more than a solve
-        let p = self.directions.len() / self.lengths.len().max(1);
-        let old = self.lengths.len().saturating_sub(p.max(n));
-        self.directions.drain(..old * p);
-        self.lengths.drain(..old);
-        self.first += old;
+        let p = base.directions.len() / base.lengths.len().max(1);
+        let old = base.lengths.len().saturating_sub(p.max(n));
+        base.directions.drain(..old * p);
+        base.lengths.drain(..old);
+        base.first += old;
     }
 
     /// Bring the bounds of some candidates up to date.
     pub fn refresh(&mut self, pool: &Pool<'_>, candidates: &[usize], run: &Execution) -> Result<()> {
-        let by_product = |&c: &usize| self.age[c] >= self.first && self.is_resolved(c) && self.age[c] < self.picks;
+        let by_product = |&c: &usize| self.age[c] >= self.base.first && self.is_resolved(c) && self.age[c] < self.picks;
         let (mut near, mut far): (Vec<usize>, Vec<usize>) =
             candidates.iter().filter(|&&c| !self.is_current(c)).partition(|c| by_product(c));
-        near.sort_by_key(|&c| (self.age[c], c));
-        let mut near = &near[..];
-        while let Some(first) = near.first() {
-            let (group, rest) = near.split_at(near.partition_point(|c| self.age[*c] == self.age[*first]));
-            near = rest;
-            let fallen = self.fallen(pool, group, run)?;
-            for (&c, fall) in group.iter().zip(fallen) {
-                self.bounds[c] -= fall;
-                self.age[c] = self.picks;
-                if !self.is_resolved(c) {
-                    far.push(c);
-                }
+        near.sort_unstable_by_key(|&c| (self.age[c], c));
+        let falls = self.falls(&near, run)?;
+        for (&c, fall) in near.iter().zip(falls) {
+            self.set(c, self.bounds[c] - fall, false);
+            if !self.is_resolved(c) {
+                far.push(c);
             }
+        }
+        if far.is_empty() {
+            return Ok(());
+        }
+        self.base.computed += far.len();
+        if self.base.computed as f64 > MOVED_AFTER * pool.len() as f64 {
+            return self.move_base(pool, run);
         }
         far.sort_unstable();
         self.compute(pool, &far, run)
     }
 
-    /// How far the variances of candidates of the same age have fallen since then, at least.
-    fn fallen(&self, pool: &Pool<'_>, group: &[usize], run: &Execution) -> Result<Vec<f64>> {
-        let (p, start) = (pool.width(), self.age[group[0]] - self.first);
-        let lengths = &self.lengths[start..];
-        let u = MatRef::from_row_major_slice(&self.directions[start * p..], lengths.len(), p);
-        let rounding = (p + 4) as f64 * f64::from(f32::EPSILON) / 2.0;
-        let memory = || Ok((Panel::<f32>::unset(TILE, p)?, Panel::zeros(TILE, lengths.len())?));
-        let strips: Vec<&[usize]> = group.chunks(TILE).collect();
-        let falls = for_each(strips.len(), run, memory, |(z, products), i, run| {
-            let n = strips[i].len();
-            for (out, &c) in z.rows_mut(0..n).zip(strips[i]) {
-                let inverse = if self.norms[c] > 0.0 { 1.0 / self.norms[c] } else { 0.0 };
-                out.iter_mut().zip(pool.row(c)).for_each(|(out, x)| *out = (x * inverse) as f32);
-            }
-            products.rows_mut(0..n).for_each(|row| row.fill(0.0));
-            tiles::product(products.columns_mut(n), &u.transpose(), &z.columns(n), 1.0, run);
-            let fall = |c: &[f64]| -> f64 {
-                c.iter().zip(lengths).map(|(c, length)| length * (c.abs() - rounding).max(0.0).powi(2)).sum()
+    /// How far the variances of some candidates, the oldest bounds first, have fallen since then, at
+    /// least. A strip is multiplied with the directions that its oldest bound needs.
+    fn falls(&self, candidates: &[usize], run: &Execution) -> Result<Vec<f64>> {
+        let Some(oldest) = candidates.first() else { return Ok(vec![]) };
+        let (base, p) = (&self.base, self.base.rows.row(0).len());
+        let offset = |c: usize| self.age[c] - base.first;
+        let (width, most) = (TILE.min(candidates.len()), base.lengths.len() - offset(*oldest));
+        let memory = || Ok((Panel::<f32>::unset(width, p)?, Panel::<f32>::unset(width, most)?));
+        let strips = candidates.chunks(TILE).collect();
+        let falls = for_each(strips, run, memory, |(z, products), strip: &[usize], _| {
+            let (n, first) = (strip.len(), offset(strip[0]));
+            let m = base.lengths.len() - first;
+            let u = MatRef::from_row_major_slice(&base.directions[first * p..], m, p);
+            z.rows_mut(0..n).zip(strip).for_each(|(out, &c)| out.copy_from_slice(base.rows.row(c)));
+            matmul(products.columns_mut(n).subrows_mut(0, m), Accum::Replace, u, z.columns(n), 1.0, Par::Seq);
+            let fall = |row: &[f32], c: usize| {
+                let own = offset(c);
+                base.squares[c] * fall(&row[own - first..m], &base.lengths[own..], self.rounding)
             };
-            let falls = products.rows(0..n).zip(strips[i]).map(|(row, &c)| self.norms[c] * self.norms[c] * fall(row));
-            Ok(falls.collect::<Vec<_>>())
+            Ok(products.rows(0..n).zip(strip).map(|(row, &c)| fall(row, c)).collect::<Vec<_>>())
         })?;
-        run.check()?; // a stop leaves products unfinished
         Ok(falls.into_iter().flatten().collect())
     }
 
     /// Compute the variances of some candidates from their rows.
     pub fn compute(&mut self, pool: &Pool<'_>, candidates: &[usize], run: &Execution) -> Result<()> {
-        let strips: Vec<&[usize]> = candidates.chunks(TILE).collect();
         let width = candidates.len().min(TILE);
+        let strips = candidates.chunks(TILE).collect();
         let norms = for_each(
-            strips.len(),
+            strips,
             run,
             || Panel::unset(width, pool.width()),
-            |z, i, run| {
-                let n = strips[i].len();
-                pool.gather(strips[i].iter().copied(), z);
+            |z, strip: &[usize], run| {
+                let n = strip.len();
+                pool.gather(strip.iter().copied(), z);
                 self.posterior.whiten(z.columns_mut(n), run);
                 Ok(z.rows(0..n).map(squared_norm).collect::<Vec<_>>())
             },
         )?;
         run.check()?; // a stop leaves solves unfinished
-        for (&c, d) in candidates.iter().zip(norms.into_iter().flatten()) {
-            self.set(c, d, d);
+        candidates.iter().zip(norms.into_iter().flatten()).for_each(|(&c, d)| self.set(c, d, true));
+        Ok(())
+    }
+
+    /// Whiten all rows by the picks so far: bounds are exact, and directions begin anew.
+    fn move_base(&mut self, pool: &Pool<'_>, run: &Execution) -> Result<()> {
+        self.base.lower = Some(self.posterior.lower());
+        self.base.directions.clear();
+        self.base.lengths.clear();
+        (self.base.first, self.base.computed) = (self.picks, 0);
+        self.compute_in_base(pool, run)
+    }
+
+    /// Compute all variances from the rows, and keep the rows as of now.
+    fn compute_in_base(&mut self, pool: &Pool<'_>, run: &Execution) -> Result<()> {
+        let (posterior, is_first) = (&self.posterior, self.base.lower.is_none());
+        let (n, width) = (pool.len(), TILE.min(pool.len()));
+        let memory = || Panel::unset(width, pool.width());
+        let strips = steps(n, width).into_iter().zip(self.base.rows.strip_mut(0..n).strips(width)).collect();
+        let squares = for_each(strips, run, memory, |z, (rows, mut out): (_, Strip<'_, f32>), run| {
+            let n = ExactSizeIterator::len(&rows);
+            pool.gather(rows, z);
+            if !is_first {
+                posterior.whiten(z.columns_mut(n), run);
+            }
+            let squares: Vec<f64> = z.rows(0..n).map(squared_norm).collect();
+            for ((out, z), square) in out.rows_mut().zip(z.rows(0..n)).zip(&squares) {
+                out.iter_mut().zip(unit(z, *square)).for_each(|(out, x)| *out = x);
+            }
+            Ok(squares)
+        })?;
+        run.check()?;
+        self.base.squares = squares.into_iter().flatten().collect();
+        for c in 0..pool.len() {
+            self.set(c, self.base.squares[c], true);
         }
         Ok(())
     }
+}
+
+/// Σ ‖u‖² (|c| − γ)², of those that exceed γ.
+fn fall(c: &[f32], lengths: &[f64], rounding: f64) -> f64 {
+    let term = |c: f32, length: f64| {
+        let least = (f64::from(c.abs()) - rounding).max(0.0);
+        length * least * least
+    };
+    // eight sums: in one, each addition would wait for the one before
+    let mut sums = [0.0; 8];
+    let ((c, c_rest), (lengths, rest)) = (c.as_chunks::<8>(), lengths.as_chunks::<8>());
+    for (c, lengths) in c.iter().zip(lengths) {
+        sums.iter_mut().zip(c.iter().zip(lengths)).for_each(|(sum, (c, length))| *sum += term(*c, *length));
+    }
+    sums.iter().sum::<f64>() + c_rest.iter().zip(rest).map(|(c, length)| term(*c, *length)).sum::<f64>()
+}
+
+/// x/‖x‖ in float32.
+fn unit(x: &[f64], square: f64) -> impl Iterator<Item = f32> {
+    let inverse = if square > 0.0 { 1.0 / square.sqrt() } else { 0.0 };
+    x.iter().map(move |x| (x * inverse) as f32)
 }

@@ -19,8 +19,8 @@ use std::sync::atomic::AtomicBool;
 use ndarray::{Array2, ArrayView2};
 use rigidities_core::{
     Batch, Components, Covariance, Error, Execution, Groups, Hessian, HessianSnapshot, Objective, Penalty,
-    PenaltySnapshot, Pool, Precision, Reason, Reduction, Regularizer, Result, RowBlock, Selection, Snapshot, Targets,
-    Unremovable, Unselectable, eigenvectors, require, singular_vectors, take_workspace, tridiagonalise, zeros,
+    PenaltySnapshot, Pool, Precision, Reason, Reduction, Regularizer, Result, RowBlock, Selection, SelectionError,
+    Snapshot, Targets, Unremovable, eigenvectors, require, singular_vectors, take_workspace, tridiagonalise, zeros,
 };
 
 const P: usize = 8;

@@ -62,9 +62,9 @@ fn to_the_end(scale: f64, starts: Option<&[usize]>) -> Result<()> {
 }
 
 pub fn selections() -> Vec<Case> {
-    let begin = || Err(Error::Unselectable(Unselectable::CandidateRows { n_rows: 4 }));
-    let closed = || Err(Error::Unselectable(Unselectable::CandidateClosed(1)));
-    let range = || Err(Error::Unselectable(Unselectable::CandidateRange { index: 4, n: 4 }));
+    let begin = || Err(SelectionError::CandidateRows { n_rows: 4 }.into());
+    let closed = || Err(SelectionError::CandidateClosed(1).into());
+    let range = || Err(SelectionError::CandidateRange { index: 4, n: 4 }.into());
     let mut cases = vec![
         case("Pool::new", Err(Error::NoFeatures), || Pool::new(&ROWS, 0, None).map(drop)),
         case("Pool::new", Err(Error::NoRows), || pool_of(&[], None).map(drop)),
@@ -74,36 +74,30 @@ pub fn selections() -> Vec<Case> {
         case("Pool::new", begin(), || pool_of(&ROWS, Some(&[1, 4])).map(drop)),
         case("Pool::new", begin(), || pool_of(&ROWS, Some(&[0, usize::MAX])).map(drop)),
         case("Selection::new", length("costs", 3, 4, "candidates"), || with_rows(&ROWS, vec![1.0; 3], 1.0)),
-        case("Selection::new", Err(Error::Unselectable(Unselectable::Cost { index: 1, value: 0.0 })), || {
+        case("Selection::new", Err(SelectionError::Cost { index: 1, value: 0.0 }.into()), || {
             with_rows(&ROWS, vec![1.0, 0.0, 1.0, 1.0], 1.0)
         }),
-        case("Selection::new", Err(Error::Unselectable(Unselectable::Budget(f64::NAN))), || {
-            with_rows(&ROWS, vec![], f64::NAN)
-        }),
+        case("Selection::new", Err(SelectionError::Budget(f64::NAN).into()), || with_rows(&ROWS, vec![], f64::NAN)),
         case("Selection::new", Err(Error::Overflow { target: 1 }), || with_rows(&[1.0, 0.0, 1e200, 0.0], vec![], 1.0)),
         case("Selection::new", Err(Error::RightHandSide { got: 3, expected: 2 }), || for_targets(&[1.0; 3], &[])),
         case("Selection::new", Err(Error::RightHandSide { got: 0, expected: 2 }), || for_targets(&[], &[])),
-        case("Selection::new", Err(Error::Unselectable(Unselectable::TargetVariance { index: 1, value: 0.0 })), || {
+        case("Selection::new", Err(SelectionError::TargetVariance { index: 1, value: 0.0 }.into()), || {
             for_targets(&[1.0, 0.0, 0.0, 0.0], &[])
         }),
-        case(
-            "Selection::new",
-            Err(Error::Unselectable(Unselectable::TargetVariance { index: 0, value: f64::INFINITY })),
-            || for_targets(&[1e200, 0.0], &[]),
-        ),
+        case("Selection::new", Err(SelectionError::TargetVariance { index: 0, value: f64::INFINITY }.into()), || {
+            for_targets(&[1e200, 0.0], &[])
+        }),
         case("Selection::new", length("target weights", 2, 1, "targets"), || for_targets(&[1.0; 2], &[1.0; 2])),
         case("Selection::new", Err(Error::Weight { index: 0, value: -1.0 }), || for_targets(&[1.0; 2], &[-1.0])),
-        case("Selection::new", Err(Error::Unselectable(Unselectable::TargetWeights(0.0))), || {
-            for_targets(&[1.0; 2], &[0.0])
-        }),
-        case("Selection::sample", Err(Error::Unselectable(Unselectable::NoSampling)), || {
+        case("Selection::new", Err(SelectionError::TargetWeights(0.0).into()), || for_targets(&[1.0; 2], &[0.0])),
+        case("Selection::sample", Err(SelectionError::NoSampling.into()), || {
             selection(Objective::Variance)?.sample(&pool_of(&ROWS, None)?, 1, 0)
         }),
         case("Selection::sample", Ok(()), || {
             let (mut selection, pool) = (selection(Objective::Determinant)?, pool_of(&ROWS, None)?);
             selection.sample(&pool, 0, 7)?;
             assert_eq!(selection.advance(&pool, 9, &run())?, 4);
-            assert_eq!(selection.sample(&pool, 1, 0), Err(Error::Unselectable(Unselectable::NoSampling)));
+            assert_eq!(selection.sample(&pool, 1, 0), Err(SelectionError::NoSampling.into()));
             Ok(())
         }),
         case("Selection::forbid", range(), || selection(Objective::Determinant)?.forbid(4)),

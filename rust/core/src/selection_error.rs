@@ -1,12 +1,12 @@
-//! Why a selection cannot be made: candidates, costs, a budget or targets that say nothing.
+//! What can be wrong with a selection, one variant a cause.
 
 use thiserror::Error;
 
 use crate::error::short;
 
-/// A selection that is refused. Indices count from 0.
+/// Why a selection is refused. Indices count from 0.
 #[derive(Debug, Clone, PartialEq, Error)]
-pub enum Unselectable {
+pub enum SelectionError {
     /// Candidates of a selection whose rows do not follow one another.
     #[error("the rows of candidates begin at places that rise from 0 and end at {n_rows}, the number of rows")]
     CandidateRows {
@@ -42,8 +42,7 @@ pub enum Unselectable {
 
     /// A target of a selection that no pick can make more rigid, or whose rigidity is no number.
     #[error(
-        "target {index} of the selection has the variance {value:?}: expected one above 0 that float64 can divide by; \
-         leave out targets with rows of zeros"
+        "target {index} of the selection has the variance {value:?}: expected one above 0 that float64 can divide by;          leave out targets with rows of zeros"
     )]
     TargetVariance {
         /// index of the target
