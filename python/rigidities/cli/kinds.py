@@ -140,7 +140,7 @@ _LABEL = re.compile("energy|energies|forces?|stress|virial|dipole|magmom", re.IG
 
 PREDICTED = {
     *("predicted_energy", "energy_uncertainty", "energy_std", "energies_uncertainty", "predicted_virial", "virial_std"),
-    *("predicted_forces", "forces_uncertainty", "forces_std"),
+    *("predicted_forces", "forces_uncertainty", "forces_std", "energy_ensemble"),
 }
 """Names of predictions, which `score` writes."""
 

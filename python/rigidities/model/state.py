@@ -11,10 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rigidities.exceptions import Advice, OtherVersionWarning, warn
 from rigidities.hessian import Hessian
 from rigidities.loss.baseline import Baseline
 from rigidities.loss.terms import NAMES, Loss, Term
@@ -283,6 +285,19 @@ def check_descriptor(path: str | PathLike[str], state: Mapping[str, Any], given:
             f"{path} holds a model of feature space {held['feature_space']!r}, but the descriptor has "
             f"{given.feature_space!r}: pass the one that the model was fitted with"
         )
+
+
+def warn_of_other_versions(fitted: Mapping[str, str], packages: Iterable[str]) -> None:
+    """Warn if a model was fitted to features of another version of a package."""
+    for package in packages:
+        here = version(package)
+        if fitted.get(package) not in (None, here):
+            warn(
+                OtherVersionWarning,
+                f"the model was fitted to features of {package} {fitted[package]}, but {here} is installed: "
+                "predictions may differ",
+                Advice.COMPARE_VERSIONS,
+            )
 
 
 def _kinds(held: Mapping[str, Any]) -> list[str]:
