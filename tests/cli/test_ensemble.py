@@ -1,4 +1,4 @@
-"""`rigidities score --ensemble`: energies of members in extended XYZ and .npz, the same fits in all files with a seed."""
+"""`rigidities score --ensemble`: energies of members in extended XYZ and .npz, the same fits in all files of a seed."""
 
 import json
 from pathlib import Path
