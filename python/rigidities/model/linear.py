@@ -25,12 +25,12 @@ from rigidities.loss.baseline import Baseline
 from rigidities.loss.rules import Rule
 from rigidities.loss.terms import NAMES, Loss, Term
 from rigidities.model.atom_rows import iter_atom_rows, known_structures
-from rigidities.model.compositions import undetermined
+from rigidities.model.compositions import baseline_energies, undetermined
 from rigidities.model.energies import mean_energies
 from rigidities.model.ensembles import draw_members, energies_of
 from rigidities.model.errors import Errors, Evaluation, evaluate, per_atom, read_to_compare
 from rigidities.model.prediction import Prediction, std_of_atoms
-from rigidities.model.scale import calibration_for
+from rigidities.model.scale import calibration_for, check_feature_spaces
 from rigidities.model.state import check_descriptor, checked_state, fields_of, state_of, warn_of_other_versions
 from rigidities.model.training import ModelFit, fit_model
 from rigidities.model.training_set import TrainingSet
@@ -89,6 +89,9 @@ class LinearModel:
     left_out: dict[str, Errors]
     versions: dict[str, str] = field(default_factory=dict)
     training_set: TrainingSet | None = None
+
+    def __post_init__(self) -> None:
+        check_feature_spaces(self.calibrations, self.hessian)
 
     @classmethod
     def fit(
@@ -254,7 +257,7 @@ class LinearModel:
         pr = reciprocal(found.variances)  # overwrites it
         arbitrary = undetermined(self.baseline, numbers)
         std[arbitrary], pr[arbitrary] = np.inf, 0.0
-        whole = sizes * found.values + self._baseline_energies(numbers)
+        whole = sizes * found.values + baseline_energies(self.baseline, numbers)
         return Prediction(
             sizes,
             whole,
@@ -340,9 +343,6 @@ class LinearModel:
             return Evaluation({})
         rows = LossRows(frames, self.soap, loss, baseline=self.baseline, targets=known, progress=progress)
         return evaluate(rows, self.coef, keep_energies=keep_energies)
-
-    def _baseline_energies(self, numbers: Sequence[NDArray[np.int64]]) -> NDArray[np.float64]:
-        return np.array([0.0 if self.baseline is None else self.baseline.energy(entry) for entry in numbers])
 
     # Files ----------------------------------------------------------------------------------------
 

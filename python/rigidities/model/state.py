@@ -316,7 +316,7 @@ def fields_of(state: Mapping[str, Any], descriptor: Descriptor | None) -> dict[s
         "baseline": _baseline_of(state["baseline"]),
         "hessian": hessian,
         "coef": _coef_of(state["coef"], hessian, soap),
-        "calibrations": calibrations_from(state),
+        "calibrations": calibrations_from(state, soap.feature_space),
         "training": {name: Errors(**_with_nan(errors)) for name, errors in state["training"].items()},
         "left_out": {name: Errors(**_with_nan(errors)) for name, errors in state["left_out"].items()},
         "versions": state["versions"],
