@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+PREDICTED = {
+    *("predicted_energy", "energy_uncertainty", "energy_std", "energies_uncertainty", "energy_ensemble"),
+    *("predicted_forces", "forces_uncertainty", "forces_std", "predicted_virial", "virial_std"),
+}
+"""Names of predictions in extended XYZ."""
+
+
 @dataclass(frozen=True, eq=False)
 class Prediction:
     """Energies, forces and virials of structures, with standard deviations and rigidities.
@@ -103,7 +110,8 @@ def write_xyz(prediction: Prediction, frames: Sequence[Atoms], path: str | PathL
     ``predicted_forces`` and ``forces_uncertainty`` (σ, eV/Å); with virials info
     ``predicted_virial`` and ``virial_std`` (eV, Voigt order); with an ensemble info
     ``energy_ensemble`` (eV, a number for each member). Until the next version ``energy_std`` and
-    ``forces_std`` are the same as the names that end in uncertainty.
+    ``forces_std`` are the same as the names that end in uncertainty. Predictions of an earlier
+    output are left out, those that this one lacks too: numbers of two models are not mixed.
 
     Parameters
     ----------
@@ -130,4 +138,4 @@ def write_xyz(prediction: Prediction, frames: Sequence[Atoms], path: str | PathL
     if prediction.forces is not None and prediction.forces_std is not None:
         arrays["predicted_forces"] = prediction.forces
         arrays |= dict.fromkeys(("forces_uncertainty", "forces_std"), prediction.forces_std)
-    write_annotated(frames, Path(path), info, arrays)
+    write_annotated(frames, Path(path), info, arrays, PREDICTED)
