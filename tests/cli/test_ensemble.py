@@ -84,8 +84,13 @@ def test_an_earlier_output_is_replaced_without_asking():
     score("linear", "test.xyz", "-o", "out.xyz", "--ensemble", 4)
     assert "energy_ensemble" in kinds.PREDICTED
     score("linear", "test.xyz", "-o", "out.xyz")
-    score("linear", "out.xyz", "-o", "again.xyz", "--ensemble", 6)
-    assert ase.io.read("again.xyz").info["energy_ensemble"].shape == (6,)
+    score("linear", "test.xyz", "-o", "out.xyz", "--ensemble", 4)
+    done = score("linear", "out.xyz", "-o", "again.xyz", "--ensemble", 6, "--no-forces")
+    assert done.stderr == ""
+    again = ase.io.read("again.xyz")
+    assert again.info["energy_ensemble"].shape == (6,)
+    assert "predicted_forces" not in again.arrays
+    assert not kinds.PREDICTED & ase.io.read("again_next.xyz").info.keys()
 
 
 @pytest.mark.parametrize("total", [False, True])

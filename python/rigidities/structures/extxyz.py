@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rigidities.runtime.writing import write_text
-from rigidities.structures.carried import holdable
+from rigidities.structures.carried import holdable, is_output
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -61,7 +61,7 @@ def write_annotated(
     texts = []
     for index, (frame, carried) in enumerate(zip(frames, kept, strict=True)):
         own = slice(stops[index] - len(frame), stops[index])
-        old = earlier if "pr" in frame.info and "lpr" in frame.arrays else ()
+        old = earlier if is_output(frame) else ()
         columns = _without(carried.columns, old) | {name: values[own] for name, values in arrays.items()}
         entries = _without(carried.info, old) | {name: values[index] for name, values in info.items()}
         texts.append(_text(frame, entries, columns))
