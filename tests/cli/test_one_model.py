@@ -94,6 +94,47 @@ def test_report_takes_a_fitted_model():
     )
 
 
+def uncertainties_of(path):
+    frames = ase.io.read(path, ":")
+    return (
+        np.array([frame.info["energy_uncertainty"] for frame in frames]),
+        np.concatenate([frame.arrays["energies_uncertainty"] for frame in frames]),
+    )
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_report_writes_the_standard_deviations_of_score(reduction):
+    """Under the same names, in the same unit, with the factors of kinds: from one model, and from its own fit."""
+    run("score", "m.safetensors", "test.xyz", "-o", "s.xyz", "--no-forces", "--no-progress")
+    calibration = LinearModel.load("m.safetensors").calibrations["energy"]
+    assert len({kind.factor for kind in calibration.kinds.values()}) > 1
+    given = ["--model", "m.safetensors", "--reduction", reduction, "--no-progress"]
+    run("report", "bare.xyz", "test.xyz", "-o", "r", *given)
+    for found, expected in zip(uncertainties_of("r/rigidities.xyz"), uncertainties_of("s.xyz"), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+    run("report", "train.xyz", "test.xyz", "-o", "r", *SMALL)
+    for found, expected in zip(uncertainties_of("r/rigidities.xyz"), uncertainties_of("s.xyz"), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_report_of_total_energies_has_standard_deviations_of_its_fit():
+    """`report --reduction sum` fits what `fit --total` fits."""
+    run("fit", "train.xyz", "-o", "total.safetensors", "--total", "--no-plot", *SMALL)
+    run("score", "total.safetensors", "test.xyz", "-o", "s.xyz", "--no-forces", "--no-progress")
+    run("report", "train.xyz", "test.xyz", "-o", "r", "--reduction", "sum", *SMALL)
+    for found, expected in zip(uncertainties_of("r/rigidities.xyz"), uncertainties_of("s.xyz"), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_without_a_model_or_a_scale_there_is_no_standard_deviation():
+    run("report", "bare.xyz", "test.xyz", "-o", "r", *SMALL)
+    state = files.load("m.safetensors", "model")
+    files.save("bare.safetensors", "model", state | {"scales": dict.fromkeys(state["scales"])})
+    run("report", "bare.xyz", "test.xyz", "-o", "unscaled", "--model", "bare.safetensors", "--no-progress")
+    for name in ("r", "unscaled"):
+        assert "uncertainty" not in Path(name, "rigidities.xyz").read_text()
+
+
 @pytest.mark.parametrize("option", ["--cutoff 4", "--regularizer loo", "--body-orders 2", "--energy-key E"])
 def test_a_model_decides_alone(option):
     line = refused("report", "train.xyz", "test.xyz", "-o", "r", "--model", "m.safetensors", *option.split())

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rigidities.exceptions import InputError
+from rigidities.model.prediction import PREDICTED
 
 
 class Kind(NamedTuple):
@@ -143,12 +144,6 @@ SUFFIXES = {
 _ENTRY = re.compile(r'(?:^|\s)"?([^\s="]+)"?=')
 _PROPERTIES = re.compile(r'(?:^|\s)Properties="?([^\s"]+)')
 _LABEL = re.compile("energy|energies|forces?|stress|virial|dipole|magmom", re.IGNORECASE)
-
-PREDICTED = {
-    *("predicted_energy", "energy_uncertainty", "energy_std", "energies_uncertainty", "predicted_virial", "virial_std"),
-    *("predicted_forces", "forces_uncertainty", "forces_std"),
-}
-"""Names of predictions, which `score` writes."""
 
 
 def _names_in(path: Path) -> Iterator[tuple[set[str], set[str]]]:

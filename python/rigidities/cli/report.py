@@ -91,12 +91,13 @@ def report(
     them. Where not all have an energy, each structure is one target of weight 1, and auto takes the
     smallest λ that rounding allows. The training atoms' own rigidities say what is low.
 
-    Writes rigidities.xyz (array lpr, info pr), summary.json, ranking.csv (what to compute next:
-    the structures by PR), next.xyz (the first of them), lpr_map.png and viewer.json.gz (for
-    https://chemiscope.org). From features, it writes rigidities.npz (arrays lpr, pr, labels) in
-    place of structures, and no viewer. They replace those of an earlier report, and other files
-    only with --force. The map shows the principal components of training and test atoms together,
-    at most 3000 of each.
+    Writes rigidities.xyz (array lpr, info pr and, of a fitted model, info energy_uncertainty and
+    array energies_uncertainty: σ in eV, as `rigidities score` writes it), summary.json, ranking.csv
+    (what to compute next: the structures by PR), next.xyz (the first of them), lpr_map.png and
+    viewer.json.gz (for https://chemiscope.org). From features, it writes rigidities.npz (arrays
+    lpr, pr, labels) in place of structures, and no viewer. They replace those of an earlier report,
+    and other files only with --force. The map shows the principal components of training and test
+    atoms together, at most 3000 of each.
     """
     with in_lines():
         from_features = are_features(train) and are_features(test)

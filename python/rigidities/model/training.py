@@ -157,7 +157,7 @@ def fit_model(
         rows.baseline,
         {name: tally.errors() for name, tally in training.items()},
         {name: tally.errors() for name, tally in left_out.items()},
-        calibrations_of(left_out, kinds_of(rows.structures)),
+        calibrations_of(left_out, kinds_of(rows.structures), soap.feature_space),
         rows.n_missing,
         TrainingSet.of(
             hessian,

@@ -117,8 +117,10 @@ def write_figure(figure: Figure, path: Path) -> None:
 def write_xyz(report: Report, path: Path) -> None:
     """Write the test structures as extended XYZ, with array ``lpr`` and info ``pr``.
 
-    Components go to arrays ``lcpr_<name>`` and info ``cpr_<name>``. All other arrays, info and
-    calculated values of the structures are kept.
+    Components go to arrays ``lcpr_<name>`` and info ``cpr_<name>``. If a model with a scale was
+    fitted, info ``energy_uncertainty`` and array ``energies_uncertainty`` are σ of the energy and
+    of that of each atom, in eV, as `rigidities.model.write_xyz` writes them. All other arrays, info
+    and calculated values of the structures are kept.
 
     Raises
     ------
@@ -135,6 +137,9 @@ def write_xyz(report: Report, path: Path) -> None:
     info |= {f"cpr_{name}": column for name, column in zip(report.components, rigidities.cpr.T, strict=True)}
     arrays = {"lpr": rigidities.lpr}
     arrays |= {f"lcpr_{name}": column for name, column in zip(report.body_orders, rigidities.lcpr.T, strict=True)}
+    if report.energy_std is not None and report.atom_energy_std is not None:
+        info["energy_uncertainty"] = report.energy_std
+        arrays["energies_uncertainty"] = report.atom_energy_std
     write_annotated(report.frames(), path, info, arrays)
 
 
