@@ -24,8 +24,8 @@ use rigidities_core::{Reason, SCALES};
 
 use crate::threads::MAX_THREADS;
 
-/// Safe without the interpreter lock: every class is frozen, and a `Covariance`, which changes, is
-/// behind a mutex.
+/// Safe without the interpreter lock: every class is frozen, and what changes, a `Covariance` or a
+/// `Selection`, is behind a mutex.
 #[pymodule(gil_used = false)]
 mod _core {
     #[pymodule_export]
