@@ -56,7 +56,7 @@ def for_each_pick(p, n, n_targets, n_picks):
     """What a pick costs for targets, beside reading the pool once."""
     rng = np.random.default_rng(13)
     pool, x = rng.normal(size=(n, p)), rng.normal(size=p)
-    under_way = _core.Selection(pool, None, "target_rigidity", rng.normal(size=(n_targets, p)), [], [], np.inf)
+    under_way = _core.Selection(pool, None, "target_rigidity", rng.normal(size=(n_targets, p)), [], ([], np.inf))
     yield Pair(
         f"a pick of {n:,} for {n_targets} targets", p, "NumPy `Z @ x`, the pool read once", 1 / 1.3,
         lambda: under_way.advance(n_picks), lambda: [pool @ x for _ in range(n_picks)], None, n_picks * pool.nbytes,

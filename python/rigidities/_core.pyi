@@ -139,7 +139,8 @@ class Hessian:
 @final
 class Selection:
     # rows: whitened, C-contiguous, kept. starts: where the rows of each candidate begin, and where
-    # the last end; None: each has one. targets: whitened. Empty target_weights, costs: equal ones
+    # the last end; None: each has one. targets: whitened. limits: costs and a budget. Empty
+    # target_weights, costs: equal ones
     def __new__(
         cls,
         rows: _Floats,
@@ -147,8 +148,7 @@ class Selection:
         objective: str,
         targets: _Floats | None,
         target_weights: list[float],
-        costs: list[float],
-        budget: float,
+        limits: tuple[list[float], float],
     ) -> Selection: ...
     # look at a random sample of so many candidates for each pick
     def sample(self, size: int, seed: int) -> None: ...

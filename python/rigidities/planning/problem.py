@@ -50,7 +50,8 @@ class Problem:
         """Start a selection: candidates that are present are taken up already."""
         starts = None if len(self.starts) == len(self.rows) + 1 else self.starts.tolist()
         costs = [] if self.limits.costs is None else self.limits.costs.tolist()
-        started = _core.Selection(self.rows, starts, self.objective, self.targets, self.target_weights, costs, budget)
+        limits = costs, budget
+        started = _core.Selection(self.rows, starts, self.objective, self.targets, self.target_weights, limits)
         started.forbid(self.limits.forbidden)
         started.add_present(self.limits.present)
         return started

@@ -81,15 +81,15 @@ impl Shortlists {
             let Some(list) = &mut self.list else { return Ok(None) };
             let is_new = list.picks.is_empty();
             match list.best(open) {
-                Some((place, score)) if score - MARGIN * score.abs() > list.outside => {
-                    if is_new || !list.hides_better(open, score) {
-                        let gain = list.take(place);
-                        let pick = list.members[place];
-                        if list.picks.len() == PICKS {
-                            self.leave_list(pool, run)?;
-                        }
-                        return Ok(Some((pick, gain)));
+                Some((place, score))
+                    if score - MARGIN * score.abs() > list.outside && (is_new || !list.hides_better(open, score)) =>
+                {
+                    let gain = list.take(place);
+                    let pick = list.members[place];
+                    if list.picks.len() == PICKS {
+                        self.leave_list(pool, run)?;
                     }
+                    return Ok(Some((pick, gain)));
                 }
                 _ if is_new => return self.pick_of_equals(pool, open, run),
                 _ => {}

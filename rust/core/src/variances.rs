@@ -32,6 +32,10 @@ const RESOLVED: f64 = 5e-3;
 /// quarter of moving it.
 const MOVED_AFTER: f64 = 0.25;
 
+/// Rows that are multiplied at once, at most, where some between them are not needed: copying the
+/// others to one place costs about as much as multiplying a fourth of them in vain.
+const SPAN: usize = TILE + TILE / 4;
+
 /// Variances of all candidates, with the factor of what was picked.
 pub(crate) struct Variances {
     pub posterior: Posterior,
@@ -165,20 +169,28 @@ impl Variances {
         let Some(oldest) = candidates.first() else { return Ok(vec![]) };
         let (base, p) = (&self.base, self.base.rows.row(0).len());
         let offset = |c: usize| self.age[c] - base.first;
-        let (width, most) = (TILE.min(candidates.len()), base.lengths.len() - offset(*oldest));
-        let memory = || Ok((Panel::<f32>::unset(width, p)?, Panel::<f32>::unset(width, most)?));
+        let most = base.lengths.len() - offset(*oldest);
+        let memory = || Ok((Panel::<f32>::unset(TILE, p)?, Panel::<f32>::unset(SPAN, most)?));
         let strips = candidates.chunks(TILE).collect();
         let falls = for_each(strips, run, memory, |(z, products), strip: &[usize], _| {
-            let (n, first) = (strip.len(), offset(strip[0]));
-            let m = base.lengths.len() - first;
-            let u = MatRef::from_row_major_slice(&base.directions[first * p..], m, p);
-            z.rows_mut(0..n).zip(strip).for_each(|(out, &c)| out.copy_from_slice(base.rows.row(c)));
-            matmul(products.columns_mut(n).subrows_mut(0, m), Accum::Replace, u, z.columns(n), 1.0, Par::Seq);
-            let fall = |row: &[f32], c: usize| {
-                let own = offset(c);
-                base.squares[c] * fall(&row[own - first..m], &base.lengths[own..], self.rounding)
+            let (n, first, last) = (strip.len(), strip[0], strip[strip.len() - 1]);
+            let m = base.lengths.len() - offset(first);
+            let u = MatRef::from_row_major_slice(&base.directions[offset(first) * p..], m, p);
+            // of one age they are in order: where they lie close together, those between are taken too
+            let is_dense = self.age[first] == self.age[last] && last - first < SPAN;
+            let z = if is_dense {
+                base.rows.matrix(first..last + 1).transpose()
+            } else {
+                z.rows_mut(0..n).zip(strip).for_each(|(out, &c)| out.copy_from_slice(base.rows.row(c)));
+                z.columns(n)
             };
-            Ok(products.rows(0..n).zip(strip).map(|(row, &c)| fall(row, c)).collect::<Vec<_>>())
+            let out = products.columns_mut(z.ncols()).subrows_mut(0, m);
+            matmul(out, Accum::Replace, u, z, 1.0, Par::Seq);
+            let fall = |(i, &c): (usize, &usize)| {
+                let (row, own) = (products.row(if is_dense { c - first } else { i }), offset(c));
+                base.squares[c] * fall(&row[own - offset(first)..m], &base.lengths[own..], self.rounding)
+            };
+            Ok(strip.iter().enumerate().map(fall).collect::<Vec<_>>())
         })?;
         Ok(falls.into_iter().flatten().collect())
     }

@@ -45,9 +45,10 @@ impl Selection {
 
 #[pymethods]
 impl Selection {
-    /// Before any pick. `starts`: where the rows of each candidate begin, and the last end.
+    /// Before any pick. `starts`: where the rows of each candidate begin, and the last end. `limits`:
+    /// costs, and the budget.
     #[new]
-    #[pyo3(signature = (rows, starts, objective, targets, target_weights, costs, budget))]
+    #[pyo3(signature = (rows, starts, objective, targets, target_weights, limits))]
     fn new(
         py: Python<'_>,
         rows: PyReadonlyArray2<'_, f64>,
@@ -55,9 +56,9 @@ impl Selection {
         objective: &str,
         targets: Option<PyReadonlyArray2<'_, f64>>,
         target_weights: Vec<f64>,
-        costs: Vec<f64>,
-        budget: f64,
+        limits: (Vec<f64>, f64),
     ) -> Outcome<Self> {
+        let (costs, budget) = limits;
         let (width, values) = (rows.as_array().ncols(), rows.as_slice().map_err(PyErr::from)?);
         let of = Targets {
             rows: targets.as_ref().map(|rows| rows.as_slice()).transpose().map_err(PyErr::from)?.unwrap_or_default(),
