@@ -62,7 +62,7 @@ pub struct Revision<'a> {
 
 /// What becomes of L.
 pub(crate) enum Step<'a> {
-    InPlace(&'a mut Square, Work),
+    InPlace(&'a mut Square, Box<Work>),
     Replace(&'a mut Arc<Square>, Square),
 }
 

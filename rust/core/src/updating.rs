@@ -68,7 +68,11 @@ impl Hessian {
             run.check()?;
             let Self { factor, moments: of_fit, derived, revision, .. } = self;
             let lower = Arc::get_mut(factor).ok_or(Error::Interrupted)?; // there is no other owner, as was seen above
-            return Ok(Revision { moments, step: Step::InPlace(lower, work), into: (of_fit, derived, revision) });
+            return Ok(Revision {
+                moments,
+                step: Step::InPlace(lower, Box::new(work)),
+                into: (of_fit, derived, revision),
+            });
         }
         let anew = self.factorised_anew(batch, change, &mut moments, run)?;
         let lower = match anew {

@@ -108,3 +108,17 @@ fn the_last_row_but_the_regularizer_can_be_removed() -> Result<()> {
     assert_close(&product(&left)?, &(Array2::eye(p) * 0.5), (p, 40));
     Ok(())
 }
+
+#[test]
+fn rows_far_below_the_others_do_no_harm() -> Result<()> {
+    let (p, run) = (20, Execution::sequential());
+    let hessian = factor(&(rows(60, p, 0) * 1e12), false)?;
+    let before = product(&hessian)?;
+    for exponent in [-160, -145, -144, -143, -100, -17] {
+        let x = rows(9, p, 5000) * 10.0_f64.powi(exponent);
+        for change in [Change::Add, Change::Remove] {
+            assert_close(&product(&changed(&hessian, &x, change, &run)?)?, &before, (p, 9));
+        }
+    }
+    Ok(())
+}
