@@ -137,7 +137,7 @@ def test_readmes_commands_run(tmp_path):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     commands = [line for line in text.splitlines() if re.match(r"rigidities \w+ ", line)]
     named = [command.split()[1] for command in commands]
-    assert named == ["report", "fit", "score", "calibrate", "learn", "fit", "overlap", "demo"]
+    assert named == ["report", "fit", "score", "calibrate", "select", "learn", "fit", "overlap", "demo"]
     for command in commands:
         arguments = command.partition(" #")[0].split()[1:]
         subprocess.run([sys.executable, "-m", "rigidities", *arguments], cwd=tmp_path, check=True)
@@ -146,6 +146,7 @@ def test_readmes_commands_run(tmp_path):
         "model.safetensors",
         "model.png",
         "scored.xyz",
+        "picks.xyz",
         "learning.png",
         "rows.safetensors",
         "rigidities-demo/lpr_maps.png",

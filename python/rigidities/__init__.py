@@ -23,6 +23,7 @@ from rigidities.exceptions import (
     EmptyFitWarning,
     IllConditionedWarning,
     ImplausibleLabelsWarning,
+    InterruptedWarning,
     NotConvergedWarning,
     NotFittedError,
     NotPositiveDefiniteError,
@@ -52,6 +53,8 @@ from rigidities.misspecification import Misspecification, misspecification
 from rigidities.planning.attribution import Attribution, attribution
 from rigidities.planning.labels import SuspiciousLabels, suspicious_labels
 from rigidities.planning.overlap import Overlap, PairwiseOverlap, overlap, pairwise_overlap
+from rigidities.planning.pruning import Pruned, prune
+from rigidities.planning.selection import Selection, select
 from rigidities.regularizer import (
     ComponentRegularizers,
     LikelihoodMap,
@@ -85,6 +88,7 @@ __all__ = [
     "Hessian",
     "IllConditionedWarning",
     "ImplausibleLabelsWarning",
+    "InterruptedWarning",
     "LearningCurve",
     "LeaveOneOut",
     "LikelihoodMap",
@@ -101,9 +105,11 @@ __all__ = [
     "Overlap",
     "PairwiseOverlap",
     "Provenance",
+    "Pruned",
     "RegularizerPath",
     "RobustCovariance",
     "Rows",
+    "Selection",
     "SetByPriorWarning",
     "SuspiciousLabels",
     "Term",
@@ -130,11 +136,13 @@ __all__ = [
     "most_probable_weights",
     "overlap",
     "pairwise_overlap",
+    "prune",
     "reduce_rows",
     "regularizer_path",
     "regularizer_per_component",
     "robust_covariance",
     "scan_term_weights",
+    "select",
     "set_num_threads",
     "suspicious_labels",
     "variance_shares",

@@ -6,9 +6,11 @@ from numpy.typing import NDArray
 __all__ = [
     "MAX_THREADS",
     "REASONS",
+    "ROWS_IN_PLACE",
     "SCALES",
     "Covariance",
     "Hessian",
+    "Selection",
     "__version__",
     "eigenvectors",
     "get_num_threads",
@@ -25,6 +27,9 @@ MAX_THREADS: int
 
 #: Names of the reasons of a regularizer, as files and `Hessian.reason` have them.
 REASONS: tuple[str, ...]
+
+#: Rows that are added to a factor, or removed, without a copy of it.
+ROWS_IN_PLACE: int
 
 #: Sums of squares, such as the trace of C, that float64 holds with all digits and with room for
 #: what is computed from them: from the first to the second.
@@ -102,6 +107,16 @@ class Hessian:
     def unexplained(self) -> _Floats: ...
     @property
     def log_determinant(self) -> float: ...
+    # how many times rows were added or removed
+    @property
+    def revision(self) -> int: ...
+    # rows to add or to remove: features, groups, reduction, weights, targets
+    def __iadd__(self, addend: tuple[_Features, _Labels, str, _Floats | None, _Floats | None], /) -> Self: ...
+    def __isub__(self, addend: tuple[_Features, _Labels, str, _Floats | None, _Floats | None], /) -> Self: ...
+    # changed without changing this one
+    def copy(self) -> Hessian: ...
+    # ‖H‖₁, estimated
+    def norm(self) -> float: ...
     def snapshot(self) -> dict[str, Any]: ...
     @staticmethod
     def from_snapshot(state: dict[str, Any]) -> Hessian: ...
@@ -120,3 +135,32 @@ class Hessian:
     def whiten(self, features: _Features, groups: _Labels, reduction: str) -> _Floats: ...
     def prediction_covariance(self, features: _Features, groups: _Labels, reduction: str) -> _Floats: ...
     def prediction_cross_covariance(self, features: _Features, others: _Features) -> _Floats: ...
+
+@final
+class Selection:
+    # rows: whitened, C-contiguous, kept. starts: where the rows of each candidate begin, and where
+    # the last end; None: each has one. targets: whitened. limits: costs and a budget. Empty
+    # target_weights, costs: equal ones
+    def __new__(
+        cls,
+        rows: _Floats,
+        starts: list[int] | None,
+        objective: str,
+        targets: _Floats | None,
+        target_weights: list[float],
+        limits: tuple[list[float], float],
+    ) -> Selection: ...
+    # look at a random sample of so many candidates for each pick
+    def sample(self, size: int, seed: int) -> None: ...
+    def forbid(self, candidates: list[int]) -> None: ...
+    # take up without cost, not as picks
+    def add_present(self, candidates: list[int]) -> None: ...
+    def force(self, candidates: list[int]) -> None: ...
+    # pick up to n more; how many were
+    def advance(self, n: int) -> int: ...
+    # what picking each candidate would gain now
+    def gains(self) -> _Floats: ...
+    # the objective now: the sum of all gains, or the mean over targets
+    def value(self) -> float: ...
+    # candidates, gains, the objective after each; also after Ctrl-C
+    def picks(self) -> tuple[NDArray[np.int64], _Floats, _Floats]: ...

@@ -80,6 +80,8 @@ class Advice(Enum):
     FEWER_BLOCKS = "leave out fewer blocks at a time"
     SMALLER_BATCHES = "pass a smaller batch_size"
     CHECK_CELL = "check its cell and the unit of its positions, or use a smaller cutoff"
+    SORTED_BLOCKS = "pass them sorted by blocks"
+    FEWER_CANDIDATES = "pass fewer candidates, or fewer features"
     FREE_MEMORY = "free some memory first"
 
 
@@ -218,6 +220,10 @@ class EmptyFitWarning(Advised, RuntimeWarning):
 
 class IllConditionedWarning(Advised, RuntimeWarning):
     """H was factorised, but rounding may leave no digit of some results."""
+
+
+class InterruptedWarning(Advised, RuntimeWarning):
+    """Ctrl-C ended a call that returns what it had until then."""
 
 
 class NotConvergedWarning(Advised, RuntimeWarning):

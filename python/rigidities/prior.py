@@ -19,7 +19,7 @@ import numpy as np
 from rigidities.exceptions import Advice, SetByPriorWarning, warn
 from rigidities.forms import Form, require_state
 from rigidities.runtime import memory
-from rigidities.span import SpanForm
+from rigidities.span_form import SpanForm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

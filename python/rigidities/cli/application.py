@@ -17,6 +17,7 @@ from rigidities.cli.learn import learn
 from rigidities.cli.overlap import overlap
 from rigidities.cli.report import report
 from rigidities.cli.score import score
+from rigidities.cli.select import select
 
 app = typer.Typer(
     name="rigidities",
@@ -61,5 +62,5 @@ def options(
     """Handle the options before a command."""
 
 
-for command in (report, demo, fit, score, calibrate, learn, overlap):
+for command in (report, demo, fit, score, calibrate, select, learn, overlap):
     app.command()(command)

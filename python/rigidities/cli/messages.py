@@ -60,6 +60,8 @@ WORDS = {
     Advice.FEWER_REGULARIZERS: "pass a number as --regularizer and --no-plot",
     Advice.FEWER_REGULARIZERS_OR_TARGETS: "pass a number as --regularizer and --no-plot",
     Advice.FEWER_BLOCKS: _FEWER_STRUCTURES,
+    Advice.SORTED_BLOCKS: Advice.SORTED_BLOCKS.value,
+    Advice.FEWER_CANDIDATES: "choose from fewer structures, or use a smaller descriptor",
     Advice.SMALLER_BATCHES: _SMALLER_DESCRIPTOR,
     Advice.CHECK_CELL: "check its cell and the unit of its positions, or use a smaller --cutoff",
     Advice.FREE_MEMORY: "free some memory first",

@@ -72,6 +72,24 @@ def training_rows(train: Source, loss: Loss | None, model: LinearModel | None) -
         return Training(target_rows(rows, targets=True), loss, rows.baseline)
 
 
+def candidate_rows(pool: Source, loss: Loss) -> TargetRows:
+    """Return the rows that structures would bring to a loss; they need no labels."""
+    assert isinstance(pool, Structures | Features)
+    from rigidities.structures.loss_rows import LossRows
+
+    frames, soap = _structures(pool)
+    terms = {name: replace(term, weights=None, huber=None) for name, term in loss.terms.items()}
+    with blame(pool.name):
+        rows = LossRows(frames, soap, Loss(**terms), targets=False, progress=getattr(pool, "progress", False))
+        return target_rows(rows, targets=False)
+
+
+def query_rows(source: Source, loss: Loss, of: Literal["structures", "atoms"]) -> NDArray[np.float64]:
+    """Return the rows of the energies of structures, as the loss takes them, or of their atoms."""
+    nothing = TargetRows(np.empty((0, source.n_features)), None, np.empty(0), np.empty(0, dtype=np.int64))
+    return test_rows(source, Training(nothing, loss, None), of).values
+
+
 class Test(NamedTuple):
     """Rows of predictions for a test set.
 

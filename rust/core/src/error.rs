@@ -3,6 +3,9 @@
 
 use thiserror::Error;
 
+use crate::selection_error::SelectionError;
+use crate::unremovable::Unremovable;
+
 /// `std::result::Result` with this crate's error.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -280,6 +283,14 @@ pub enum Error {
         regularizer: f64,
     },
 
+    /// A selection that cannot be made.
+    #[error(transparent)]
+    Selection(#[from] SelectionError),
+
+    /// Rows that cannot be removed from a factorised system.
+    #[error(transparent)]
+    Unremovable(#[from] Unremovable),
+
     /// The iterations for eigenvalues did not converge.
     #[error("the iterations for eigenvalues did not converge, which finite numbers should not cause: please report it")]
     NotConverged,
@@ -376,7 +387,7 @@ pub enum Error {
 }
 
 /// A number as short as it can be read back: -1, 0.5, 1e-300, NaN.
-fn short(x: &f64) -> String {
+pub(crate) fn short(x: &f64) -> String {
     let text = format!("{x:?}");
     text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
 }

@@ -45,3 +45,15 @@ pub(crate) fn squared_norm_by<T: Element>(z: &[T], f: impl Fn(T) -> f64) -> f64 
     let rest: f64 = rest.iter().map(|&x| f(x) * f(x)).sum();
     sums.iter().sum::<f64>() + rest
 }
+
+/// aᵀb in the same way.
+#[inline(always)]
+pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
+    let mut sums = [0.0; 8];
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    for (a, b) in a.iter().zip(b) {
+        sums.iter_mut().zip(a.iter().zip(b)).for_each(|(sum, (a, b))| *sum += a * b);
+    }
+    let rest: f64 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
+    sums.iter().sum::<f64>() + rest
+}

@@ -5,9 +5,11 @@
 mod answers;
 mod eigen;
 mod penalties;
+mod selections;
 mod sizes;
 mod stored;
 mod sums;
+mod updates;
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,9 +18,9 @@ use std::sync::atomic::AtomicBool;
 
 use ndarray::{Array2, ArrayView2};
 use rigidities_core::{
-    Batch, Components, Covariance, Error, Execution, Groups, Hessian, HessianSnapshot, Penalty, PenaltySnapshot,
-    Precision, Reason, Reduction, Regularizer, Result, RowBlock, Snapshot, eigenvectors, require, singular_vectors,
-    take_workspace, tridiagonalise, zeros,
+    Batch, Components, Covariance, Error, Execution, Groups, Hessian, HessianSnapshot, Objective, Penalty,
+    PenaltySnapshot, Pool, Precision, Reason, Reduction, Regularizer, Result, RowBlock, Selection, SelectionError,
+    Snapshot, Targets, Unremovable, eigenvectors, require, singular_vectors, take_workspace, tridiagonalise, zeros,
 };
 
 const P: usize = 8;
@@ -105,8 +107,10 @@ fn all() -> Vec<Case> {
         penalties::penalties(),
         answers::answers(),
         eigen::eigen(),
+        selections::selections(),
         stored::stored_sums(),
         stored::stored_factors(),
+        updates::updates(),
     ]
     .into_iter()
     .flatten()
