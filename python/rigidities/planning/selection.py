@@ -144,7 +144,7 @@ def select(
         the most possible (Mirzasoleiman et al., AAAI 2015, 1812).
     random_state : int or numpy.random.Generator, optional
         For the samples.
-    memory_limit : float, default 6e8
+    memory_limit : float, default 5e8
         Bytes for the candidates that are kept of a pool that is read in batches.
     progress : callable, optional
         Called with the number of picks so far and the number asked for (with a budget: 0).

@@ -16,6 +16,7 @@ import numpy as np
 
 from rigidities import _core
 from rigidities.planning.added import with_rows
+from rigidities.planning.limits import ROUNDED
 from rigidities.planning.problem import Picks
 from rigidities.validation import as_weights
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 AT_ONCE = 8192
 """Rows of an array that are read at a time: 17 MB at p = 256."""
 
-KEPT_BYTES = 600_000_000
+KEPT_BYTES = 500_000_000
 """Memory for the candidates that are kept, by default."""
 
 BYTES = 20
@@ -157,45 +158,61 @@ def pick_streamed(
     """
     w = as_weights(weights, n)
     costs = np.ones(n) if limits.costs is None else limits.costs
-    hessian, n_kept = stream.hessian, max(int(memory_limit / (BYTES * stream.hessian.n_features)), 1)
-    is_open, spent = np.ones(n, dtype=bool), 0.0
-    is_open[limits.forbidden] = False
+    n_kept = max(int(memory_limit / (BYTES * stream.hessian.n_features)), 1)
     picked: list[Picks] = []
-    made, interrupted = 0, False
+    hessian, made, spent, interrupted = stream.hessian, 0, 0.0, False
+    is_open = np.ones(n, dtype=bool)
+    is_open[limits.forbidden] = False
     while made < limits.count and not interrupted:
+        left = limits.budget * (1 + ROUNDED) - spent
         try:
-            affordable = is_open & (spent + costs <= limits.budget * (1 + MARGIN / 100))
-            kept = _best(stream, hessian, w, costs, affordable, n_kept)
+            # no name for what is kept: its memory is free for the next read
+            found, hessian = _pick_from(
+                _best(stream, hessian, w, costs, is_open & (costs <= left), n_kept),
+                hessian, w, costs, limits.count - made, left,
+            )  # fmt: skip
         except KeyboardInterrupt:
             if made == 0:
                 raise
-            interrupted = True
+            found = _joined([], interrupted=True)
+        if len(found.indices) == 0 and not found.interrupted:
             break
-        if len(kept.indices) == 0:
-            break
-        some = kept.indices
-        Z = hessian.whiten(kept.rows) * np.sqrt(w[some])[:, None]
-        limit = limits.budget - spent
-        started = _core.Selection(Z, None, "determinant", None, [], (costs[some].tolist(), limit))
-        try:
-            started.advance(1)
-            started.advance(limits.count - made - 1, kept.outside * (1 + MARGIN))
-        except KeyboardInterrupt:
-            interrupted = True
-        found = Picks.of(started, 0.0)
-        if len(found.indices) == 0:
-            if made == 0:
-                raise KeyboardInterrupt
-            break
-        chosen = some[found.indices]
-        hessian = with_rows(hessian, kept.rows[found.indices], w[chosen])
-        is_open[chosen] = False
-        spent += float(costs[chosen].sum())
-        picked.append(Picks(chosen, found.gains, found.values))
-        made += len(chosen)
-        if progress is not None:
+        picked.append(found)
+        is_open[found.indices] = False
+        made, interrupted = made + len(found.indices), found.interrupted
+        spent += float(costs[found.indices].sum())
+        if progress is not None and not interrupted:
             progress(made, limits.count if limits.is_counted else 0)
     return _joined(picked, interrupted), hessian
+
+
+def _pick_from(
+    kept: _Kept,
+    hessian: Hessian,
+    weights: NDArray[np.float64],
+    costs: NDArray[np.float64],
+    n_select: int,
+    budget: float,
+) -> tuple[Picks, Hessian]:
+    """Pick until a candidate that was not kept may be better; return the new Hessian, too."""
+    if len(kept.indices) == 0:
+        return _joined([], interrupted=False), hessian
+    some = kept.indices
+    Z = hessian.whiten(kept.rows)
+    Z *= np.sqrt(weights[some])[:, None]
+    started = _core.Selection(Z, None, "determinant", None, [], (costs[some].tolist(), budget))
+    interrupted = False
+    try:
+        started.advance(1)
+        started.advance(n_select - 1, kept.outside * (1 + MARGIN))
+    except KeyboardInterrupt:
+        interrupted = True
+    found = Picks.of(started, 0.0)
+    if len(found.indices) == 0:
+        raise KeyboardInterrupt
+    chosen = some[found.indices]
+    grown = with_rows(hessian, kept.rows[found.indices], weights[chosen])
+    return Picks(chosen, found.gains, found.values, interrupted), grown
 
 
 def _joined(picked: list[Picks], interrupted: bool) -> Picks:
@@ -256,7 +273,7 @@ class _Best:
         for i, part in enumerate(self.rows):
             first, last = np.searchsorted(front, (places[i], places[i + 1]))
             rows[first:last] = part[front[first:last] - places[i]]
-            self.rows[i] = part[:0]  # its memory is free for others
+            self.rows[i] = rows[:0]  # the memory of the part is free for others
         self.indices, self.scores, self.rows = [indices[front]], [scores[front]], [rows]
         self.waiting = len(front)
 
