@@ -63,6 +63,7 @@ bench-short: .venv/.built
 	$(BIN)/python benches/run.py --short
 	$(BIN)/python benches/table.py --check
 	$(BIN)/python benches/claims_page.py --check
+	$(BIN)/python benches/error_bars_page.py --check
 
 wheel: .venv/.made
 	$(BIN)/python -m pip install --quiet --group wheel

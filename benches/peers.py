@@ -129,6 +129,40 @@ def factorization_rate(sizes, n):
         )  # fmt: skip
 
 
+def changing(p, k):
+    """Rows added to a factor and removed from it, beside summing them and factorising again; on all threads, on one."""
+    rng = np.random.default_rng(8)
+    covariance, rows = accumulate(rng.normal(size=(2 * p, p))), rng.normal(size=(k, p))
+    hessian, count = covariance.factorize(1.0), rg.get_num_threads()
+
+    def there_and_back():
+        hessian.update(rows)
+        hessian.downdate(rows)
+
+    def again(times=1):
+        for _ in range(times):
+            covariance.update(rows)
+            covariance.factorize(1.0)
+
+    def on(n_threads, call):
+        rg.set_num_threads(n_threads)
+        try:
+            call()
+        finally:
+            rg.set_num_threads(count)
+
+    for n in sorted({1, count}, reverse=True):
+        threads = "one thread" if n == 1 else f"{n} threads"
+        yield Pair(
+            f"`Hessian.update` with {k} rows, {threads}", p, "`update`, `factorize`", 5.0,
+            lambda n=n: on(n, lambda: hessian.update(rows)), lambda n=n: on(n, again), 2 * k * p * p, 8 * p * p,
+        )  # fmt: skip
+        yield Pair(
+            f"the same and `downdate`, {threads}", p, "`update`, `factorize`, twice", 5.0,
+            lambda n=n: on(n, there_and_back), lambda n=n: on(n, lambda: again(2)), 5 * k * p * p, 20 * p * p,
+        )  # fmt: skip
+
+
 def scoring(sizes, n):
     """Variances of many rows, in float64 and in float32."""
     goals = {1024: 1.4, 2048: 1.2, 4096: 1.1}
@@ -229,6 +263,7 @@ def all_pairs(short):
     yield from grouped([64] if short else [256, 1024], 40 if short else 2000)
     yield from factorization(sizes)
     yield from factorization_rate(sizes if short else [4096, 8192], n // 2)
+    yield from changing(256 if short else 4096, 16)
     yield from scoring(sizes, n)
     yield from selecting.pairs(short)
     yield from streaming(sizes[0], 64 if short else 800, runs=2 if short else 5)

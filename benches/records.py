@@ -25,12 +25,30 @@ class RecordError(ValueError):
     """Figures that are incomplete, or that do not belong together."""
 
 
-def write(path, content):
+def depth(value):
+    """How many lists and objects lie in each other: 0 for a number."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return 0 if inner is None else 1 + max(map(depth, inner), default=0)
+
+
+def text_of(value, flat=0, indent=0):
+    """JSON as `json.dumps` has it; what is no deeper than `flat` has a line of its own."""
+    if depth(value) <= flat or not value or not isinstance(value, dict | list):
+        return json.dumps(value)
+    if isinstance(value, dict):
+        ends, entries = "{}", [f"{json.dumps(key)}: {text_of(one, flat, indent + 1)}" for key, one in value.items()]
+    else:
+        ends, entries = "[]", [text_of(one, flat, indent + 1) for one in value]
+    room = "\n" + " " * indent
+    return ends[0] + room + " " + f",{room} ".join(entries) + room + ends[1]
+
+
+def write(path, content, flat=0):
     """Write a JSON file in one step: at no time is there half a file, and a failure leaves the old one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        new.write_text(json.dumps(content, indent=1) + "\n")
+        new.write_text(text_of(content, flat) + "\n")
         new.replace(path)
     finally:
         new.unlink(missing_ok=True)

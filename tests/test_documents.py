@@ -136,7 +136,8 @@ def test_readmes_commands_run(tmp_path):
     np.savez(tmp_path / "features.npz", features=rows, energies=rows @ [1.0, -2.0, 0.5])
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     commands = [line for line in text.splitlines() if re.match(r"rigidities \w+ ", line)]
-    assert [command.split()[1] for command in commands] == ["report", "fit", "score", "calibrate", "fit", "demo"]
+    named = [command.split()[1] for command in commands]
+    assert named == ["report", "fit", "score", "calibrate", "select", "learn", "fit", "overlap", "demo"]
     for command in commands:
         arguments = command.partition(" #")[0].split()[1:]
         subprocess.run([sys.executable, "-m", "rigidities", *arguments], cwd=tmp_path, check=True)
@@ -145,6 +146,8 @@ def test_readmes_commands_run(tmp_path):
         "model.safetensors",
         "model.png",
         "scored.xyz",
+        "picks.xyz",
+        "learning.png",
         "rows.safetensors",
         "rigidities-demo/lpr_maps.png",
     ):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import rigidities as rg
 from rigidities.reason import Reason
-from rigidities.span import SpanForm
+from rigidities.span_form import SpanForm
 
 N, P = 14, 40
 

@@ -250,3 +250,10 @@ def test_a_copy_of_the_penalty_that_does_not_fit_is_said_before(monkeypatch):
     monkeypatch.setattr("rigidities.runtime.memory.available", lambda: 100)
     with pytest.raises(MemoryError, match="the state of a Hessian of 24 features needs"):
         hessian.prior_share(np.ones((2, 24)))
+
+
+def test_root_of_the_identity_with_jitter():
+    form = factorized(problem()[0], None, LAMBDA)._core
+    root = prior.PriorRoot.of(prior.Prior(form, None, 0.5))
+    np.testing.assert_allclose(np.square(root.whiten(np.eye(24))).sum(axis=1), 1 / (1.5 * LAMBDA))
+    np.testing.assert_allclose(root.coloured(np.eye(24)) @ root.whiten(np.eye(24)).T, np.eye(24), atol=1e-15)

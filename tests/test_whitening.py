@@ -10,7 +10,7 @@ from kernels import PROBLEMS, gaussian
 from problems import summed
 
 import rigidities as rg
-from rigidities.span import SpanForm
+from rigidities.span_form import SpanForm
 
 NAMES = list(PROBLEMS)
 

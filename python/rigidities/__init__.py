@@ -50,8 +50,19 @@ from rigidities.loss import (
     scan_term_weights,
 )
 from rigidities.misspecification import Misspecification, misspecification
+from rigidities.planning.attribution import Attribution, attribution
+from rigidities.planning.labels import SuspiciousLabels, suspicious_labels
+from rigidities.planning.overlap import Overlap, PairwiseOverlap, overlap, pairwise_overlap
+from rigidities.planning.pruning import Pruned, prune
 from rigidities.planning.selection import Selection, select
-from rigidities.regularizer import LikelihoodMap, RegularizerPath, likelihood_map, regularizer_path
+from rigidities.regularizer import (
+    ComponentRegularizers,
+    LikelihoodMap,
+    RegularizerPath,
+    likelihood_map,
+    regularizer_path,
+    regularizer_per_component,
+)
 from rigidities.robust import RobustCovariance, robust_covariance
 from rigidities.rows import Rows, reduce_rows
 from rigidities.runtime.threads import set_num_threads
@@ -62,18 +73,23 @@ if _TYPE_CHECKING:
     from rigidities import datasets
     from rigidities.calibration.provenance import Provenance
     from rigidities.model import LinearModel
+    from rigidities.planning.curve import LearningCurve
+    from rigidities.planning.learning import learning_curve
     from rigidities.report.calibration.report import CalibrationReport, calibration_report
 
 __all__ = [
+    "Attribution",
     "Baseline",
     "Calibration",
     "CalibrationReport",
+    "ComponentRegularizers",
     "Covariance",
     "EmptyFitWarning",
     "Hessian",
     "IllConditionedWarning",
     "ImplausibleLabelsWarning",
     "InterruptedWarning",
+    "LearningCurve",
     "LeaveOneOut",
     "LikelihoodMap",
     "LinearModel",
@@ -86,12 +102,16 @@ __all__ = [
     "NotPositiveDefiniteError",
     "NotWrittenWarning",
     "OtherVersionWarning",
+    "Overlap",
+    "PairwiseOverlap",
     "Provenance",
+    "Pruned",
     "RegularizerPath",
     "RobustCovariance",
     "Rows",
     "Selection",
     "SetByPriorWarning",
+    "SuspiciousLabels",
     "Term",
     "TermRows",
     "TermWeightScan",
@@ -99,6 +119,7 @@ __all__ = [
     "UnresolvedEvidenceWarning",
     "Whitening",
     "__version__",
+    "attribution",
     "calibrate",
     "calibration_report",
     "component_covariance",
@@ -107,27 +128,35 @@ __all__ = [
     "fit_loss",
     "force_covariance",
     "get_num_threads",
+    "learning_curve",
     "leave_one_out",
     "likelihood_map",
     "loss_sums",
     "misspecification",
     "most_probable_weights",
+    "overlap",
+    "pairwise_overlap",
+    "prune",
     "reduce_rows",
     "regularizer_path",
+    "regularizer_per_component",
     "robust_covariance",
     "scan_term_weights",
     "select",
     "set_num_threads",
+    "suspicious_labels",
     "variance_shares",
 ]
 
 #: Public names that are loaded when they are first asked for, and where they are.
 _LAZY = {
     "CalibrationReport": "rigidities.report.calibration.report",
+    "LearningCurve": "rigidities.planning.curve",
     "LinearModel": "rigidities.model",
     "Provenance": "rigidities.calibration.provenance",
     "calibration_report": "rigidities.report.calibration.report",
     "datasets": "rigidities.datasets",
+    "learning_curve": "rigidities.planning.learning",
 }
 
 

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 __all__ = [
     "MAX_THREADS",
     "REASONS",
+    "ROWS_IN_PLACE",
     "SCALES",
     "Covariance",
     "Hessian",
@@ -26,6 +27,9 @@ MAX_THREADS: int
 
 #: Names of the reasons of a regularizer, as files and `Hessian.reason` have them.
 REASONS: tuple[str, ...]
+
+#: Rows that are added to a factor, or removed, without a copy of it.
+ROWS_IN_PLACE: int
 
 #: Sums of squares, such as the trace of C, that float64 holds with all digits and with room for
 #: what is computed from them: from the first to the second.
@@ -103,6 +107,16 @@ class Hessian:
     def unexplained(self) -> _Floats: ...
     @property
     def log_determinant(self) -> float: ...
+    # how many times rows were added or removed
+    @property
+    def revision(self) -> int: ...
+    # rows to add or to remove: features, groups, reduction, weights, targets
+    def __iadd__(self, addend: tuple[_Features, _Labels, str, _Floats | None, _Floats | None], /) -> Self: ...
+    def __isub__(self, addend: tuple[_Features, _Labels, str, _Floats | None, _Floats | None], /) -> Self: ...
+    # changed without changing this one
+    def copy(self) -> Hessian: ...
+    # ‖H‖₁, estimated
+    def norm(self) -> float: ...
     def snapshot(self) -> dict[str, Any]: ...
     @staticmethod
     def from_snapshot(state: dict[str, Any]) -> Hessian: ...

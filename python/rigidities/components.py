@@ -33,14 +33,16 @@ def component_indices(components: Any, n_features: int) -> list[NDArray[np.int64
     return found
 
 
-def require_partition(components: list[NDArray[np.int64]], n_features: int) -> None:
-    """Refuse components that overlap or leave features out: shares would not sum to the whole."""
+def require_partition(
+    components: list[NDArray[np.int64]], n_features: int, why: str = "so that the shares sum to the variance"
+) -> None:
+    """Refuse components that overlap or leave features out; `why` ends the message."""
     counts = np.bincount(np.concatenate(components), minlength=n_features)
     wrong = np.flatnonzero(counts != 1)
     if len(wrong):
         raise ValueError(
             f"feature {wrong[0]} is in {counts[wrong[0]] or 'none'} of the components: expected each in one of them, "
-            "so that the shares sum to the variance"
+            f"{why}"
         )
 
 

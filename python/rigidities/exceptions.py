@@ -74,6 +74,7 @@ class Advice(Enum):
     FLOAT64 = 'pass precision="float64"'
     FEWER_COMPONENTS = "ask for fewer components at a time"
     FEWER_AT_A_TIME = "ask for fewer at a time"
+    FEWER_MEMBERS = "draw fewer members"
     FEWER_REGULARIZERS = "use fewer regularizers"
     FEWER_REGULARIZERS_OR_TARGETS = "use fewer regularizers or targets"
     FEWER_BLOCKS = "leave out fewer blocks at a time"

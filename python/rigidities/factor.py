@@ -199,7 +199,7 @@ class Factor(ABC):
         shape: tuple[int, ...] = (self.n_features,) if coef is None else coef.shape
         k = shape[1] if len(shape) == 2 else 1
         scales = as_scales(scale, k)
-        memory.require(24 * n * k * self.n_features, f"{n} members", Advice.FEWER_AT_A_TIME)
+        memory.require(24 * n * k * self.n_features, f"{n} members", Advice.FEWER_MEMBERS)
         z = np.random.default_rng(random_state).standard_normal((n * k, self._rank))
         members = self._coloured(z.T).T.reshape(n, k, self.n_features) * scales[:, None]
         if centred:

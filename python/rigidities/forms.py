@@ -18,8 +18,9 @@ from rigidities.penalty import Penalty
 from rigidities.reason import Reason
 from rigidities.rows import CheckedRows, reduce_rows
 from rigidities.runtime import memory
-from rigidities.span import Span, SpanForm, root_of, span_of
-from rigidities.validation import Accumulation, as_floats, as_outputs, as_regularizer
+from rigidities.span import Span, root_of, span_of
+from rigidities.span_form import SpanForm
+from rigidities.validation import Accumulation, Reduction, as_floats, as_outputs, as_regularizer
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -36,9 +37,9 @@ def form_of_state(state: dict[str, Any]) -> Form:
     return SpanForm.from_snapshot(state) if "span" in state else _core.Hessian.from_snapshot(state)
 
 
-def target_rows(rows: CheckedRows) -> NDArray[Any]:
-    """Return one row per target: groups are reduced by their mean."""
-    return rows.values if rows.groups is None else reduce_rows(rows.values, rows.groups)[1]
+def target_rows(rows: CheckedRows, reduction: Reduction = "mean") -> NDArray[Any]:
+    """Return one row per target."""
+    return rows.values if rows.groups is None else reduce_rows(rows.values, rows.groups, reduction)[1]
 
 
 def form_of_rows(

@@ -12,13 +12,14 @@ import numpy as np
 from rigidities import files, forms
 from rigidities.components import component_indices
 from rigidities.exceptions import Advice
-from rigidities.factor import Factor, reciprocal
+from rigidities.factor import reciprocal
 from rigidities.prior import Prior
 from rigidities.reason import Reason
 from rigidities.rows import CheckedRows, Rows
 from rigidities.runtime import memory
-from rigidities.runtime.cached import cached_property
+from rigidities.runtime.cached import revised_property
 from rigidities.state import IN_COLUMN, VERSION, check_regularizer, hessian_state, penalty_kind
+from rigidities.updating import Updatable
 from rigidities.validation import Precision, Reduction, as_columns, check_precision, is_column
 
 if TYPE_CHECKING:
@@ -29,12 +30,12 @@ if TYPE_CHECKING:
     from rigidities.span import Span
 
 
-class Hessian(Factor, files.Stored):
+class Hessian(Updatable, files.Stored):
     """The Hessian of a training loss, factorised. Made by `Covariance.factorize`.
 
     Wherever rows X are taken, `groups` and `reduction` mean what they mean in `Covariance.update`:
     rows with the same label are reduced into one; results are per label, in sorted order. `Rows`
-    bring their own groups.
+    bring their own groups. `update` and `downdate` change a Hessian in place; its copies stay.
 
     Examples
     --------
@@ -47,10 +48,9 @@ class Hessian(Factor, files.Stored):
     """
 
     _kind = "hessian"
-    #: Whether there is a copy of the factor in float32 already.
-    _has_single = False
+    #: Revision of the copy of the factor in float32, if there is one already.
+    _single: int | None = None
 
-    _core: forms.Form
     #: Feature space of the training rows, or None.
     feature_space: str | None
 
@@ -164,7 +164,7 @@ class Hessian(Factor, files.Stored):
         """Natural logarithm of the determinant of H."""
         return self._core.log_determinant
 
-    @cached_property
+    @revised_property
     def rcond(self) -> float:
         """Reciprocal condition number 1/(‖H‖₁‖H⁻¹‖₁).
 
@@ -173,12 +173,12 @@ class Hessian(Factor, files.Stored):
         """
         return self._core.rcond()
 
-    @cached_property
+    @revised_property
     def effective_dimension(self) -> float:
         """tr(C H⁻¹) = p − λ tr(ΛH⁻¹): how many directions the data determine, from 0 to p."""
         return self._core.effective_dimension()
 
-    @cached_property
+    @revised_property
     def coef(self) -> NDArray[np.float64]:
         """The fit θ = H⁻¹b: (n_features,), or (n_features, n_outputs) if targets had columns.
 
@@ -244,7 +244,7 @@ class Hessian(Factor, files.Stored):
     def _coloured(self, Z: NDArray[np.float64]) -> NDArray[np.float64]:
         return self._core.colour(Z)
 
-    @cached_property
+    @revised_property
     def _prior(self) -> Prior:
         return Prior.of(self._core)
 
@@ -287,8 +287,9 @@ class Hessian(Factor, files.Stored):
         check_precision(precision)
         rows = self._rows(X, groups)
         if precision == "float32":
-            forms.require_single(self._core, self.rcond, self._has_single)
-            self._has_single = True
+            revision = self._revision
+            forms.require_single(self._core, self.rcond, self._single == revision)
+            self._single = revision
         return self._core.variance(rows.values, rows.groups, reduction, precision)
 
     def rigidity(

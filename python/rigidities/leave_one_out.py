@@ -147,8 +147,7 @@ def leave_out(
 class _Fit:
     """Rows, their weights and residuals (overwritten), and Σw‖f‖², which is at most the trace of H.
 
-    Rounding of H, about u√p·trace(H), changes W^½VW^½ by at most that times ‖W^½FH⁻¹‖². If 1 −
-    leverage is no larger, the fit without the rows is undetermined.
+    If 1 − leverage is no larger than `rounding_of_left`, the fit without the rows is undetermined.
     """
 
     rows: NDArray[np.float64]
@@ -159,14 +158,15 @@ class _Fit:
     def _rounding(
         self, weighted: NDArray[np.float64] | float, leverage: NDArray[np.float64] | float
     ) -> NDArray[np.float64]:
-        """Bound the rounding of 1 − leverage; `weighted` is as `_weighted` returns it."""
-        p = self.rows.shape[1]
-        return np.asarray(4 * UNIT_ROUNDOFF * (np.sqrt(p) * weighted + 1 + leverage))
+        return rounding_of_left(weighted, leverage, self.rows.shape[1])
 
     def _weighted(self, rows: NDArray[np.int64], X: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return trace(H)·w‖H⁻¹f‖² of each row; ‖H⁻¹f‖² alone can leave the range of float64."""
-        root = np.sqrt(self.size) * np.sqrt(self.w[rows])
-        return np.asarray(np.square(root[:, None] * X).sum(axis=1))
+        """Return trace(H)·w‖H⁻¹f‖² of each row."""
+        return np.asarray(np.square(self._scaled(rows, X)).sum(axis=1))
+
+    def _scaled(self, rows: NDArray[np.int64], X: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return √(trace(H)w) H⁻¹f of each row; ‖H⁻¹f‖² alone can leave the range of float64."""
+        return np.asarray((np.sqrt(self.size) * np.sqrt(self.w[rows]))[:, None] * X)
 
     def leave_rows(
         self,
@@ -189,12 +189,24 @@ class _Fit:
         root = np.sqrt(w)
         leverage = root[:, None] * V * root
         left, Q = np.linalg.eigh(np.eye(len(w)) - 0.5 * (leverage + leverage.T))
-        if left[0] <= self._rounding(self._weighted(block, X).sum(), float(np.trace(leverage))):
+        along = np.square(Q.T @ self._scaled(block, X)).sum(axis=1)
+        if (left <= self._rounding(along, float(np.trace(leverage)))).any():
             self.residuals[block], variances[block] = np.nan, np.inf
             return
         G = V * root @ Q  # V + G left⁻¹Gᵀ is the covariance without the block: a sum, in which nothing cancels
         self.residuals[block] = r + (G / left) @ (Q.T @ (root[:, None] * r))
         variances[block] = np.diagonal(V) + (G**2 / left).sum(axis=1)
+
+
+def rounding_of_left(
+    weighted: NDArray[np.float64] | float, leverage: NDArray[np.float64] | float, n_features: int
+) -> NDArray[np.float64]:
+    """Bound the rounding of 1 − leverage; `weighted` is trace(H)·w‖H⁻¹f‖².
+
+    Rounding of H, about u√p·trace(H), changes an eigenvalue qᵀMq of a block's M by at most that
+    times ‖H⁻¹FᵀW^½q‖². There `weighted` is that of the row FᵀW^½q, and the leverage the block's.
+    """
+    return np.asarray(4 * UNIT_ROUNDOFF * (np.sqrt(n_features) * weighted + 1 + leverage))
 
 
 def _warn_of(lost: NDArray[np.int64]) -> None:

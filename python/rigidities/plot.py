@@ -6,6 +6,7 @@ Figures do not use pyplot's global state, so that scripts and threads can make t
 from rigidities.report.atom_map import MAP_ATOMS, AtomMap, map_of, principal_axes
 from rigidities.report.curves import regularizer_curves
 from rigidities.report.files import write
+from rigidities.report.learning import draw_learning_curve
 from rigidities.report.likelihood import draw_likelihood_map
 from rigidities.report.maps import log_limits, log_rigidity, lpr_map, lpr_maps
 from rigidities.report.palette import COLOUR_MAP, PALETTE
@@ -19,6 +20,7 @@ __all__ = [
     "MAP_ATOMS",
     "PALETTE",
     "AtomMap",
+    "draw_learning_curve",
     "draw_likelihood_map",
     "fit_map",
     "log_limits",

@@ -19,7 +19,7 @@ import numpy as np
 from rigidities.exceptions import Advice, SetByPriorWarning, warn
 from rigidities.forms import Form, require_state
 from rigidities.runtime import memory
-from rigidities.span import SpanForm
+from rigidities.span_form import SpanForm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,6 +86,65 @@ class Prior:
             return np.asarray((1 + self.jitter) * np.einsum("ij,ij->j", X, X))
         product = self.penalty @ X if self.penalty.ndim == 2 else self.penalty[:, None] * X
         return np.asarray(np.einsum("ij,ij->j", X, product))
+
+
+@dataclass(frozen=True, eq=False)
+class PriorRoot:
+    """N with λΛ = NNᵀ. In coordinates N⁻¹f the prior variance of a row is its squared length.
+
+    Attributes
+    ----------
+    scale : float
+        √λ
+    root : None, ndarray of shape (p,) or (p, p)
+        N/√λ: None for the identity, a diagonal, or lower triangular.
+    """
+
+    scale: float
+    root: NDArray[np.float64] | None
+
+    @classmethod
+    def of(cls, prior: Prior) -> PriorRoot:
+        """Return the root of a prior.
+
+        Raises
+        ------
+        ValueError
+            If λ is 0, or a feature or direction is not penalised: prior variances are infinite.
+        """
+        scale = float(np.sqrt(prior.form.regularizer))
+        if scale == 0:
+            raise ValueError("the regularizer is 0: there is no prior to compare with; pass one above 0")
+        if isinstance(prior.form, SpanForm):
+            return cls(scale, prior.form.span.root)
+        if prior.penalty is None:
+            return cls(scale * float(np.sqrt(1 + prior.jitter)), None)
+        if prior.penalty.ndim == 1:
+            free = np.flatnonzero(prior.penalty == 0)
+            if len(free):
+                raise ValueError(f"feature {free[0]} is not penalised: its prior variance is infinite; leave it out")
+            return cls(scale, np.sqrt(prior.penalty))
+        try:
+            return cls(scale, np.asarray(np.linalg.cholesky(prior.penalty)))
+        except np.linalg.LinAlgError:
+            fault = "the penalty leaves a direction unpenalised: its prior variance is infinite"
+            raise ValueError(f"{fault}; pass a positive definite penalty") from None
+
+    def whiten(self, F: NDArray[np.float64]) -> NDArray[np.float64]:
+        """N⁻¹f of each row, (n, p)."""
+        if self.root is None:
+            return np.asarray(F / self.scale)
+        if self.root.ndim == 1:
+            return np.asarray(F / (self.scale * self.root))
+        from scipy.linalg import solve_triangular
+
+        return np.asarray(solve_triangular(self.root, F.T, lower=True, check_finite=False).T / self.scale)
+
+    def coloured(self, Q: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(Nq)ᵀ of each column q of Q, as rows."""
+        if self.root is None:
+            return np.asarray(self.scale * Q.T)
+        return np.asarray(self.scale * (Q.T * self.root if self.root.ndim == 1 else Q.T @ self.root.T))
 
 
 def _square(lower: NDArray[np.float64], p: int, jitter: float) -> NDArray[np.float64]:

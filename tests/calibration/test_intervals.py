@@ -274,6 +274,31 @@ def test_adaptive_coverage_holds_in_each_class():
     assert found.interval([], 0.9, "adaptive", features=np.zeros((0, 1)), by=[]).shape == (0,)
 
 
+@pytest.mark.filterwarnings("ignore:class 'rare' .* has fewer than 5")
+@pytest.mark.parametrize("seed", range(8))
+def test_a_class_that_only_the_regression_saw_has_no_quantile(seed):
+    """Two targets: in a quarter of the cases both are in its half, and the quantile of others is none of theirs."""
+    rng = np.random.default_rng(seed)
+    x, by = rng.uniform(size=40), np.full(40, "usual")
+    by[rng.permutation(40)[:2]] = "rare"
+    found = rg.calibrate(rng.normal(size=40), np.ones(40), features=x, by=by)
+    with pytest.warns(rg.UndeterminedWarning, match=r"half-widths of class 'rare' are infinite: [0-2] scores"):
+        half = found.interval([1.0, 1.0], 0.8, "adaptive", features=[0.5, 0.5], by=["rare", "usual"])
+    assert np.isinf(half).tolist() == [True, False]
+
+
+def test_an_unknown_class_takes_the_common_quantile():
+    """Three targets of an unknown class are no class of their own, which would bound nothing."""
+    found = calibrated(43, by=np.array([*np.repeat(["a", "b"], 20), *["-"] * 3]))
+    half = found.interval([1.0, 1.0], 0.7, "conformal", by=["-", "a"])
+    assert half[0] == found.interval([1.0], 0.7, "conformal")[0] != half[1]
+    assert half[1] == found.interval([1.0], 0.7, "conformal", by=["a"])[0]
+    x = np.random.default_rng(0).uniform(size=43)
+    other = calibrated(43, by=np.array([*np.repeat(["a", "b"], 20), *["-"] * 3]), features=x)
+    wide = other.interval([1.0], 0.8, "adaptive", features=[0.5], by=["-"])
+    assert wide[0] == other.interval([1.0], 0.8, "adaptive", features=[0.5])[0]
+
+
 @pytest.mark.parametrize("unit", [1e-300, 1.0, 1.7e308])
 def test_features_may_have_any_size(unit):
     """Their range, 2 · 1.7e308, is beyond float64."""

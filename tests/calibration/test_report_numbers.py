@@ -338,8 +338,8 @@ def test_several_classes_by_name_and_real_numbers_in_fifths():
 def test_equal_numbers_stay_in_one_fifth():
     norm = np.where(np.arange(len(R)) < 300, 0.0, np.arange(len(R)) / 100)
     found = rg.calibration_report(R, S, by={"norm": norm}).by["norm"]
-    assert next(iter(found)) == "0 to 0"
-    assert found["0 to 0"].n == 300
+    assert next(iter(found)) == "0"
+    assert found["0"].n == 300
     assert sum(one.n for one in found.values()) == len(R)
 
 

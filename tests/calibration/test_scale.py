@@ -176,3 +176,43 @@ def test_a_kind_that_is_new_has_the_common_sigma():
     np.testing.assert_array_equal(calibration.deviations(v, kinds), [2.0, 3.0])  # of a model: no warning
     np.testing.assert_array_equal(calibration.standard_deviation(v, ["-", "surface"]), [2.0, 3.0])
     np.testing.assert_array_equal(calibration.standard_deviation(v), [2.0, 2.0])
+
+
+# Feature spaces -----------------------------------------------------------------------------------
+
+
+def test_a_calibration_refuses_another_feature_space():
+    """Where both are known; arrays alone say nothing."""
+    rng = np.random.default_rng(0)
+    v = rng.uniform(0.5, 2.0, 50)
+    r = np.sqrt(v) * rng.normal(size=50)
+    known, unknown = rg.calibrate(r, v, feature_space="a"), rg.calibrate(r, v)
+    assert (known.feature_space, unknown.feature_space) == ("a", None)
+    for calibration in (known, unknown):
+        for space in (None, "a"):
+            np.testing.assert_array_equal(
+                calibration.standard_deviation(v, feature_space=space), unknown.standard_deviation(v)
+            )
+            for method in ("gaussian", "conformal"):
+                np.testing.assert_array_equal(
+                    calibration.interval(v, 0.5, method, feature_space=space), unknown.interval(v, 0.5, method)
+                )
+    unknown.standard_deviation(v, feature_space="b")
+    said = "the calibration is of feature space 'a', but the variances are of 'b', where another scale holds: calibrate"
+    with pytest.raises(ValueError, match=said):
+        known.standard_deviation(v, feature_space="b")
+    with pytest.raises(ValueError, match=said):
+        known.interval(v, 0.5, feature_space="b")
+
+
+@pytest.mark.parametrize("space", [1, b"a", ["a"]])
+def test_a_feature_space_is_a_string(space):
+    v = np.linspace(1, 2, 20)
+    with pytest.raises(TypeError, match=r"feature_space is .*: expected a string or None"):
+        rg.calibrate(v, v, feature_space=space)
+    for call in (
+        Calibration(1.0).standard_deviation,
+        lambda v, **options: Calibration(1.0).interval(v, 0.5, **options),
+    ):
+        with pytest.raises(TypeError, match=r"feature_space is .*: expected a string or None"):
+            call(v, feature_space=space)

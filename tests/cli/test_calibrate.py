@@ -167,6 +167,9 @@ def test_a_model_on_labelled_structures():
     assert origin["n"] == len(train)
     text = Path("found.txt").read_text()
     assert text.index("ENERGY") < text.index("FORCE COMPONENT")
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert "each a block" in text  # energies of structures: nothing to pass as blocks
+    assert "All targets are taken as independent" not in text
     for frame in test:
         frame.calc = None
     ase_io.write("bare.xyz", test)

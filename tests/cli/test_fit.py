@@ -96,6 +96,23 @@ def test_fit_writes_a_model_and_a_plot(inputs):
     assert lines[-1] == "Written: deep/model.safetensors, deep/model.png"
 
 
+@pytest.mark.parametrize(
+    ("n", "options", "weight"),
+    [
+        (19, (), 1000.0),
+        (20, (), 3000.0),
+        (20, ("--energy-weight", "1000"), 1000.0),
+        (20, ("--forces-weight", "0"), 1000.0),
+        (20, ("--total",), 1000.0),
+    ],
+)
+def test_the_weight_of_energies_follows_the_number_of_structures(inputs, n, options, weight):
+    ase.io.write("many.xyz", (3 * ase.io.read("train.xyz", ":"))[:n])
+    result = fit("many.xyz", "-o", "m", "--regularizer", "1e-3", "--no-plot", *options)
+    assert result.exit_code == 0, result.output
+    assert LinearModel.load("m").loss.energy.weight == weight
+
+
 def test_score_writes_what_the_model_predicts(inputs):
     assert fit("train.xyz", "-o", "model", "--regularizer", "1e-3", "--no-plot").exit_code == 0
     result = run("score", "model", "test.xyz", "-o", "out/scored.xyz", "--no-progress", "--threads", "1")

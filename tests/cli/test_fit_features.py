@@ -1,5 +1,6 @@
 """`rigidities fit` and `rigidities score` of features of any model: .npz with energies, names, weights, species."""
 
+import arrays
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -49,7 +50,7 @@ def test_fit_score_and_report():
     assert "left out        test" in done.stdout
     np.testing.assert_allclose(LinearModel.load("model.safetensors").coef, THETA, atol=5e-3)
     assert run("score", "model.safetensors", "test.npz", "-o", "scored.npz").exit_code == 0
-    scored = np.load("scored.npz")
+    scored = arrays.load("scored.npz")
     np.testing.assert_allclose(scored["energies"], features(1)["energies"], atol=0.02)
     assert (scored["energy_std"] > 0).all()
     assert scored["pr"].shape == (40,)
@@ -77,7 +78,7 @@ def test_a_report_of_features_is_that_of_the_fitted_model(species):
         assert done.exit_code == 0, done.output
     assert "λ is only the least" not in done.stdout
     assert "PR/weight counts equal training structures" in done.stdout
-    scored, own, given = (np.load(path) for path in ("scored.npz", "own/rigidities.npz", "given/rigidities.npz"))
+    scored, own, given = (arrays.load(path) for path in ("scored.npz", "own/rigidities.npz", "given/rigidities.npz"))
     for name in ("pr", "lpr"):
         np.testing.assert_array_equal(own[name], given[name])
     np.testing.assert_allclose(own["pr"], scored["pr"], rtol=1e-9)
@@ -153,10 +154,10 @@ def test_structures_are_named_by_strings(order):
     assert run("fit", "named.npz", "-o", "m.safetensors", "--no-plot").exit_code == 0
     scored = run("score", "m.safetensors", "named.npz", "-o", "out.npz")
     assert "run/" in scored.stdout
-    np.testing.assert_array_equal(np.load("out.npz")["labels"], names)
+    np.testing.assert_array_equal(arrays.load("out.npz")["labels"], names)
     reported = run("report", "named.npz", "named.npz", "-o", "report")
     assert "run/" in reported.stdout, reported.output
-    np.testing.assert_array_equal(np.load("report/rigidities.npz")["labels"], names)
+    np.testing.assert_array_equal(arrays.load("report/rigidities.npz")["labels"], names)
 
 
 def test_fewer_structures_than_features():
@@ -275,7 +276,7 @@ def test_rows_alone_as_npy():
     np.savez("train.npz", **data)
     assert run("fit", "train.npz", "-o", "m.safetensors", "--no-plot").exit_code == 0
     assert run("score", "m.safetensors", "rows.npy", "-o", "out.npz").exit_code == 0
-    np.testing.assert_allclose(np.load("out.npz")["energies"], data["features"] @ THETA, atol=0.05)
+    np.testing.assert_allclose(arrays.load("out.npz")["energies"], data["features"] @ THETA, atol=0.05)
     assert run("report", "rows.npy", "rows.npy", "-o", "report").exit_code == 0
 
 
@@ -320,4 +321,4 @@ def test_a_baseline_without_species_is_stored():
     assert run("fit", "far.npz", "-o", "m.safetensors", "--no-plot", "--baseline", "fit").exit_code == 0
     assert LinearModel.load("m.safetensors").baseline.species == (0,)
     assert run("score", "m.safetensors", "far.npz", "-o", "out.npz").exit_code == 0
-    np.testing.assert_allclose(np.load("out.npz")["energies"], features(0, per_row=-300.0)["energies"], atol=2.0)
+    np.testing.assert_allclose(arrays.load("out.npz")["energies"], features(0, per_row=-300.0)["energies"], atol=2.0)

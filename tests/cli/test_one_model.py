@@ -4,6 +4,7 @@ import csv
 import json
 from pathlib import Path
 
+import arrays
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -91,6 +92,47 @@ def test_report_takes_a_fitted_model():
         json.loads(Path("r/summary.json").read_text())["regularizer"]
         == LinearModel.load("m.safetensors").hessian.regularizer
     )
+
+
+def uncertainties_of(path):
+    frames = ase.io.read(path, ":")
+    return (
+        np.array([frame.info["energy_uncertainty"] for frame in frames]),
+        np.concatenate([frame.arrays["energies_uncertainty"] for frame in frames]),
+    )
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_report_writes_the_standard_deviations_of_score(reduction):
+    """Under the same names, in the same unit, with the factors of kinds: from one model, and from its own fit."""
+    run("score", "m.safetensors", "test.xyz", "-o", "s.xyz", "--no-forces", "--no-progress")
+    calibration = LinearModel.load("m.safetensors").calibrations["energy"]
+    assert len({kind.factor for kind in calibration.kinds.values()}) > 1
+    given = ["--model", "m.safetensors", "--reduction", reduction, "--no-progress"]
+    run("report", "bare.xyz", "test.xyz", "-o", "r", *given)
+    for found, expected in zip(uncertainties_of("r/rigidities.xyz"), uncertainties_of("s.xyz"), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+    run("report", "train.xyz", "test.xyz", "-o", "r", *SMALL)
+    for found, expected in zip(uncertainties_of("r/rigidities.xyz"), uncertainties_of("s.xyz"), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_report_of_total_energies_has_standard_deviations_of_its_fit():
+    """`report --reduction sum` fits what `fit --total` fits."""
+    run("fit", "train.xyz", "-o", "total.safetensors", "--total", "--no-plot", *SMALL)
+    run("score", "total.safetensors", "test.xyz", "-o", "s.xyz", "--no-forces", "--no-progress")
+    run("report", "train.xyz", "test.xyz", "-o", "r", "--reduction", "sum", *SMALL)
+    for found, expected in zip(uncertainties_of("r/rigidities.xyz"), uncertainties_of("s.xyz"), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_without_a_model_or_a_scale_there_is_no_standard_deviation():
+    run("report", "bare.xyz", "test.xyz", "-o", "r", *SMALL)
+    state = files.load("m.safetensors", "model")
+    files.save("bare.safetensors", "model", state | {"scales": dict.fromkeys(state["scales"])})
+    run("report", "bare.xyz", "test.xyz", "-o", "unscaled", "--model", "bare.safetensors", "--no-progress")
+    for name in ("r", "unscaled"):
+        assert "uncertainty" not in Path(name, "rigidities.xyz").read_text()
 
 
 @pytest.mark.parametrize("option", ["--cutoff 4", "--regularizer loo", "--body-orders 2", "--energy-key E"])
@@ -243,7 +285,7 @@ def test_score_writes_beside_its_output_and_draws_errors():
 def test_report_ranks_features_too():
     rng = np.random.default_rng(0)
     np.savez("a.npz", features=rng.normal(size=(6, 3)))
-    np.savez("b.npz", features=np.concatenate([rng.normal(size=(4, 3)), np.load("a.npz")["features"][:1]]))
+    np.savez("b.npz", features=np.concatenate([rng.normal(size=(4, 3)), arrays.load("a.npz")["features"][:1]]))
     text = run("report", "a.npz", "b.npz", "-o", "f", "--regularizer", "0.1")
     assert "1 of 5 test structures are in the training set" in text
     with Path("f/ranking.csv").open() as file:

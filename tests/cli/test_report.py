@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import arrays
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -227,8 +228,8 @@ def test_features_of_any_model(inputs):
     assert {path.name for path in Path("out").iterdir()} == FILES - {"rigidities.xyz", "next.xyz", "viewer.json.gz"} | {
         "rigidities.npz"
     }
-    F = np.load("train.npz")["features"].reshape(4, 5, 3).mean(axis=1)
-    X = np.load("test.npz")["features"]
+    F = arrays.load("train.npz")["features"].reshape(4, 5, 3).mean(axis=1)
+    X = arrays.load("test.npz")["features"]
     G = np.array([X[2:].mean(axis=0), X[:2].mean(axis=0)])
     inverse = np.linalg.inv(F.T @ F + 0.5 * np.eye(3))
     with np.load("out/rigidities.npz") as read:

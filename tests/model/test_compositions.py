@@ -140,4 +140,7 @@ def test_the_command_line_names_the_structures(tmp_path, monkeypatch):
         assert first[0] == "1"  # the first to compute
     scored = ase.io.read("scored.xyz", ":")
     assert [np.isinf(frame.info["energy_std"]) for frame in scored] == [False, True, False]
+    reported = ase.io.read("report/rigidities.xyz", ":")
+    assert [np.isinf(frame.info["energy_uncertainty"]) for frame in reported] == [False, True, False]
+    assert [np.isinf(frame.arrays["energies_uncertainty"]).all() for frame in reported] == [False, True, False]
     assert np.isfinite(scored[0].info["predicted_energy"])

@@ -14,7 +14,7 @@ from rigidities.interop.featomic import Soap
 from rigidities.model import LinearModel, training
 from rigidities.model.training import fit_model
 from rigidities.report.model import regularizer_figure
-from rigidities.span import SpanForm
+from rigidities.span_form import SpanForm
 
 SOAP = Soap(["H", "C", "N", "O"], cutoff=3.5, max_radial=3, max_angular=2)
 

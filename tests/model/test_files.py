@@ -16,7 +16,7 @@ import rigidities as rg  # noqa: E402
 from rigidities import files  # noqa: E402
 from rigidities.interop.featomic import Soap  # noqa: E402
 from rigidities.model import LinearModel  # noqa: E402
-from rigidities.model.prediction import write_xyz  # noqa: E402
+from rigidities.model.prediction import PREDICTED, write_xyz  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +100,27 @@ def test_xyz_comes_back_whole(model, tmp_path):
     bare = read(tmp_path / "out.xyz")
     assert "predicted_forces" not in bare.arrays
     assert "predicted_virial" not in bare.info
+
+
+def test_predictions_of_two_models_are_not_mixed(model, tmp_path):
+    """What an earlier output has and this one lacks is left out; the user's own data stay, whatever their names."""
+    own = [frame.copy() for frame in TEST]
+    for frame in own:
+        frame.arrays["forces_uncertainty"] = np.ones((len(frame), 3))  # of another code
+        frame.info |= {"energy_ensemble": np.ones(4), "energy_uncertainty": 1.0}
+    plain = model.predict(TEST, forces=False, progress=False)
+    with pytest.warns(rg.NotWrittenWarning, match="new numbers in place of info energy_uncertainty of"):
+        write_xyz(plain, own, tmp_path / "first.xyz")
+    first = read(tmp_path / "first.xyz", 0)
+    assert first.info["energy_ensemble"].tolist() == [1.0] * 4
+    assert (first.arrays["forces_uncertainty"] == 1).all()
+    write_xyz(model.predict(TEST, virials=True, ensemble=3, progress=False), TEST, tmp_path / "all.xyz")
+    write_xyz(plain, read(tmp_path / "all.xyz", ":"), tmp_path / "again.xyz")
+    again = read(tmp_path / "again.xyz", 0)
+    written = {"predicted_energy", "energy_uncertainty", "energy_std", "energies_uncertainty"}
+    assert PREDICTED & (again.info.keys() | again.arrays.keys()) == written
+    assert again.info["group"] == TEST[0].info["group"]
+    assert again.get_potential_energy() == pytest.approx(TEST[0].get_potential_energy(), rel=1e-12)
 
 
 def test_the_former_place_of_predictions_still_serves():

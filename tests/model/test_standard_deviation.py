@@ -204,3 +204,23 @@ def test_tables_say_it(model):
     assert "by kind" not in fit_table(model, {}, Structures("train.xyz", frames, COPPER))
     noisy = replace(one, calibrations={"energy": Calibration(1.0, 0.0123), "forces": Calibration(1.0)})
     assert "noise         energy 12.3 meV/atom" in fit_table(noisy, {}, Structures("train.xyz", frames, COPPER))
+
+
+# ---- feature spaces
+
+
+def test_calibrations_of_another_model_are_refused(tmp_path):
+    """A scale belongs to the variances of its own Hessian: of a fit, a file, and a term that takes another's scale."""
+    one, other = made(), made(soap=Soap("Si", 3.5, max_radial=3, max_angular=2))
+    for name, calibration in one.calibrations.items():
+        assert calibration.feature_space == one.soap.feature_space == one.hessian.feature_space, name
+    assert one.calibration("virial").feature_space == one.soap.feature_space
+    one.save(tmp_path / "m")
+    for model in (one, LinearModel.load(tmp_path / "m")):
+        said = f"is of feature space '{one.soap.feature_space}', but the variances are of '{other.soap.feature_space}'"
+        with pytest.raises(ValueError, match=said):
+            replace(other, calibrations=model.calibrations)
+    with pytest.raises(ValueError, match="where another scale holds"):
+        one.calibration("virial").standard_deviation([1.0], feature_space=other.hessian.feature_space)
+    plain = {name: replace(one, feature_space=None) for name, one in one.calibrations.items()}
+    assert replace(other, calibrations=plain).scales == one.scales  # where it is not known, nothing is refused

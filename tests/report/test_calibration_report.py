@@ -12,6 +12,7 @@ from scipy import stats
 import rigidities as rg
 from rigidities.calibration.coverage import half_normal_interval
 from rigidities.report.calibration.content import MOST_CLASSES, tables
+from rigidities.report.calibration.page import reports_page
 
 RNG = np.random.default_rng(2)
 N = 900
@@ -192,8 +193,54 @@ def test_text_answers_each_question():
     assert "leave-one-out residuals, 500 targets, 50 independent units" in text
     assert "0.12 ± 0.01" in text
     assert "RMSE, eV/Å" in text
-    assert max(map(len, text.splitlines())) <= 106
     assert repr(REPORT).startswith("<CalibrationReport of 900 targets, mean (r/σ)²")
+
+
+@pytest.mark.parametrize("unit", ["eV/Å", "kcal/mol/bohr"])
+def test_text_fits_a_terminal(unit):
+    """80 columns; what is wider goes on below, the first column again, and an interval beside its number."""
+    report = made(1.6, unit=unit, by={"kind": KIND, "a class that has a long name": KIND}, blocks=np.arange(N) // 9)
+    lines = str(report).splitlines()
+    assert max(map(len, lines)) <= 80
+    for table in tables(report):
+        start = lines.index(table.title)
+        stop = next((k for k in range(start + 1, len(lines)) if lines[k] in TITLES), len(lines))
+        part = [" ".join(line.split()) for line in lines[start:stop]]
+        for row in (table.head, *table.rows):
+            cells = [" ".join(cell.split()) for cell in row[1:] if cell]
+            own = [line for line in part if line.startswith(" ".join(row[0].split()))]
+            assert all(any(cell in line for line in own) for cell in cells), (table.title, row)
+        for column, name in enumerate(table.head):
+            if name == "95 %":
+                for row in table.rows:
+                    assert any(f"{row[column - 1]} {row[column]}" in line for line in part), (table.title, row)
+
+
+TITLES = {
+    *(f"Is σ right given {name}?" for name in ("kind", "a class that has a long name")),
+    *(table.title for table in tables(REPORT)),
+    "Where these numbers say little",
+}
+
+
+def test_interval_ends_are_in_view():
+    """Of few targets, whose intervals are wide."""
+    few = rg.calibration_report(0.2 * S[:30] * Z[:30], S[:30])
+    axes, bins = few.plot()["reliability"].axes[0], few.bins
+    assert axes.get_ylim()[0] < (bins.ratio_low * bins.rms_std).min()
+    assert axes.get_ylim()[1] > (bins.ratio_high * bins.rms_std).max()
+    assert (bins.ratio_low * bins.rms_std).min() < bins.rmse.min() / 1.5
+
+
+def test_blocks_of_one_target_are_independent_targets():
+    """The limits are those without blocks, and nothing is said of blocks that are not there."""
+    alone, blocks = made(), made(blocks=np.arange(N)[::-1])
+    np.testing.assert_array_equal(alone.coverage_low, blocks.coverage_low)
+    np.testing.assert_array_equal(alone.coverage_high, blocks.coverage_high)
+    text = " ".join(str(blocks).split())
+    assert "900, each a block" in text
+    assert "independent errors" not in text
+    assert "All targets are taken as independent" not in text
 
 
 @pytest.mark.parametrize(("factor", "says"), [(1.2, "σ too small, 1.2"), (1.0, "σ agrees"), (0.8, "σ too large, 1.2")])
@@ -246,6 +293,39 @@ def test_the_page_holds_all_and_links_to_nothing():
     for table in tables(REPORT):
         assert table.title in text
     assert "http" not in REPORT.html()
+
+
+def headings(page):
+    return [int(tag[1]) for tag in page.tags if tag in {"h1", "h2", "h3", "h4"}]
+
+
+def test_headings_are_in_order():
+    """One of the first level, and none skips a level: what a screen reader goes by."""
+    for text, levels in (
+        (REPORT.html(), {1, 2}),
+        (reports_page({"energy": REPORT, "force component": REPORT}, "A model"), {1, 2, 3}),
+    ):
+        page = Page()
+        page.feed(text)
+        found = headings(page)
+        assert found.count(1) == 1 == found[0]
+        assert max(np.diff(found)) == 1
+        assert set(found) == levels
+
+
+def test_the_page_is_for_dark_and_narrow_screens():
+    page = REPORT.html()
+    assert "@media (prefers-color-scheme: dark)" in page
+    assert "@media (max-width: 40rem)" in page
+    assert "background: #fff" in page[page.index("img {") :]  # figures are drawn for white
+    assert "95&nbsp;%" in page  # a number and its % are not parted
+
+
+def test_without_remarks_there_is_no_heading_of_them():
+    quiet = made(blocks=np.arange(N), provenance=PROVENANCE)
+    for text in (str(quiet), quiet.html()):
+        assert "Where these numbers say little" not in text
+    assert "Where these numbers say little" in REPORT.html()
 
 
 def test_the_page_needs_a_title_of_text():

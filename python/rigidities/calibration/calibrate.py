@@ -24,6 +24,7 @@ from rigidities.validation import (
     as_labels,
     as_noise,
     as_variances,
+    check_feature_space,
     check_word,
 )
 
@@ -48,6 +49,7 @@ def calibrate(
     blocks: ArrayLike | None = None,
     features: ArrayLike | None = None,
     bin_size: int = BIN_SIZE,
+    feature_space: str | None = None,
 ) -> Calibration:
     """Find the scale of σ from residuals: σ² = scale²·(v + noise).
 
@@ -84,6 +86,9 @@ def calibrate(
         v, as the norm of the force or the number of atoms.
     bin_size : int
         For "binned". The last bin, of the largest v, is left out if it is not full.
+    feature_space : str, optional
+        That of the Hessian that `variance` comes from, ``hessian.feature_space``. The calibration
+        refuses variances of another one if they are named, too; arrays alone do not know theirs.
 
     Returns
     -------
@@ -135,6 +140,7 @@ def calibrate(
     array([0.2, 0.2])
     """
     check_word(loss, "loss", get_args(Loss))
+    check_feature_space(feature_space)
     nu = _noise(noise, loss)
     r, v = _checked(residuals, variance)
     kept, floor = _above_rounding(v)
@@ -155,7 +161,7 @@ def calibrate(
     calibration = _stacked(found) if several else found[0]
     u = np.column_stack([np.abs(c) / np.sqrt(v + one.noise) for c, one in zip(r.T, found, strict=True)])
     scores = Scores(u, structures, own, None if table is None else table[kept])
-    return replace(calibration, n=len(kept), n_aside=len(kept) - len(r), scores=scores)
+    return replace(calibration, n=len(kept), n_aside=len(kept) - len(r), scores=scores, feature_space=feature_space)
 
 
 def _noise(noise: float | Literal["fit"], loss: Loss) -> float | None:

@@ -97,10 +97,14 @@ def _parts(values: NDArray[Any]) -> tuple[list[Label], NDArray[np.int64]]:
     fifth = np.searchsorted(np.unique(inner), values, side="left")  # equal values stay together
     used, part = np.unique(fifth, return_inverse=True)
     ends = [(values[fifth == k].min(), values[fifth == k].max()) for k in used]
-    labels: list[Label] = [f"{low:.3g} to {high:.3g}" for low, high in ends]
+    labels: list[Label] = [_range(f"{low:.3g}", f"{high:.3g}") for low, high in ends]
     if len(set(labels)) < len(labels):  # ends that agree to three digits
-        labels = [f"{low!s} to {high!s}" for low, high in ends]
+        labels = [_range(str(low), str(high)) for low, high in ends]
     return labels, part.ravel().astype(np.int64)
+
+
+def _range(low: str, high: str) -> str:
+    return low if low == high else f"{low} to {high}"
 
 
 def _of_parts(errors: Errors, part: NDArray[np.int64]) -> list[ClassCalibration]:

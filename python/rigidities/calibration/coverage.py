@@ -65,7 +65,7 @@ def share(inside: NDArray[np.bool_], block: NDArray[np.int64]) -> Estimate:
 def coverage_at(errors: Errors, levels: Sequence[float], bootstrap: Bootstrap) -> list[Estimate]:
     """Return coverage at each level, with limits."""
     within = np.column_stack([np.abs(errors.z) <= gaussian_quantile(level) for level in levels])
-    if errors.labels is None:
+    if errors.n_blocks == len(errors):  # each target is independent
         return [clopper_pearson(int(k), len(errors)) for k in within.sum(axis=0)]
     columns = np.column_stack([within, np.ones(len(errors))]).astype(np.float64)
     found = bootstrap.intervals(columns, lambda sums: sums[..., :-1] / sums[..., -1:])

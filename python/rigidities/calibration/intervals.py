@@ -94,14 +94,24 @@ class Scores:
     classes: NDArray[Any] | None = None
     features: NDArray[np.float64] | None = None
 
-    def conformal(self, coverage: float, asked: NDArray[Any] | None) -> NDArray[np.float64]:
+    @property
+    def labels(self) -> set[Any]:
+        """Classes with a quantile of their own: all but "-", which is unknown."""
+        return set() if self.classes is None else {*np.unique(self.classes).tolist()} - {"-"}
+
+    def conformal(
+        self, coverage: float, asked: NDArray[Any] | None, known: set[Any] | None = None
+    ) -> NDArray[np.float64]:
         """Return half-widths over √(v + ν).
 
         Parameters
         ----------
         coverage : float
         asked : ndarray of shape (m,), or None
-            Class of each new row. One that has no scores takes the quantile of all scores.
+            Class of each new row.
+        known : set, optional
+            Classes with a quantile of their own, `labels` by default. If one of them has no scores
+            here, its half-width is infinite. Other classes take the quantile of all scores.
 
         Returns
         -------
@@ -110,11 +120,11 @@ class Scores:
         if asked is None or self.classes is None:
             return self._quantile(np.ones(len(self.values), dtype=bool), coverage, "")
         labels, places = np.unique(asked, return_inverse=True)
+        known = self.labels if known is None else known
         found = []
         for label in labels.tolist():
-            own = self.classes == label
-            of_class = f" of class {label!r}" if own.any() else ""
-            found.append(self._quantile(own if own.any() else ~own, coverage, of_class))
+            own = self.classes == label if label in known else np.ones(len(self.values), dtype=bool)
+            found.append(self._quantile(own, coverage, f" of class {label!r}" if label in known else ""))
         return np.concatenate([np.empty((0, self.values.shape[1])), *found])[places]
 
     def _quantile(self, rows: NDArray[np.bool_], coverage: float, of_class: str) -> NDArray[np.float64]:
@@ -165,7 +175,7 @@ class Scores:
         expected = np.exp(rows @ np.transpose(coef))
         own = None if self.classes is None else self.classes[~fitted]
         rest = Scores((self.values / expected)[~fitted], self.blocks[~fitted], own)
-        return np.asarray(rest.conformal(coverage, asked) * np.exp(new @ np.transpose(coef)))
+        return np.asarray(rest.conformal(coverage, asked, self.labels) * np.exp(new @ np.transpose(coef)))
 
 
 def largest_of_blocks(values: NDArray[np.float64], blocks: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -35,7 +35,7 @@ import numpy as np
 from rigidities.calibration.intervals import Scores, as_coverage, gaussian_quantile, student_factor
 from rigidities.calibration.losses import BIN_SIZE, Loss, scale_and_noise, size
 from rigidities.exceptions import UndeterminedWarning, some_of, warn
-from rigidities.validation import as_classes, as_feature_table, as_variances, check_word
+from rigidities.validation import as_classes, as_feature_table, as_variances, check_feature_space, check_word
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -111,6 +111,9 @@ class Calibration:
         Standard error of the scale; None in a `LinearModel`, too.
     scores : Scores, or None
         What conformal intervals need; None in a `LinearModel`, too.
+    feature_space : str or None
+        That of the Hessian whose v it belongs to, if it is known. v has no unit, so a scale is
+        wrong for any other.
 
     Examples
     --------
@@ -134,6 +137,7 @@ class Calibration:
     loss: Loss | None = None
     scale_error: PerOutput = None
     scores: Scores | None = field(default=None, repr=False)
+    feature_space: str | None = None
 
     @property
     def noise(self) -> PerOutput:
@@ -145,7 +149,9 @@ class Calibration:
         """Scale of each class, by its label."""
         return {label: self.scale * kind.factor for label, kind in self.kinds.items()}
 
-    def standard_deviation(self, variance: ArrayLike, by: ArrayLike | None = None) -> NDArray[np.float64]:
+    def standard_deviation(
+        self, variance: ArrayLike, by: ArrayLike | None = None, *, feature_space: str | None = None
+    ) -> NDArray[np.float64]:
         """Return σ.
 
         Parameters
@@ -154,6 +160,9 @@ class Calibration:
             v of targets, as `Hessian.variance` gives it; infinity where nothing is known.
         by : array_like of shape (n,), optional
             Class of each target. Without it, all have the common σ.
+        feature_space : str, optional
+            That of the Hessian and rows that `variance` comes from. An array does not know it, so
+            without it nothing is checked.
 
         Returns
         -------
@@ -162,16 +171,26 @@ class Calibration:
         Raises
         ------
         ValueError, TypeError
-            If a variance is negative or NaN, lengths differ, or `by` is given and the calibration
-            has no classes.
+            If a variance is negative or NaN, lengths differ, `by` is given and the calibration has
+            no classes, or the calibration is of another feature space.
 
         Warns
         -----
         UndeterminedWarning
             If the calibration does not know a class: its targets have the common σ.
         """
+        self.check_feature_space(feature_space)
         v = as_variances(variance, finite=False)
         return self.deviations(v, self._classes(by, len(v)))
+
+    def check_feature_space(self, feature_space: str | None) -> None:
+        """Raise if this feature space and that of the calibration are known and differ."""
+        check_feature_space(feature_space)
+        if None not in (feature_space, self.feature_space) and feature_space != self.feature_space:
+            raise ValueError(
+                f"the calibration is of feature space {self.feature_space!r}, but the variances are of "
+                f"{feature_space!r}, where another scale holds: calibrate residuals of that space"
+            )
 
     def deviations(self, variances: NDArray[np.float64], kinds: NDArray[Any] | None = None) -> NDArray[np.float64]:
         """As `standard_deviation`, of arrays that are checked, and silent on unknown classes."""
@@ -194,6 +213,7 @@ class Calibration:
         by: ArrayLike | None = None,
         features: ArrayLike | None = None,
         degrees_of_freedom: float | None = None,
+        feature_space: str | None = None,
     ) -> NDArray[np.float64]:
         """Return half-widths: prediction ± half-width holds this share of the targets.
 
@@ -216,6 +236,8 @@ class Calibration:
             For "student": n less the effective dimension. The number of rows, if these are a
             validation set: z of a new target has exactly this distribution if errors are Gaussian,
             rows independent, the loss "nll" and the noise 0.
+        feature_space : str, optional
+            As for `standard_deviation`.
 
         Returns
         -------
@@ -253,6 +275,7 @@ class Calibration:
         ):
             if value is not None and method != only:
                 raise TypeError(f'{name} is for method "{only}", but method is "{method}"')
+        self.check_feature_space(feature_space)
         v = as_variances(variance, finite=False)
         classes = self._classes(by, len(v))
         if method == "gaussian":

@@ -13,8 +13,11 @@ from rigidities.cli.calibrate import calibrate
 from rigidities.cli.demo import demo
 from rigidities.cli.fit import fit
 from rigidities.cli.foreign import foreign_lines_aside
+from rigidities.cli.learn import learn
+from rigidities.cli.overlap import overlap
 from rigidities.cli.report import report
 from rigidities.cli.score import score
+from rigidities.cli.select import select
 
 app = typer.Typer(
     name="rigidities",
@@ -59,5 +62,5 @@ def options(
     """Handle the options before a command."""
 
 
-for command in (report, demo, fit, score, calibrate):
+for command in (report, demo, fit, score, calibrate, select, learn, overlap):
     app.command()(command)

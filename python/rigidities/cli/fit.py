@@ -37,7 +37,7 @@ from rigidities.cli.options import regularizer as as_regularizer
 from rigidities.cli.places import check_places, figure_of, outputs_of_fit
 from rigidities.exceptions import InputError, blame
 from rigidities.loss.terms import Loss, Term
-from rigidities.report.own_model import WEIGHTS
+from rigidities.report.own_model import WEIGHTS, with_default_weight
 from rigidities.sources.feature_files import are_features
 from rigidities.sources.labelled import Labelled, loss_of_rows, read_test, read_training
 
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 FEATURES_DRAWN = 1000
 """Most features whose path is decomposed for the figure alone: 0.4 s (4000: 30 s) on 2 cores."""
 
+ENERGY_WEIGHT = "Weight of energies; 0 leaves them out. By default 3000 beside forces, 1000 for few structures."
 PLOT = "Draw the criteria for λ beside the model; by default unless that may take longer than the fit."
 PER_ATOM = "Fit energies and virials per atom (default), or of the whole structure."
 
@@ -66,9 +67,7 @@ def fit(
     ] = None,
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="File of the model, e.g. model.safetensors.")],
-    energy_weight: Annotated[float, typer.Option(min=0, help="Weight of energies; 0 leaves them out.")] = WEIGHTS[
-        "energy"
-    ],
+    energy_weight: Annotated[float | None, typer.Option(min=0, help=ENERGY_WEIGHT, show_default=False)] = None,
     forces_weight: Annotated[
         float, typer.Option(min=0, help="Weight of force components; 0 leaves them out.")
     ] = WEIGHTS["forces"],
@@ -111,11 +110,12 @@ def fit(
     """Fit a linear or kernel model of SOAP, or of features of your own, to energies and forces.
 
     TRAIN and TEST are files that ASE reads ("file.xyz@:100" takes a part). The loss is the sum over
-    all targets of weight · error²/2, errors in eV or eV/atom, and eV/Å. With the weights 1000 and
-    1, 1 meV/atom counts as much as 32 meV/Å: without the larger weight the force components, a
-    hundred times as many or more, would dominate. On silicon (mlearn) 1000 gives test errors of 7.6
-    meV/atom and 142 meV/Å, where 100 gives 27.5 and 138, and 3000 gives 6.3 and 143. Virials are
-    −volume · stress.
+    all targets of weight · error²/2, errors in eV or eV/atom, and eV/Å. With the weights 3000 and
+    1, 1 meV/atom counts as much as 55 meV/Å: without the larger weight the force components, a
+    hundred times as many or more, would dominate. On silicon (mlearn) 3000 gives test errors of 6.3
+    meV/atom and 143 meV/Å, where 100 gives 27.5 and 138, and 1000 gives 7.6 and 142. With fewer
+    than 20 structures, without forces and with --total the default is 1000. Virials are −volume ·
+    stress.
 
     With --kernel 2 the model is a sparse kernel one: (x·x')² of the normalised SOAP rows of an atom
     and of --points atoms of its species in TRAIN, which are chosen to be far from one another. On
@@ -145,8 +145,9 @@ def fit(
         if from_features:
             refuse_options_of_structures(context, train)
         set_threads(threads)
+        weight = WEIGHTS["energy"] if energy_weight is None else energy_weight
         terms = {
-            "energy": _term(energy_weight, per_atom, energy_huber, target=energy_key),
+            "energy": _term(weight, per_atom, energy_huber, target=energy_key),
             "forces": _term(forces_weight, False, forces_huber, target=forces_key),
             "virial": _term(virial_weight, per_atom, virial_huber, target=virial_key, stress=stress_key),
         }
@@ -158,6 +159,7 @@ def fit(
         plot = _may_plot(plot, rule)
         check_places(outputs_of_fit(output, plot is not False), train, test, hyperparameters, force=force)
         known = read_training(train, loss, settings, progress_shown(progress))
+        loss = with_default_weight(loss, len(known.frames)) if energy_weight is None else loss
         n_points = 0 if sparse is None else sparse.most_points
         plot = (n_points or known.soap.n_features) <= FEATURES_DRAWN if plot is None else plot
         outputs = outputs_of_fit(output, plot)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rigidities.exceptions import InputError
+from rigidities.model.prediction import PREDICTED
 
 
 class Kind(NamedTuple):
@@ -87,6 +88,11 @@ def _is_next(path: Path) -> bool:
     return all(info >= {"rank", "structure", "pr"} for info, _ in _names_in(path))
 
 
+def _is_picks(path: Path) -> bool:
+    """Whether each structure has what a selection adds."""
+    return all(info >= {"rank", "structure", "gain"} for info, _ in _names_in(path))
+
+
 def _is_ranking(path: Path) -> bool:
     return _head(path).startswith(b"rank,structure,")
 
@@ -118,6 +124,7 @@ STRUCTURES = Kind("structures with rigidities", (".xyz", ".extxyz", ""), _is_str
 ARRAYS = Kind("rigidities as .npz", (".npz",), _is_arrays)
 SUMMARY = Kind("a summary", (".json",), _is_summary)
 NEXT = Kind("ranked structures", (".xyz",), _is_next)
+PICKS = Kind("selected structures", (".xyz", ".extxyz"), _is_picks)
 TABLE = Kind("a ranking of structures", (".csv",), _is_ranking)
 PREDICTED_ROWS = Kind("predictions as .npz", (".npz",), _is_predicted_rows)
 PAGE = Kind("a calibration report", (".html",), _is_page)
@@ -137,12 +144,6 @@ SUFFIXES = {
 _ENTRY = re.compile(r'(?:^|\s)"?([^\s="]+)"?=')
 _PROPERTIES = re.compile(r'(?:^|\s)Properties="?([^\s"]+)')
 _LABEL = re.compile("energy|energies|forces?|stress|virial|dipole|magmom", re.IGNORECASE)
-
-PREDICTED = {
-    *("predicted_energy", "energy_uncertainty", "energy_std", "energies_uncertainty", "predicted_virial", "virial_std"),
-    *("predicted_forces", "forces_uncertainty", "forces_std"),
-}
-"""Names of predictions, which `score` writes."""
 
 
 def _names_in(path: Path) -> Iterator[tuple[set[str], set[str]]]:

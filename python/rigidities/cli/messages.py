@@ -56,6 +56,7 @@ WORDS = {
     Advice.FLOAT64: _SMALLER_DESCRIPTOR,
     Advice.FEWER_COMPONENTS: "use one body order",
     Advice.FEWER_AT_A_TIME: _FEWER_STRUCTURES,
+    Advice.FEWER_MEMBERS: "pass a smaller --ensemble",
     Advice.FEWER_REGULARIZERS: "pass a number as --regularizer and --no-plot",
     Advice.FEWER_REGULARIZERS_OR_TARGETS: "pass a number as --regularizer and --no-plot",
     Advice.FEWER_BLOCKS: _FEWER_STRUCTURES,

@@ -94,6 +94,13 @@ def refuse_options_of_structures(context: typer.Context, path: str) -> None:
         raise InputError(f"{asked}: for structures only, and {path} holds features: leave it out")
 
 
+def refuse_what_a_model_decides(context: typer.Context, model: Path | None) -> None:
+    """Raise if options are given that --model decides."""
+    asked = given(context, *OF_MODEL) if model is not None else ""
+    if asked:
+        raise InputError(f"{asked}: --model {model} decides this already; leave it out")
+
+
 def require(*modules: str) -> None:
     """Raise if one of these modules is missing."""
     missing = [module for module in modules if find_spec(module) is None]

@@ -22,6 +22,7 @@ from rigidities.cli.kinds import (
     MODEL,
     NEXT,
     PAGE,
+    PICKS,
     PREDICTED_ROWS,
     STRUCTURES,
     SUFFIXES,
@@ -97,6 +98,21 @@ def outputs_of_calibrate(page: Path) -> Outputs:
     """Return the page, and the report as text and JSON beside it."""
     beside = {page.with_suffix(".txt"): TEXT, page.with_suffix(".json"): SUMMARY} if page.name else {}
     return {page: PAGE} | {place: kind for place, kind in beside.items() if place != page}
+
+
+def outputs_of_learn(figure: Path) -> Outputs:
+    """Return the figure, and the numbers as JSON beside it."""
+    beside: dict[Path, Kind] = {figure.with_suffix(".json"): SUMMARY} if figure.name else {}
+    return {figure: FIGURE} | {place: kind for place, kind in beside.items() if place != figure}
+
+
+def outputs_of_select(picks: Path, from_features: bool) -> Outputs:
+    """Return the picks, and their table, numbers and figure beside them."""
+    own: dict[Path, Kind] = {picks: TABLE if from_features else PICKS}
+    if not picks.name:
+        return own
+    beside = {".csv": TABLE, ".json": SUMMARY, ".png": FIGURE}
+    return {picks.with_suffix(suffix): kind for suffix, kind in beside.items()} | own
 
 
 def outputs_of_report(directory: Path, from_features: bool) -> Outputs:

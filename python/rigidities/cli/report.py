@@ -11,7 +11,6 @@ from rigidities.cli.announce import announce
 from rigidities.cli.kinds import check_labels
 from rigidities.cli.messages import in_lines
 from rigidities.cli.options import (
-    OF_MODEL,
     REGULARIZER,
     RULES,
     TOP_HELP,
@@ -26,17 +25,16 @@ from rigidities.cli.options import (
     Purified,
     Threads,
     descriptor,
-    given,
     load_model,
     progress_shown,
     refuse_options_of_structures,
+    refuse_what_a_model_decides,
     require,
     set_threads,
     writing,
 )
 from rigidities.cli.options import regularizer as as_regularizer
 from rigidities.cli.places import check_places, outputs_of_report
-from rigidities.exceptions import InputError
 from rigidities.report.atom_map import map_of
 from rigidities.report.content import make_report
 from rigidities.report.files import STRUCTURES, write
@@ -93,12 +91,13 @@ def report(
     them. Where not all have an energy, each structure is one target of weight 1, and auto takes the
     smallest λ that rounding allows. The training atoms' own rigidities say what is low.
 
-    Writes rigidities.xyz (array lpr, info pr), summary.json, ranking.csv (what to compute next:
-    the structures by PR), next.xyz (the first of them), lpr_map.png and viewer.json.gz (for
-    https://chemiscope.org). From features, it writes rigidities.npz (arrays lpr, pr, labels) in
-    place of structures, and no viewer. They replace those of an earlier report, and other files
-    only with --force. The map shows the principal components of training and test atoms together,
-    at most 3000 of each.
+    Writes rigidities.xyz (array lpr, info pr and, of a fitted model, info energy_uncertainty and
+    array energies_uncertainty: σ in eV, as `rigidities score` writes it), summary.json, ranking.csv
+    (what to compute next: the structures by PR), next.xyz (the first of them), lpr_map.png and
+    viewer.json.gz (for https://chemiscope.org). From features, it writes rigidities.npz (arrays
+    lpr, pr, labels) in place of structures, and no viewer. They replace those of an earlier report,
+    and other files only with --force. The map shows the principal components of training and test
+    atoms together, at most 3000 of each.
     """
     with in_lines():
         from_features = are_features(train) and are_features(test)
@@ -108,7 +107,7 @@ def report(
         settings = descriptor(cutoff, body_orders, hyperparameters, pseudo_species, purified)
         if from_features:
             refuse_options_of_structures(context, train)
-        _check_model_alone(context, model)
+        refuse_what_a_model_decides(context, model)
         outputs = outputs_of_report(output, from_features)
         check_places(outputs, train, test, hyperparameters, model, force=force)
         shown = progress_shown(progress)
@@ -139,10 +138,3 @@ def report(
         with writing(*outputs):
             names = write(made, atom_map, output, top)
         typer.echo(f"\nWritten to {output}: {', '.join(names)}")
-
-
-def _check_model_alone(context: typer.Context, model: Path | None) -> None:
-    """Raise if options are given that --model decides."""
-    asked = given(context, *OF_MODEL) if model is not None else ""
-    if asked:
-        raise InputError(f"{asked}: --model {model} decides this already; leave it out")

@@ -22,7 +22,7 @@ from rigidities.cli.options import (
     writing,
 )
 from rigidities.cli.places import check_places, figures_of_score, outputs_of_score, texts_of_score
-from rigidities.exceptions import blame
+from rigidities.exceptions import InputError, blame
 from rigidities.report.next_structures import TOP
 from rigidities.sources.feature_files import are_features
 from rigidities.sources.scored import read_scored
@@ -47,6 +47,12 @@ def score(
             "--virials/--no-virials", help="Predict virials; by default if the loss has them.", show_default=False
         ),
     ] = None,
+    ensemble: Annotated[
+        int | None, typer.Option(min=2, help="Write energies of so many members of an ensemble, too: energy_ensemble.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed of --ensemble, 0 by default.", show_default=False)
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help=TOP_HELP)] = TOP,
     plot: Annotated[
         bool, typer.Option("--plot/--no-plot", help="Draw errors beside the output, if there are labels.")
@@ -62,7 +68,8 @@ def score(
 
     Features of your own, for a model of such: an .npz, .npy or .mts file. Predictions are written
     as .npz then: labels, energies (as in the file that was fitted: per atom, or with --total of the
-    whole structure), energy_std and pr of structures, and lpr of rows, sorted by structure.
+    whole structure), energy_std, energy_ensemble and pr of structures, and lpr of rows, sorted by
+    structure.
 
     Writes them with info predicted_energy, energy_uncertainty (σ, eV), pr, predicted_virial and
     virial_std (eV, Voigt order), arrays predicted_forces, forces_uncertainty (σ, eV/Å), lpr and
@@ -73,6 +80,12 @@ def score(
     (info group or config_type). If σ is true, 68 % of the errors are within it. The rigidities of
     the training set, which the model holds, say what is low.
 
+    With --ensemble N, info energy_ensemble holds the energy (eV) by each of N fits drawn around
+    that of the model, from N(θ, scale²·H⁻¹). A fit is the same for all structures, and in all files
+    with one model, N and --seed: the spread of a difference of two energies over the members is its
+    σ. The mean over members is predicted_energy. Noise² and the factors of kinds are not in it, and
+    it is NaN where σ is infinite.
+
     Beside OUTPUT.xyz it writes OUTPUT.csv (what to compute next: the structures by PR, in a
     kind also the order of σ of the energy per atom), OUTPUT_next.xyz (the first of them) and
     OUTPUT.json. If STRUCTURES have labels and matplotlib is installed, it draws the predicted
@@ -82,10 +95,13 @@ def score(
     with in_lines():
         from_features = are_features(structures)
         require(*["ase"] if from_features else ["ase", "featomic"])
+        if seed is not None and ensemble is None:
+            raise InputError(f"--seed {seed}: for an ensemble only; add --ensemble 64, or leave it out")
         set_threads(threads)
         plot = plot and find_spec("matplotlib") is not None
         check_places(outputs_of_score(output, plot, from_features), model, structures, force=force)
 
+        from rigidities.model.ensembles import check_ensemble
         from rigidities.model.prediction import write_npz, write_xyz
         from rigidities.report.comparison import compare
         from rigidities.report.model import prediction_table
@@ -96,10 +112,19 @@ def score(
         frames = read_structures(structures) if rows is None else rows.frames
         if rows is None:
             check_labels(output, frames, force=force)
+        members: dict[str, int] = {}
+        if ensemble is not None:
+            with blame(f"--ensemble {ensemble}"):
+                check_ensemble(loaded.hessian, loaded.calibration("energy"), ensemble, len(frames), written=True)
+            members = {"ensemble": ensemble, "random_state": seed or 0}
         virials = "virial" in loaded.loss.terms if virials is None else virials
         with blame(structures):
             prediction = loaded.predict(
-                frames, forces=forces and not from_features, virials=virials, progress=progress_shown(progress)
+                frames,
+                forces=forces and not from_features,
+                virials=virials,
+                progress=progress_shown(progress),
+                **members,
             )
         with writing(output):
             if rows is None:
@@ -111,11 +136,13 @@ def score(
         training = scored(loaded, frames, prediction, None if rows is None else rows.labels)
         texts = texts_of_score(output) if rows is None else {}
         if texts:
-            content = scored_summary(loaded, structures, prediction, compared, training, top)
+            content = scored_summary(loaded, structures, prediction, compared, training, top, members)
             with writing(*texts):
                 write_scored(content, frames, training, list(texts), top)
         drawn = _draw(compared, figures_of_score(output)) if plot else []
         typer.echo(prediction_table(loaded, structures, prediction, compared, training, top))
+        if members:
+            typer.echo(f"\nenergy_ensemble: {ensemble} members, seed {members['random_state']}, without noise")
         endings = [place.name.removeprefix(output.stem) for place in (*texts, *drawn)]
         typer.echo(f"\nWritten: {output}" + (f", and with the same name {', '.join(endings)}" if endings else ""))
 

@@ -39,13 +39,13 @@ def calibration_state(calibrations: Mapping[str, Calibration]) -> dict[str, Any]
     return {"scales": known, "calibration": states}
 
 
-def calibrations_from(state: Mapping[str, Any]) -> dict[str, Calibration]:
-    """Return the calibrations of a checked state."""
+def calibrations_from(state: Mapping[str, Any], feature_space: str) -> dict[str, Calibration]:
+    """Return the calibrations of a checked state, whose variances are of this feature space."""
     rest = state.get("calibration", {})
     found = {}
     for name, scale in state["scales"].items():
         own = dict(rest.get(name, {}))
         kinds = {kind: Kind(**values) for kind, values in own.pop("kinds", {}).items()}
-        own["noise_std"] = own.pop("noise", 0.0)
+        own |= {"noise_std": own.pop("noise", 0.0), "feature_space": feature_space}
         found[name] = Calibration(float("nan") if scale is None else scale, kinds=kinds, **own)
     return found

@@ -64,3 +64,8 @@ def undetermined(baseline: Baseline | None, numbers: Sequence[NDArray[np.int64]]
             Advice.OTHER_COMPOSITIONS,
         )
     return found
+
+
+def baseline_energies(baseline: Baseline | None, numbers: Sequence[NDArray[np.int64]]) -> NDArray[np.float64]:
+    """Return the baseline's energy of each structure in eV, (n_structures,); 0 without one."""
+    return np.array([0.0 if baseline is None else baseline.energy(entry) for entry in numbers])

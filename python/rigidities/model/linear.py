@@ -19,21 +19,21 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from rigidities import files
-from rigidities.exceptions import Advice, OtherVersionWarning, warn
 from rigidities.factor import reciprocal
 from rigidities.hessian import Hessian
 from rigidities.loss.baseline import Baseline
 from rigidities.loss.rules import Rule
 from rigidities.loss.terms import NAMES, Loss, Term
 from rigidities.model.atom_rows import iter_atom_rows, known_structures
-from rigidities.model.compositions import undetermined
+from rigidities.model.compositions import baseline_energies, undetermined
+from rigidities.model.energies import mean_energies
+from rigidities.model.ensembles import draw_members, energies_of
 from rigidities.model.errors import Errors, Evaluation, evaluate, per_atom, read_to_compare
 from rigidities.model.prediction import Prediction, std_of_atoms
-from rigidities.model.scale import calibration_for
-from rigidities.model.state import check_descriptor, checked_state, fields_of, state_of
+from rigidities.model.scale import calibration_for, check_feature_spaces
+from rigidities.model.state import check_descriptor, checked_state, fields_of, state_of, warn_of_other_versions
 from rigidities.model.training import ModelFit, fit_model
-from rigidities.model.training_set import TrainingSet, fingerprints
-from rigidities.rows import reduce_rows
+from rigidities.model.training_set import TrainingSet
 from rigidities.structures.read import kinds_of
 
 if TYPE_CHECKING:
@@ -89,6 +89,9 @@ class LinearModel:
     left_out: dict[str, Errors]
     versions: dict[str, str] = field(default_factory=dict)
     training_set: TrainingSet | None = None
+
+    def __post_init__(self) -> None:
+        check_feature_spaces(self.calibrations, self.hessian)
 
     @classmethod
     def fit(
@@ -204,7 +207,14 @@ class LinearModel:
         return calibration_for(self.calibrations, name)
 
     def predict(
-        self, structures: Any, *, forces: bool = True, virials: bool = False, progress: bool = True
+        self,
+        structures: Any,
+        *,
+        forces: bool = True,
+        virials: bool = False,
+        ensemble: int | None = None,
+        random_state: int | np.random.Generator | None = None,
+        progress: bool = True,
     ) -> Prediction:
         """Predict energies, forces and virials, their standard deviations, and rigidities.
 
@@ -217,6 +227,10 @@ class LinearModel:
         virials : bool, default False
             Predict −∂E/∂ε, also if the loss has no virials. It takes half the time of forces alone,
             or a tenth more together with them.
+        ensemble : int, optional
+            Predict the energies of so many members, too (`rigidities.model.ensembles`).
+        random_state : int or numpy.random.Generator, optional
+            The same number gives the same members, for any structures.
         progress : bool, default True
             Show a progress bar on stderr.
 
@@ -226,38 +240,34 @@ class LinearModel:
 
         Raises
         ------
-        ValueError
-            If a structure contains a species that the model has no columns for, or if the
-            descriptor refuses a structure.
+        ValueError, TypeError
+            If a structure contains a species that the model has no columns for, if the descriptor
+            refuses a structure, if an ensemble is asked for and there are fewer than two members or
+            no scale, or if `random_state` is given without `ensemble`.
+        MemoryError
+            If members and their energies do not fit in memory.
         """
         frames, numbers = known_structures(structures, self.soap)
         sizes = np.array([len(entry) for entry in numbers])
-        energies, variances, lpr, prints = [], [], [], []
-        for rows in iter_atom_rows(frames, sizes, self.soap, progress):
-            means = reduce_rows(rows)[1]
-            energies.append(means @ self.coef)
-            variances.append(self.hessian.variance(means))
-            lpr.append(self.hessian.rigidity(rows.without_groups()))
-            prints.append(fingerprints(rows))
-        variance = np.concatenate(variances)
+        calibration = self.calibration("energy")
+        members = draw_members(self.hessian, calibration, ensemble, random_state, len(frames))
+        found = mean_energies(iter_atom_rows(frames, sizes, self.soap, progress), self.hessian, self.coef, members)
         kinds = kinds_of(frames)
-        std = self.calibration("energy").deviations(variance, kinds)
-        pr = reciprocal(variance)  # overwrites it
+        std = calibration.deviations(found.variances, kinds)
+        pr = reciprocal(found.variances)  # overwrites it
         arbitrary = undetermined(self.baseline, numbers)
         std[arbitrary], pr[arbitrary] = np.inf, 0.0
-        whole = sizes * np.concatenate(energies) + self._baseline_energies(numbers)
-        local = np.concatenate(lpr)
-        of_atoms = std_of_atoms(self.calibration("energy").scale, local, np.repeat(arbitrary, sizes))
-        derivatives = self._derivatives(frames, kinds, forces, virials, progress)
+        whole = sizes * found.values + baseline_energies(self.baseline, numbers)
         return Prediction(
             sizes,
             whole,
             sizes * std,
             pr,
-            local,
-            fingerprints=np.concatenate(prints),
-            atom_energy_std=of_atoms,
-            **derivatives,
+            found.lpr,
+            fingerprints=found.fingerprints,
+            atom_energy_std=std_of_atoms(calibration.scale, found.lpr, np.repeat(arbitrary, sizes)),
+            energy_ensemble=None if ensemble is None else energies_of(whole, sizes, found.deviations, arbitrary),
+            **self._derivatives(frames, kinds, forces, virials, progress),
         )
 
     def _derivatives(
@@ -334,9 +344,6 @@ class LinearModel:
         rows = LossRows(frames, self.soap, loss, baseline=self.baseline, targets=known, progress=progress)
         return evaluate(rows, self.coef, keep_energies=keep_energies)
 
-    def _baseline_energies(self, numbers: Sequence[NDArray[np.int64]]) -> NDArray[np.float64]:
-        return np.array([0.0 if self.baseline is None else self.baseline.energy(entry) for entry in numbers])
-
     # Files ----------------------------------------------------------------------------------------
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -388,13 +395,5 @@ class LinearModel:
         state = files.restore(path, "model", checked_state)
         check_descriptor(path, state, descriptor)
         model = files.rebuild(path, "model", state, lambda state: cls(**fields_of(state, descriptor)))
-        for package in model.soap.packages:
-            fitted, here = model.versions.get(package), version(package)
-            if fitted not in (None, here):
-                warn(
-                    OtherVersionWarning,
-                    f"the model was fitted to features of {package} {fitted}, but {here} is installed: predictions "
-                    "may differ",
-                    Advice.COMPARE_VERSIONS,
-                )
+        warn_of_other_versions(model.versions, model.soap.packages)
         return model

@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+PREDICTED = {
+    *("predicted_energy", "energy_uncertainty", "energy_std", "energies_uncertainty", "energy_ensemble"),
+    *("predicted_forces", "forces_uncertainty", "forces_std", "predicted_virial", "virial_std"),
+}
+"""Names of predictions in extended XYZ."""
+
+
 @dataclass(frozen=True, eq=False)
 class Prediction:
     """Energies, forces and virials of structures, with standard deviations and rigidities.
@@ -44,6 +51,10 @@ class Prediction:
     atom_energy_std : ndarray of shape (n_atoms,), or None
         Standard deviation of the energy of each atom, scale·√v = scale/√LPR, in eV: what the
         parameters leave open. Energies of atoms have no labels, so there is no noise in it.
+    energy_ensemble : ndarray of shape (n_structures, n_members), or None
+        Energy of each structure in eV by each member of an ensemble, if one was asked for. The mean
+        over members is `energies`, their spread the part scale·√v of `energy_std`: no noise and no
+        factor of a kind. NaN where σ is infinite.
     """
 
     sizes: NDArray[np.int64]
@@ -57,6 +68,7 @@ class Prediction:
     virial_std: NDArray[np.float64] | None = None
     fingerprints: NDArray[np.float64] | None = None
     atom_energy_std: NDArray[np.float64] | None = None
+    energy_ensemble: NDArray[np.float64] | None = None
 
 
 def std_of_atoms(scale: float, lpr: NDArray[np.float64], arbitrary: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -67,8 +79,9 @@ def std_of_atoms(scale: float, lpr: NDArray[np.float64], arbitrary: NDArray[np.b
 def write_npz(prediction: Prediction, labels: NDArray[Any], mean: bool, path: str | PathLike[str]) -> None:
     """Write the predictions for rows as given to an .npz file.
 
-    Arrays ``labels``, ``energies``, ``energy_std`` and ``pr`` of shape (n_structures,), and ``lpr``
-    of the rows, sorted by structure.
+    Arrays ``labels``, ``energies``, ``energy_std`` and ``pr`` of shape (n_structures,), ``lpr`` of
+    the rows, sorted by structure, and, of an ensemble, ``energy_ensemble`` (n_structures,
+    n_members).
 
     Parameters
     ----------
@@ -81,9 +94,12 @@ def write_npz(prediction: Prediction, labels: NDArray[Any], mean: bool, path: st
         Replaced if it exists.
     """
     sizes = prediction.sizes if mean else np.ones_like(prediction.sizes)
-    energies, std = prediction.energies / sizes, prediction.energy_std / sizes
+    arrays: dict[str, Any] = {"labels": labels, "energies": prediction.energies / sizes}
+    arrays |= {"energy_std": prediction.energy_std / sizes, "pr": prediction.pr, "lpr": prediction.lpr}
+    if prediction.energy_ensemble is not None:
+        arrays["energy_ensemble"] = prediction.energy_ensemble / sizes[:, None]
     with replacing(path) as file:
-        np.savez(file, labels=labels, energies=energies, energy_std=std, pr=prediction.pr, lpr=prediction.lpr)
+        np.savez(file, **arrays)
 
 
 def write_xyz(prediction: Prediction, frames: Sequence[Atoms], path: str | PathLike[str]) -> None:
@@ -92,8 +108,10 @@ def write_xyz(prediction: Prediction, frames: Sequence[Atoms], path: str | PathL
     Info ``predicted_energy``, ``energy_uncertainty`` (σ, eV) and ``pr``, arrays ``lpr`` and
     ``energies_uncertainty`` (σ of the energy of each atom, eV); with forces arrays
     ``predicted_forces`` and ``forces_uncertainty`` (σ, eV/Å); with virials info
-    ``predicted_virial`` and ``virial_std`` (eV, Voigt order). Until the next version
-    ``energy_std`` and ``forces_std`` are the same as the names that end in uncertainty.
+    ``predicted_virial`` and ``virial_std`` (eV, Voigt order); with an ensemble info
+    ``energy_ensemble`` (eV, a number for each member). Until the next version ``energy_std`` and
+    ``forces_std`` are the same as the names that end in uncertainty. Predictions of an earlier
+    output are left out, those that this one lacks too: numbers of two models are not mixed.
 
     Parameters
     ----------
@@ -112,10 +130,12 @@ def write_xyz(prediction: Prediction, frames: Sequence[Atoms], path: str | PathL
     info |= dict.fromkeys(("energy_uncertainty", "energy_std"), prediction.energy_std)
     if prediction.virials is not None and prediction.virial_std is not None:
         info |= {"predicted_virial": prediction.virials, "virial_std": prediction.virial_std}
+    if prediction.energy_ensemble is not None:
+        info["energy_ensemble"] = prediction.energy_ensemble
     arrays = {"lpr": prediction.lpr}
     if prediction.atom_energy_std is not None:
         arrays["energies_uncertainty"] = prediction.atom_energy_std
     if prediction.forces is not None and prediction.forces_std is not None:
         arrays["predicted_forces"] = prediction.forces
         arrays |= dict.fromkeys(("forces_uncertainty", "forces_std"), prediction.forces_std)
-    write_annotated(frames, Path(path), info, arrays)
+    write_annotated(frames, Path(path), info, arrays, PREDICTED)

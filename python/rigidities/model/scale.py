@@ -27,6 +27,8 @@ from rigidities.model.errors import Tally
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from rigidities.hessian import Hessian
+
 LEAST_STRUCTURES = 2
 """Structures with a residual that a scale needs. One has no error but that of an empty fit."""
 
@@ -104,7 +106,9 @@ def _too_few(n: int) -> str:
     return f"it needs errors of at least {LEAST_STRUCTURES} structures that can be left out, and there is {found}"
 
 
-def calibrations_of(terms: Mapping[str, LeftOut], kinds: NDArray[np.str_] | None = None) -> dict[str, Calibration]:
+def calibrations_of(
+    terms: Mapping[str, LeftOut], kinds: NDArray[np.str_] | None = None, feature_space: str | None = None
+) -> dict[str, Calibration]:
     """Return what makes σ of each term; warn of those whose scale nothing determines, NaN.
 
     Parameters
@@ -113,6 +117,8 @@ def calibrations_of(terms: Mapping[str, LeftOut], kinds: NDArray[np.str_] | None
         By the name of the term.
     kinds : ndarray of str of shape (n_structures,), optional
         Kind of each structure; "-" if it is unknown.
+    feature_space : str, optional
+        That of the rows.
 
     Returns
     -------
@@ -126,14 +132,22 @@ def calibrations_of(terms: Mapping[str, LeftOut], kinds: NDArray[np.str_] | None
         if isinstance(fault, str):
             instead = f"takes the scale of {PLURAL[first]}" if first else "is NaN"
             warn(IllConditionedWarning, f"σ of {PLURAL[name]} {instead}: {fault}", Advice.MORE_STRUCTURES)
-    return found
+    return {name: replace(one, feature_space=feature_space) for name, one in found.items()}
+
+
+def check_feature_spaces(calibrations: Mapping[str, Calibration], hessian: Hessian) -> None:
+    """Raise if a calibration belongs to variances of another feature space than the Hessian's."""
+    for one in calibrations.values():
+        one.check_feature_space(hessian.feature_space)
 
 
 def calibration_for(calibrations: Mapping[str, Calibration], name: str) -> Calibration:
     """Return the calibration of a term, or the scale of the first that has one."""
     own = calibrations.get(name, Calibration(math.nan))
     first = first_scale({term: one.scale for term, one in calibrations.items()})
-    return own if first is None or not math.isnan(own.scale) else Calibration(calibrations[first].scale)
+    if first is None or not math.isnan(own.scale):
+        return own
+    return Calibration(calibrations[first].scale, feature_space=calibrations[first].feature_space)
 
 
 def first_scale(scales: Mapping[str, float]) -> str | None:

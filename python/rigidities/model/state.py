@@ -11,10 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rigidities.exceptions import Advice, OtherVersionWarning, warn
 from rigidities.hessian import Hessian
 from rigidities.loss.baseline import Baseline
 from rigidities.loss.terms import NAMES, Loss, Term
@@ -285,6 +287,19 @@ def check_descriptor(path: str | PathLike[str], state: Mapping[str, Any], given:
         )
 
 
+def warn_of_other_versions(fitted: Mapping[str, str], packages: Iterable[str]) -> None:
+    """Warn if a model was fitted to features of another version of a package."""
+    for package in packages:
+        here = version(package)
+        if fitted.get(package) not in (None, here):
+            warn(
+                OtherVersionWarning,
+                f"the model was fitted to features of {package} {fitted[package]}, but {here} is installed: "
+                "predictions may differ",
+                Advice.COMPARE_VERSIONS,
+            )
+
+
 def _kinds(held: Mapping[str, Any]) -> list[str]:
     return [part["kind"] for part in held["parts"]] if held["kind"] == joined.KIND else [held["kind"]]
 
@@ -301,7 +316,7 @@ def fields_of(state: Mapping[str, Any], descriptor: Descriptor | None) -> dict[s
         "baseline": _baseline_of(state["baseline"]),
         "hessian": hessian,
         "coef": _coef_of(state["coef"], hessian, soap),
-        "calibrations": calibrations_from(state),
+        "calibrations": calibrations_from(state, soap.feature_space),
         "training": {name: Errors(**_with_nan(errors)) for name, errors in state["training"].items()},
         "left_out": {name: Errors(**_with_nan(errors)) for name, errors in state["left_out"].items()},
         "versions": state["versions"],

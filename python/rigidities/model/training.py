@@ -12,7 +12,6 @@ of lithium (mlearn) is then 14 times that σ, but 1.0 times the σ used here.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -38,7 +37,6 @@ from rigidities.regularizer import RegularizerPath, regularizer_path
 from rigidities.runtime import memory
 from rigidities.runtime.cached import cached_property
 from rigidities.spectrum.evidence import warn_of_empty
-from rigidities.structures.descriptor import row_shape
 from rigidities.structures.progress import stage
 from rigidities.structures.read import kinds_of
 
@@ -142,7 +140,7 @@ def fit_model(
     kept, span = _are_kept(rows), None
     batches: Iterable[Batch] = list(rows) if kept else rows
     with stage(f"fit of {rows.n_features:,} features", progress):
-        if kept and _n_targets(rows) < rows.n_features:
+        if kept and rows.n_targets < rows.n_features:
             span, batches = in_span(list(batches))
         with held(EmptyFitWarning):  # issued below, with the structure
             minimum = fit_loss(batches, regularizer=regularizer, keep_energies=keep_energies)
@@ -159,7 +157,7 @@ def fit_model(
         rows.baseline,
         {name: tally.errors() for name, tally in training.items()},
         {name: tally.errors() for name, tally in left_out.items()},
-        calibrations_of(left_out, kinds_of(rows.structures)),
+        calibrations_of(left_out, kinds_of(rows.structures), soap.feature_space),
         rows.n_missing,
         TrainingSet.of(
             hessian,
@@ -169,13 +167,9 @@ def fit_model(
     )
 
 
-def _n_targets(rows: LossRows) -> int:
-    return sum(math.prod(row_shape(name, rows.sizes)) for name in rows.loss.terms)
-
-
 def _are_kept(rows: LossRows) -> bool:
     """Whether all rows are kept between passes: if they take little memory, or less than C."""
-    n, p, free = _n_targets(rows), rows.n_features, memory.available()
+    n, p, free = rows.n_targets, rows.n_features, memory.available()
     if n < p:  # the rows, a copy of them, and their basis
         return free is None or 24 * n * p <= free
     return 8 * n * p <= min(KEPT, KEPT if free is None else free // 4)

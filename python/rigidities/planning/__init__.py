@@ -1,1 +1,1 @@
-"""What to compute next: which data would say most about a model, or about some predictions."""
+"""What the data do for a prediction, what to compute next, what more data would bring."""

@@ -56,7 +56,7 @@ class Limits:
             raise ValueError("n_select is missing: pass a number of picks, or a budget")
         prices = _as_costs(costs, n)
         named = {"forced": forced, "forbidden": forbidden, "present": present}
-        lists = {name: _as_indices(indices, name, n) for name, indices in named.items()}
+        lists = {name: indices_of(indices, name, n) for name, indices in named.items()}
         _require_disjoint(lists)
         able = n - len(lists["forbidden"]) - len(lists["present"])
         count = able if n_select is None else as_count(n_select, "n_select")
@@ -69,7 +69,7 @@ class Limits:
         return cls(count, n_select is not None, prices, _as_budget(budget, needed), **lists)
 
 
-def _as_indices(indices: ArrayLike | None, name: str, n: int) -> list[int]:
+def indices_of(indices: ArrayLike | None, name: str, n: int) -> list[int]:
     """Return indices of candidates, each once."""
     if indices is None:
         return []

@@ -22,8 +22,7 @@ import numpy as np
 
 from rigidities.exceptions import Advice, InterruptedWarning, warn
 from rigidities.hessian import Hessian
-from rigidities.planning.added import with_rows
-from rigidities.planning.candidates import Candidates, whitened_targets
+from rigidities.planning.candidates import Candidates, updated, whitened_targets
 from rigidities.planning.limits import Limits
 from rigidities.planning.problem import Picks, Problem, picks_of
 from rigidities.planning.streaming import KEPT_BYTES, Stream, is_streamed, pick_streamed
@@ -202,7 +201,7 @@ def select(
     problem = Problem(pool.whitened(hessian), pool.starts, objective, Y, target_w, limits)
     picked = picks_of(problem, sample, swaps, progress)
     taken = pool.rows_of([*limits.present, *picked.indices])
-    grown = with_rows(hessian, np.asarray(pool.rows[taken], dtype=np.float64), pool.weights[taken])
+    grown = updated(hessian, pool.rows[taken], pool.weights[taken])
     return _result(pool.labels, limits, objective, picked, grown)
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from rigidities.exceptions import SetByPriorWarning, blame, held
 from rigidities.loss.terms import Term
 from rigidities.model.compositions import undetermined
+from rigidities.model.prediction import std_of_atoms
 from rigidities.model.training_set import TrainingSet, fingerprints
 from rigidities.report.against import Against, against
 from rigidities.report.without_labels import without_labels
@@ -108,6 +109,9 @@ class Report:
         Why there is no choice of λ, in half a line; empty if there is.
     against : Against
         The test set beside the training set: what is low, what was seen, what to compute next.
+    energy_std, atom_energy_std : ndarray of shape (n_structures,) and (n_atoms,), or None
+        σ of the energy of each structure and of each atom, in eV, as in a `Prediction`; None if no
+        model was fitted, or it has no scale.
     """
 
     train: Source
@@ -125,6 +129,8 @@ class Report:
     warnings: list[str]
     why: str
     against: Against
+    energy_std: NDArray[np.float64] | None = None
+    atom_energy_std: NDArray[np.float64] | None = None
 
     def least_rigid(self, n: int = 10) -> NDArray[np.int64]:
         """Return the positions, among all atoms, of the `n` of lowest LPR, the lowest first."""
@@ -264,6 +270,7 @@ def assess(
     if training is None:
         with blame(train.name):
             training = TrainingSet.of(hessian, train.batches(), reduction, rank)
+    energy_std, atom_energy_std = _standard_deviations(rigidities, calibration, test.sizes, reduction, test.kinds())
     compared = against(
         training,
         structures=labels.structures,
@@ -273,27 +280,47 @@ def assess(
         prints=rigidities.fingerprints,
         energy=energy,
         reduction=reduction,
-        std=_energy_std(rigidities.pr, calibration, test.sizes if reduction == "sum" else 1, test.kinds()),
+        std=None if energy_std is None else 1000 * energy_std / test.sizes,
         kinds=kinds,
     )
     names = list(components.body_orders), list(components.structure)
     classes = test.classes(kinds)
     return Report(
-        train, test, hessian, reduction, rigidities, *labels, kinds, classes, *names, list(warned), why, compared
+        train,
+        test,
+        hessian,
+        reduction,
+        rigidities,
+        *labels,
+        kinds,
+        classes,
+        *names,
+        list(warned),
+        why,
+        compared,
+        energy_std,
+        atom_energy_std,
     )
 
 
-def _energy_std(
-    pr: NDArray[np.float64],
+def _standard_deviations(
+    rigidities: Rigidities,
     calibration: Calibration | None,
-    sizes: NDArray[np.int64] | int,
+    sizes: NDArray[np.int64],
+    reduction: Reduction,
     kinds: NDArray[np.str_] | None,
-) -> NDArray[np.float64] | None:
-    """Return σ of the energy per atom in meV; PR is that of `sizes` times it."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | tuple[None, None]:
+    """Return σ of energies of structures and of atoms in eV, as `LinearModel.predict` gives them.
+
+    v is that of the energy per atom: PR of a total energy is that of the mean over n².
+    """
     if calibration is None or math.isnan(calibration.scale):
-        return None
+        return None, None
+    divisor = 1 if reduction == "mean" else sizes**2
     with np.errstate(divide="ignore"):  # a PR of 0 is an infinite σ
-        return 1000 * calibration.deviations(1 / pr / sizes**2, kinds)
+        of_structures = sizes * calibration.deviations(1 / rigidities.pr / divisor, kinds)
+    arbitrary = np.repeat(rigidities.pr == 0, sizes)
+    return of_structures, std_of_atoms(calibration.scale, rigidities.lpr, arbitrary)
 
 
 def _assess(

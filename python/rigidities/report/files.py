@@ -43,17 +43,22 @@ def files_of(*, with_structures: bool) -> list[str]:
     return [STRUCTURES, NEXT, SUMMARY, RANKING, MAP, VIEWER] if with_structures else [ARRAYS, SUMMARY, RANKING, MAP]
 
 
+def versions_of(*sources: Source) -> dict[str, str]:
+    """Return the versions of what computed the rows of sources."""
+    packages = dict.fromkeys(["rigidities", "numpy", *(name for source in sources for name in source.packages)])
+    return {name: version(name) for name in packages} | {"python": platform.python_version()}
+
+
 def summary(report: Report, top: int = TOP) -> dict[str, Any]:
     """Return everything but the arrays as values of JSON; null stands for an infinite rigidity."""
     rigidities, hessian = report.rigidities, report.hessian
-    packages = "rigidities", "numpy", *report.test.packages
     pr = {"is": PR_IS[report.reduction], "all": describe(rigidities.pr)}
     if report.kinds is not None:
         pr["group"] = by_class(rigidities.pr, report.kinds)
     lpr: dict[str, Any] = {"all": describe(rigidities.lpr)}
     lpr |= {name: by_class(rigidities.lpr, classes) for name, classes in report.classes.items()}
     content = {
-        "versions": {name: version(name) for name in packages} | {"python": platform.python_version()},
+        "versions": versions_of(report.test),
         "train": _inputs(report.train),
         "test": _inputs(report.test),
         "descriptor": report.test.describe().settings,
@@ -112,8 +117,10 @@ def write_figure(figure: Figure, path: Path) -> None:
 def write_xyz(report: Report, path: Path) -> None:
     """Write the test structures as extended XYZ, with array ``lpr`` and info ``pr``.
 
-    Components go to arrays ``lcpr_<name>`` and info ``cpr_<name>``. All other arrays, info and
-    calculated values of the structures are kept.
+    Components go to arrays ``lcpr_<name>`` and info ``cpr_<name>``. If a model with a scale was
+    fitted, info ``energy_uncertainty`` and array ``energies_uncertainty`` are σ of the energy and
+    of that of each atom, in eV, as `rigidities.model.write_xyz` writes them. All other arrays, info
+    and calculated values of the structures are kept.
 
     Raises
     ------
@@ -130,6 +137,9 @@ def write_xyz(report: Report, path: Path) -> None:
     info |= {f"cpr_{name}": column for name, column in zip(report.components, rigidities.cpr.T, strict=True)}
     arrays = {"lpr": rigidities.lpr}
     arrays |= {f"lcpr_{name}": column for name, column in zip(report.body_orders, rigidities.lcpr.T, strict=True)}
+    if report.energy_std is not None and report.atom_energy_std is not None:
+        info["energy_uncertainty"] = report.energy_std
+        arrays["energies_uncertainty"] = report.atom_energy_std
     write_annotated(report.frames(), path, info, arrays)
 
 

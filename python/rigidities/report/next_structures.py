@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rigidities.model.prediction import PREDICTED
 from rigidities.runtime.writing import write_text
 from rigidities.structures.extxyz import write_annotated
 
@@ -125,7 +126,10 @@ def write_csv(ranked: Sequence[Ranked], path: Path) -> None:
 
 
 def write_next(ranked: Sequence[Ranked], frames: Sequence[Atoms], path: Path, top: int = TOP) -> None:
-    """Write the first structures as extended XYZ, with info ``rank``, ``structure`` and ``pr``."""
+    """Write the first structures as extended XYZ, with info ``rank``, ``structure`` and ``pr``.
+
+    Predictions of an earlier output are left out.
+    """
     chosen = ranked[:top]
     info = {name: np.array([float(getattr(entry, name)) for entry in chosen]) for name in ("rank", "structure", "pr")}
-    write_annotated([frames[int(entry.structure)] for entry in chosen], path, info, {})
+    write_annotated([frames[int(entry.structure)] for entry in chosen], path, info, {}, PREDICTED)

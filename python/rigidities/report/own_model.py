@@ -25,7 +25,23 @@ if TYPE_CHECKING:
     from rigidities.validation import Reduction
 
 WEIGHTS = {"energy": 1000.0, "forces": 1.0}
-"""Weights of the terms, unless options of `rigidities fit` say otherwise."""
+"""Weights of the terms, unless there are many structures or options of `rigidities fit` say
+otherwise."""
+
+HEAVIER = 3000.0
+"""Weight of energies per atom beside forces, from `MANY` structures on. On all of silicon and
+lithium (mlearn) it lowers the test errors of energies by 17 and 15 % and raises those of forces by
+1 and 2 %."""
+
+MANY = 20
+"""Structures from which `HEAVIER` is taken. In fits to 25 to 100 of these structures, drawn at
+random, it lowered errors of energies by 6 to 11 % on average, in fits to 6 not (+3 and 0 %)."""
+
+
+def with_default_weight(loss: Loss, n_structures: int) -> Loss:
+    """Return the loss with the weight of energies that is taken if none is given."""
+    heavier = loss.energy is not None and loss.energy.per_atom and loss.forces is not None and n_structures >= MANY
+    return loss.with_weights(energy=HEAVIER) if heavier else loss
 
 
 def labels_of(source: Source, keys: dict[str, str | None]) -> dict[str, Term]:
@@ -101,6 +117,7 @@ def own_model(
     from rigidities.model.training import fit_model
 
     loss = Loss(**{**terms, "energy": replace(terms["energy"], per_atom=reduction == "mean")})
+    loss = with_default_weight(loss, len(train.sizes))
     known = labelled(train, loss)
     with blame(train.name):
         fitted = fit_model(

@@ -55,9 +55,14 @@ def scored_summary(
     compared: Mapping[str, Compared],
     training: Against,
     top: int,
+    members: Mapping[str, int],
 ) -> dict[str, Any]:
-    """Return the predictions in numbers, as values of JSON."""
+    """Return the predictions in numbers, as values of JSON.
+
+    `members` are "ensemble" and "random_state", the options of `LinearModel.predict`, or nothing.
+    """
     hessian = model.hessian
+    drawn = {"n_members": members["ensemble"], "seed": members["random_state"]} if members else None
     return {
         "structures": name,
         "n_structures": len(prediction.sizes),
@@ -70,6 +75,7 @@ def scored_summary(
         "scales": model.scales,
         "noise": {name: one.noise_std for name, one in model.calibrations.items()},
         "energy_std_meV_per_atom": describe(1000 * prediction.energy_std / prediction.sizes),
+        "energy_ensemble": drawn,
         "pr": describe(prediction.pr),
         "lpr": describe(prediction.lpr),
         "errors": comparison_summary(compared),

@@ -1,4 +1,4 @@
-"""A property that is computed once, without a lock."""
+"""Properties that are computed once, without a lock."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from functools import cached_property
+    from functools import cached_property as revised_property
 else:
 
     class cached_property:  # noqa: N801
@@ -27,5 +28,26 @@ else:
                 return self
             return instance.__dict__.setdefault(self.name, self.function(instance))
 
+    class revised_property:  # noqa: N801
+        """A property that is computed at its first use, and again once its object was changed.
 
-__all__ = ["cached_property"]
+        The object says by `_revision` how often that was. The number is read before the value is
+        computed: if another thread changes the object meanwhile, the value is out of date at once.
+        """
+
+        def __init__(self, function: Callable[[Any], Any]) -> None:
+            self.function, self.__doc__ = function, function.__doc__
+
+        def __set_name__(self, owner: type, name: str) -> None:
+            self.kept = f"_kept_{name}"
+
+        def __get__(self, instance: Any, owner: type | None = None) -> Any:
+            if instance is None:
+                return self
+            revision, kept = instance._revision, instance.__dict__.get(self.kept)
+            if kept is None or kept[0] != revision:
+                kept = instance.__dict__[self.kept] = (revision, self.function(instance))
+            return kept[1]
+
+
+__all__ = ["cached_property", "revised_property"]

@@ -69,13 +69,18 @@ def holdable(frames: Sequence[Any], info: Iterable[str] = (), arrays: Mapping[st
     replaced: Counter[str] = Counter()
     for frame in frames:
         names = frame.info.keys() & set(info), frame.arrays.keys() & set(arrays or {})
-        if not all(names):  # with both, it comes from an earlier output
+        if not (all(names) or is_output(frame)):  # with both, it comes from an earlier output
             replaced.update([f"info {name}" for name in names[0]] + [f"array {name}" for name in names[1]])
     texts = [f"extended XYZ cannot hold {_listed(lost)}: left out of the file"] if lost else []
     texts += [f"the file holds new numbers in place of {_listed(replaced)}"] if replaced else []
     if texts:
         warn(NotWrittenWarning, "; ".join(texts))
     return kept
+
+
+def is_output(frame: Any) -> bool:
+    """Whether a structure comes from an earlier output, which has both rigidities."""
+    return "pr" in frame.info and "lpr" in frame.arrays
 
 
 def _listed(names: Counter[str]) -> str:

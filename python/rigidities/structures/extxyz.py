@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rigidities.runtime.writing import write_text
-from rigidities.structures.carried import holdable
+from rigidities.structures.carried import holdable, is_output
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from ase import Atoms
@@ -31,6 +31,7 @@ def write_annotated(
     path: Path,
     info: Mapping[str, NDArray[np.float64]],
     arrays: Mapping[str, NDArray[np.float64]],
+    earlier: Collection[str] = (),
 ) -> None:
     """Write structures with added numbers; their own info, arrays and results are kept.
 
@@ -46,6 +47,9 @@ def write_annotated(
         Numbers of each structure. An entry of the same name is replaced.
     arrays : mapping of str to ndarray of shape (n_atoms,) or (n_atoms, k)
         Numbers of each atom, in the order of structures. An array of the same name is replaced.
+    earlier : collection of str
+        Names that are left out of structures that come from an earlier output, which have info
+        ``pr`` and array ``lpr``.
 
     Warns
     -----
@@ -57,10 +61,15 @@ def write_annotated(
     texts = []
     for index, (frame, carried) in enumerate(zip(frames, kept, strict=True)):
         own = slice(stops[index] - len(frame), stops[index])
-        columns = carried.columns | {name: values[own] for name, values in arrays.items()}
-        entries = carried.info | {name: values[index] for name, values in info.items()}
+        old = earlier if is_output(frame) else ()
+        columns = _without(carried.columns, old) | {name: values[own] for name, values in arrays.items()}
+        entries = _without(carried.info, old) | {name: values[index] for name, values in info.items()}
         texts.append(_text(frame, entries, columns))
     write_text(path, "".join(texts))
+
+
+def _without(entries: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in entries.items() if name not in names}
 
 
 def _text(frame: Any, info: Mapping[str, Any], columns: Mapping[str, NDArray[Any]]) -> str:

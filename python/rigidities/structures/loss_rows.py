@@ -6,6 +6,7 @@ and `fit_loss`. With ``targets=False`` it gives rows only, for predictions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -137,6 +138,11 @@ class LossRows:
     def feature_space(self) -> str:
         """Name of the columns."""
         return self.soap.feature_space
+
+    @property
+    def n_targets(self) -> int:
+        """Number of target rows of all terms, with those that lack a target."""
+        return sum(math.prod(row_shape(name, self.sizes)) for name in self.loss.terms)
 
     def __iter__(self) -> Iterator[dict[str, TermRows]]:
         lengths = batch_lengths(self.sizes, self.batch_size)

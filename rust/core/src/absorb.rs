@@ -20,7 +20,7 @@ use faer::{Accum, MatMut, MatRef, Par};
 
 use crate::error::Result;
 use crate::execution::Execution;
-use crate::few_columns::{FEW, reflect_few};
+use crate::few_columns::{FEW, Sign, reflect_few};
 use crate::panel::Panel;
 use crate::real::squared_norm;
 use crate::stage::ROWS;
@@ -28,7 +28,7 @@ use crate::tiles::join;
 
 /// Columns whose reflections are applied together. T costs 64/1024 of the products with 256 rows, and
 /// a product of depth 64 runs near its peak.
-const BLOCK: usize = 64;
+pub(crate) const BLOCK: usize = 64;
 
 /// Columns behind a block that one task reflects: with 256 rows 0.26 MB, which stay in L2 beside V.
 /// One Zen 4 core, processor time over that of `update` with sums: 2.25, 2.16, 2.2 at p = 512, 1024,
@@ -51,19 +51,27 @@ pub(crate) struct Columns {
     n: usize,
     /// T of two blocks of columns.
     coefficients: [Panel; 2],
+    sign: Sign,
 }
 
 /// Rows are filled up with zeros to a multiple of this: no vector unit has more lanes.
-const LANES: usize = 8;
+pub(crate) const LANES: usize = 8;
 
 impl Columns {
     /// Memory for `ROWS` rows of `p` features and `k` outputs.
     pub fn new(p: usize, k: usize) -> Result<Self> {
-        let coefficients = [Panel::zeros(BLOCK, BLOCK)?, Panel::zeros(BLOCK, BLOCK)?];
-        Ok(Self { features: Panel::unset(p, ROWS)?, targets: Panel::unset(k, ROWS)?, n: 0, coefficients })
+        Self::with_room(ROWS, p, k, Sign::Other)
     }
 
-    /// The features, (n, p), and the targets, (n, k), of the next rows, to write; at most `ROWS`.
+    /// Memory for so many rows, and the sign that their reflections leave on the diagonal of R.
+    pub fn with_room(rows: usize, p: usize, k: usize, sign: Sign) -> Result<Self> {
+        let rows = rows.next_multiple_of(LANES);
+        let coefficients = [Panel::zeros(BLOCK, BLOCK)?, Panel::zeros(BLOCK, BLOCK)?];
+        Ok(Self { features: Panel::unset(p, rows)?, targets: Panel::unset(k, rows)?, n: 0, coefficients, sign })
+    }
+
+    /// The features, (n, p), and the targets, (n, k), of the next rows, to write; as many as there
+    /// is room for.
     pub fn next_mut(&mut self, n: usize) -> (MatMut<'_, f64>, MatMut<'_, f64>) {
         self.n = n.next_multiple_of(LANES);
         let used = n..self.n;
@@ -80,13 +88,19 @@ impl Columns {
     pub fn absorb(&mut self, into: Triangle<'_>, unexplained: &mut [f64], first: usize, run: &Execution) {
         let Triangle { mut lower, mut z } = into;
         let p = lower.ncols();
-        let Self { features, targets, n: rows, coefficients: [now, next] } = self;
+        let Self { features, targets, n: rows, coefficients: [now, next], sign } = self;
+        let sign = *sign;
         let k = targets.n_rows();
         let mut b = features.columns_mut(p).subrows_mut(0, *rows);
         let mut y = targets.columns_mut(k).subrows_mut(0, *rows);
         let size = |start: usize| BLOCK.min(p - start);
         let (mut now, mut next) = (now, next);
-        reflect_block(square(lower.as_mut(), first, size(first)), b.as_mut().subcols_mut(first, size(first)), now);
+        reflect_block(
+            square(lower.as_mut(), first, size(first)),
+            b.as_mut().subcols_mut(first, size(first)),
+            now,
+            sign,
+        );
         for start in (first..p).step_by(BLOCK) {
             if run.is_stopped() {
                 return;
@@ -102,7 +116,7 @@ impl Columns {
             let (z, y) = (z.as_mut().subrows_mut(start, n), y.as_mut());
             let finish_next = || {
                 block.apply(below_near, near.as_mut());
-                reflect_block(following, near, next);
+                reflect_block(following, near, next, sign);
             };
             let others = || {
                 block.apply(z.transpose_mut(), y);
@@ -171,25 +185,25 @@ impl Block<'_> {
 
 /// Annihilate columns B, (rows, n), by reflections that change the rows of R above them, (n, n) as
 /// Rᵀ. In place of B: v. In the upper triangle of the first n columns of `t`: T.
-fn reflect_block(r: MatMut<'_, f64>, b: MatMut<'_, f64>, t: &mut Panel) {
+pub(crate) fn reflect_block(r: MatMut<'_, f64>, b: MatMut<'_, f64>, t: &mut Panel, sign: Sign) {
     let n = b.ncols();
-    reflect(r, b, t.columns_mut(n).subrows_mut(0, n));
+    reflect(r, b, t.columns_mut(n).subrows_mut(0, n), sign);
 }
 
 /// Half of the columns, the other half, and what couples both in T: −T₁ v₁ᵀv₂ T₂.
-fn reflect(mut r: MatMut<'_, f64>, b: MatMut<'_, f64>, t: MatMut<'_, f64>) {
+fn reflect(mut r: MatMut<'_, f64>, b: MatMut<'_, f64>, t: MatMut<'_, f64>, sign: Sign) {
     let n = b.ncols();
     if n <= FEW {
-        reflect_few(r, b, t);
+        reflect_few(r, b, t, sign);
         return;
     }
     let half = (n / 2).next_multiple_of(FEW);
     let (mut left, mut right) = { b }.split_at_col_mut(half);
     let (mut t_left, mut coupling, _, mut t_right) = t.split_at_mut(half, half);
-    reflect(r.as_mut().submatrix_mut(0, 0, half, half), left.as_mut(), t_left.as_mut());
+    reflect(r.as_mut().submatrix_mut(0, 0, half, half), left.as_mut(), t_left.as_mut(), sign);
     Block { v: left.as_ref(), t: t_left.as_ref() }
         .apply(r.as_mut().submatrix_mut(half, 0, n - half, half), right.as_mut());
-    reflect(r.submatrix_mut(half, half, n - half, n - half), right.as_mut(), t_right.as_mut());
+    reflect(r.submatrix_mut(half, half, n - half, n - half), right.as_mut(), t_right.as_mut(), sign);
     let (full, upper) = (BlockStructure::Rectangular, BlockStructure::TriangularUpper);
     let mut memory = [0.0; BLOCK * BLOCK / 4];
     let mut product = MatMut::from_column_major_slice_mut(&mut memory[..half * (n - half)], half, n - half);

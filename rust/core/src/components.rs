@@ -129,12 +129,12 @@ impl Hessian {
     /// The factor of a diagonal block, kept for the next call. All kept factors together take at
     /// most half as much memory as L.
     fn block_factor(&self, features: &[usize], run: &Execution) -> Result<Arc<Panel>> {
-        if let Some(factor) = self.block_factors.get(features) {
+        if let Some(factor) = self.derived.block_factors.get(features) {
             return Ok(factor);
         }
         let factor = Arc::new(self.inverse_block_factor(features, run)?);
         run.check()?; // a stop leaves the factor unfinished
-        self.block_factors.keep(features, &factor, self.n_features().pow(2) / 2);
+        self.derived.block_factors.keep(features, &factor, self.n_features().pow(2) / 2);
         Ok(factor)
     }
 

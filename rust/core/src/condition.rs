@@ -30,6 +30,12 @@ impl Hessian {
         Ok(1.0 / (norm * inverse))
     }
 
+    /// ‖H‖₁, estimated: a lower bound, mostly sharp.
+    pub fn norm(&self, run: &Execution) -> Result<f64> {
+        run.check()?;
+        Ok(norm1_estimate(self.n_features(), |x| self.multiply(x)))
+    }
+
     /// x ← H x = L (Lᵀ x), on one thread: memory is the limit, and the sums must not be split.
     fn multiply(&self, x: &mut [f64]) {
         let (p, l) = (self.n_features(), self.lower());

@@ -214,17 +214,9 @@ impl Covariance {
         run.check()
     }
 
-    /// The lower triangle of C, or Rᵀ, in an array of its own; without waiting rows.
-    fn lower_copy(&self, run: &Execution) -> Result<Square> {
-        let sums = self.sums()?;
-        let mut copy = Square::unset(self.n_features)?;
-        copy.for_each_lower_column(run, |j, column| column.copy_from_slice(sums.lower_column(j)));
-        Ok(copy)
-    }
-
     /// Rᵀ, z and Σwy² − ‖z‖², waiting rows included.
     pub fn row_factor(&self, run: &Execution) -> Result<(Vec<f64>, Moments)> {
-        let mut lower = self.lower_copy(run)?;
+        let mut lower = self.sums()?.lower_copy(run)?;
         let moments = self.with_waiting_rows(&mut lower, run)?.1;
         run.check()?;
         let p = self.n_features;
@@ -266,7 +258,7 @@ impl Covariance {
         let unit = self.unit_roundoff();
         let (choice, penalty) = regularizer.settle(penalty, trace, unit, self.n_features, run)?;
         if !consume {
-            let mut array = self.lower_copy(run)?;
+            let mut array = self.sums()?.lower_copy(run)?;
             let moments = self.factorize_in(&mut array, &penalty, choice, run)?;
             return Ok(Hessian::new(Arc::new(array), penalty, choice, moments));
         }
@@ -283,6 +275,15 @@ impl Covariance {
         let array = Arc::new(array);
         self.lent = Some((Arc::clone(&array), diagonal));
         Ok(Hessian::new(array, penalty, choice, moments))
+    }
+
+    /// C, in the lower triangle of its array, and the sums beside it, rows that wait included.
+    pub(crate) fn into_sums(mut self, run: &Execution) -> Result<(Square, Moments)> {
+        let moments = self.all_moments(run)?;
+        let mut sums = self.sums.take().ok_or(Error::Consumed)?;
+        self.stage.add_gram(sums.as_mut(), run);
+        run.check()?;
+        Ok((sums, moments))
     }
 
     /// Replace C (or Rᵀ) without waiting rows, in the lower triangle of an array, by L; return what

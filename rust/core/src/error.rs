@@ -4,6 +4,7 @@
 use thiserror::Error;
 
 use crate::selection_error::SelectionError;
+use crate::unremovable::Unremovable;
 
 /// `std::result::Result` with this crate's error.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -285,6 +286,10 @@ pub enum Error {
     /// A selection that cannot be made.
     #[error(transparent)]
     Selection(#[from] SelectionError),
+
+    /// Rows that cannot be removed from a factorised system.
+    #[error(transparent)]
+    Unremovable(#[from] Unremovable),
 
     /// The iterations for eigenvalues did not converge.
     #[error("the iterations for eigenvalues did not converge, which finite numbers should not cause: please report it")]

@@ -30,19 +30,43 @@ pub(crate) const SOLVE_ROWS: usize = 8 * TILE;
 /// The factorised system.
 pub struct Hessian {
     /// L in the lower triangle; the upper one is not defined.
-    factor: Arc<Square>,
-    /// L rounded to float32, made when it is first asked for. Nobody waits for the lock: after a
-    /// fork another thread may hold it for ever.
-    single: Mutex<Option<Arc<Panel<f32>>>>,
-    pub(crate) block_factors: BlockFactors,
-    pub(crate) penalty: Penalty,
+    pub(crate) factor: Arc<Square>,
+    pub(crate) derived: Derived,
+    pub(crate) penalty: Arc<Penalty>,
     pub(crate) choice: Choice,
-    moments: Moments,
+    pub(crate) moments: Moments,
+    /// How many times rows were added or removed.
+    pub(crate) revision: u64,
+}
+
+/// What is made of L when it is first asked for.
+#[derive(Default)]
+pub(crate) struct Derived {
+    /// L rounded to float32. Nobody waits for the lock: after a fork another thread may hold it for
+    /// ever.
+    single: Mutex<Option<Arc<Panel<f32>>>>,
+    pub block_factors: BlockFactors,
 }
 
 impl Hessian {
     pub(crate) fn new(factor: Arc<Square>, penalty: Penalty, choice: Choice, moments: Moments) -> Self {
-        Self { factor, single: Mutex::default(), block_factors: BlockFactors::default(), penalty, choice, moments }
+        Self { factor, derived: Derived::default(), penalty: Arc::new(penalty), choice, moments, revision: 0 }
+    }
+
+    /// The same system, to be changed without changing this one: both have one array of L until then.
+    pub fn shared(&self) -> Result<Self> {
+        Ok(Self {
+            factor: Arc::clone(&self.factor),
+            derived: Derived::default(),
+            penalty: Arc::clone(&self.penalty),
+            moments: self.moments.try_clone()?,
+            ..*self
+        })
+    }
+
+    /// How many times rows were added or removed: what was computed at another number is out of date.
+    pub fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// p
@@ -69,11 +93,6 @@ impl Hessian {
     /// b, Σ w y², n and Σ ln w of the data.
     pub fn moments(&self) -> &Moments {
         &self.moments
-    }
-
-    /// The array of L.
-    pub(crate) fn factor(&self) -> &Square {
-        &self.factor
     }
 
     /// L; only the lower triangle is defined.
@@ -173,7 +192,7 @@ impl Hessian {
 
     /// L in float32.
     fn single(&self, run: &Execution) -> Result<Arc<Panel<f32>>> {
-        if let Some(single) = self.single.try_lock().ok().and_then(|kept| kept.clone()) {
+        if let Some(single) = self.derived.single.try_lock().ok().and_then(|kept| kept.clone()) {
             return Ok(single);
         }
         let p = self.n_features();
@@ -190,7 +209,7 @@ impl Hessian {
             return Err(Error::SingleFactor);
         }
         let single = Arc::new(single);
-        if let Ok(mut kept) = self.single.try_lock() {
+        if let Ok(mut kept) = self.derived.single.try_lock() {
             *kept = Some(Arc::clone(&single));
         }
         Ok(single)

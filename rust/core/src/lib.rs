@@ -27,6 +27,7 @@
 //! | penalty | `penalty` | checks Λ, adds λΛ to C |
 //! | strength λ | `regularizer` | settles λ, and keeps why |
 //! | factor | `cholesky` | H = L Lᵀ, or the pivot that failed |
+//! | rows added later, or removed | `updating`, `removal`, `revision` | L of H ± Σ w f fᵀ in O(k p²) |
 //! | answers | `hessian`, `strips` | H⁻¹B, L⁻¹g, variances, joint covariances, ln\|H\| |
 //! | diagnostics | `condition` | reciprocal condition, effective dimension |
 //! | components | `components`, `block_factors` | the variance of each component of a prediction |
@@ -38,7 +39,7 @@
 //! | and for targets | `target_gains`, `target_means`, `near_targets`, `kernels` | of their mean rigidity or variance |
 //! | storage | `snapshot` | accumulators and factors as plain vectors, and back |
 //!
-//! `execution` says on how many threads, and until when; `error` and `selection_error` list what can go
+//! `execution` says on how many threads, and until when; `error` (with `selection_error`, `unremovable`) lists what can go
 //! wrong.
 //!
 //! Every result is the same to the bit on any number of threads. Parallel work partitions the
@@ -77,6 +78,8 @@ mod real;
 mod reduce;
 mod reflectors;
 mod regularizer;
+mod removal;
+mod revision;
 mod row_factor;
 mod rows;
 mod sampling;
@@ -95,6 +98,8 @@ mod target_means;
 mod tiles;
 mod triangle;
 mod tridiagonal;
+mod unremovable;
+mod updating;
 mod variances;
 
 pub use addition::Prepared;
@@ -110,6 +115,7 @@ pub use pages::{require, zeros};
 pub use penalty::Penalty;
 pub use pool::Pool;
 pub use regularizer::{Reason, Regularizer};
+pub use revision::{Change, Revision};
 pub use rows::{Batch, Element, Groups, Reduction, RowBlock};
 pub use selection::{Objective, Pick, Selection, Targets};
 pub use selection_error::SelectionError;
@@ -117,3 +123,5 @@ pub use singular::singular_vectors;
 pub use snapshot::{HessianSnapshot, PenaltySnapshot, Snapshot};
 pub use stage::Precision;
 pub use tiles::take_workspace;
+pub use unremovable::Unremovable;
+pub use updating::ROWS_IN_PLACE;

@@ -33,6 +33,12 @@ impl Moments {
         Ok(Self { unexplained: Some(zeros(n_outputs)?), ..Self::zeros(p, n_outputs)? })
     }
 
+    /// What is left where rows come without targets: n and Σ ln w.
+    pub(crate) fn without_targets(&self) -> Self {
+        let unexplained = self.unexplained.as_ref().map(|_| vec![]);
+        Self { n_rows: self.n_rows, log_weight: self.log_weight, unexplained, ..Self::default() }
+    }
+
     /// A copy, where memory allows.
     pub(crate) fn try_clone(&self) -> Result<Self> {
         let unexplained = self.unexplained.as_deref().map(copied).transpose()?;

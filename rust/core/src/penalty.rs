@@ -46,6 +46,15 @@ impl Penalty {
         Form::Identity.into()
     }
 
+    /// Λ_00
+    pub(crate) fn first(&self) -> f64 {
+        match &self.form {
+            Form::Identity => 1.0,
+            Form::Diagonal(values) => values[0],
+            Form::Matrix(matrix) => matrix.values.column(0)[0],
+        }
+    }
+
     /// One entry a feature, finite and not negative. A zero leaves its feature (an intercept)
     /// unpenalised.
     pub fn diagonal(values: Vec<f64>) -> Result<Self> {

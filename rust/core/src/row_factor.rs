@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::execution::Execution;
 use crate::moments::Moments;
 use crate::pages::copied;
+use crate::panel::Panel;
 use crate::penalty::{Form, Penalty};
 use crate::real::squared_norm;
 use crate::regularizer::Choice;
@@ -186,10 +187,14 @@ pub(crate) fn cross(lower: &Square, moments: &Moments) -> Result<Vec<f64>> {
     Ok(cross)
 }
 
-/// lower(out) += RᵀR
-pub(crate) fn add_product(lower: &Square, out: MatMut<'_, f64>, run: &Execution) -> Result<()> {
-    let mut whole = Square::zeros(lower.n())?;
-    whole.for_each_lower_column(run, |j, column| column.copy_from_slice(lower.lower_column(j)));
-    tiles::gram(out, &whole.as_ref().transpose(), 1.0, run);
-    Ok(())
+/// lower(out) += RᵀR, some rows of R at a time.
+pub(crate) fn add_product(lower: &Square, mut out: MatMut<'_, f64>, run: &Execution) -> Result<()> {
+    let p = lower.n();
+    for start in (0..p).step_by(ROWS) {
+        let (n, rest) = (ROWS.min(p - start), p - start);
+        let mut rows = Panel::zeros(n, rest)?;
+        (0..n).for_each(|i| rows.row_mut(i)[i..].copy_from_slice(lower.lower_column(start + i)));
+        tiles::gram(out.as_mut().submatrix_mut(start, start, rest, rest), &rows.matrix(0..n), 1.0, run);
+    }
+    run.check()
 }

@@ -122,7 +122,7 @@ impl Hessian {
         };
         Ok(HessianSnapshot {
             n_features: self.n_features(),
-            lower: pack(self.factor())?,
+            lower: pack(&self.factor)?,
             moments: self.moments().try_clone()?,
             regularizer: self.regularizer(),
             jitter: self.choice.jitter,

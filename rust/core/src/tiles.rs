@@ -326,7 +326,7 @@ pub(crate) fn solve_lower<T: Real>(l: MatRef<'_, T>, b: MatMut<'_, T>, run: &Exe
 /// Tile after tile: what is above is multiplied and subtracted, then a small triangle solved.
 /// Measured on one AVX2 core with strips of 192 columns: 38, 39, 40 Gflop/s at p = 1024, 2048,
 /// 4096, against 34, 32, 32 by faer's solve on strips of 64, and 38, 38, 37 on 192.
-fn solve_strip<T: Real>(l: MatRef<'_, T>, mut b: MatMut<'_, T>, run: &Execution) {
+pub(crate) fn solve_strip<T: Real>(l: MatRef<'_, T>, mut b: MatMut<'_, T>, run: &Execution) {
     let p = l.nrows();
     for start in (0..p).step_by(TILE) {
         if run.is_stopped() {

@@ -33,6 +33,13 @@ impl Square {
         Ok(Self(self.0.try_clone()?))
     }
 
+    /// A copy of the lower triangle, where memory allows.
+    pub fn lower_copy(&self, run: &Execution) -> Result<Self> {
+        let mut copy = Self::unset(self.n())?;
+        copy.for_each_lower_column(run, |j, column| column.copy_from_slice(self.lower_column(j)));
+        Ok(copy)
+    }
+
     /// Number of rows and columns.
     pub fn n(&self) -> usize {
         self.0.n_rows()

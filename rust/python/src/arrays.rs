@@ -40,6 +40,18 @@ macro_rules! with_view {
 }
 pub(crate) use with_view;
 
+/// Weights and targets of a batch.
+pub type Extras<'a> = (Option<&'a [f64]>, Option<ArrayView2<'a, f64>>);
+
+/// A batch of rows, as `+=` takes it: features, groups, reduction, weights, targets.
+pub type Addend<'py> = (
+    Features<'py>,
+    Option<PyReadonlyArray1<'py, i64>>,
+    String,
+    Option<PyReadonlyArray1<'py, f64>>,
+    Option<PyReadonlyArray2<'py, f64>>,
+);
+
 /// Labels and the reduction of rows that share one.
 pub struct Grouping<'py> {
     labels: Option<PyReadonlyArray1<'py, i64>>,

@@ -1,14 +1,14 @@
 //! `_core.Covariance`: an accumulator behind a lock, so that no thread sees half an update.
 
 use ndarray::ArrayView2;
-use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2};
+use numpy::{PyArray1, PyArray2, PyArrayMethods};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use rigidities_core as core;
 use rigidities_core::{Batch, Element, Execution, Penalty, Precision, Reason, Reduction, Regularizer, Snapshot};
 
-use crate::arrays::{Features, Grouping, PenaltyValues, empty_matrix, to_matrix, with_rows, with_view};
+use crate::arrays::{Addend, Extras, Grouping, PenaltyValues, empty_matrix, to_matrix, with_rows, with_view};
 use crate::guarded::{Guard, Guarded};
 use crate::hessian::Hessian;
 use crate::raised::Outcome;
@@ -22,9 +22,6 @@ pub struct Covariance(Guarded<core::Covariance>);
 
 /// Rᵀ, z and what z leaves of the squares of the targets.
 type Factored<'py> = (Bound<'py, PyArray2<f64>>, Bound<'py, PyArray2<f64>>, Bound<'py, PyArray1<f64>>);
-
-/// Weights and targets of a batch.
-type Extras<'a> = (Option<&'a [f64]>, Option<ArrayView2<'a, f64>>);
 
 impl Covariance {
     /// Wait for the lock, and undo what an interrupted call has left.
@@ -72,15 +69,6 @@ impl Covariance {
         })
     }
 }
-
-/// What `+=` adds but for other sums: features, groups, reduction, weights, targets.
-type Addend<'py> = (
-    Features<'py>,
-    Option<PyReadonlyArray1<'py, i64>>,
-    String,
-    Option<PyReadonlyArray1<'py, f64>>,
-    Option<PyReadonlyArray2<'py, f64>>,
-);
 
 #[pymethods]
 impl Covariance {
@@ -191,7 +179,7 @@ impl Covariance {
             };
             let p = guard.n_features();
             let work = square(p) * p as f64 / if guard.is_factor() { 3.0 } else { 6.0 };
-            Ok(Hessian(execute(work, |run| guard.factorize(regularizer, penalty, consume, run))?))
+            Ok(Hessian::new(execute(work, |run| guard.factorize(regularizer, penalty, consume, run))?))
         })
     }
 

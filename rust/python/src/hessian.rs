@@ -1,28 +1,49 @@
-//! `_core.Hessian`: an immutable factor.
+//! `_core.Hessian`: a factor behind a lock. Who reads takes hold of the present one, and computes without
+//! the lock; who changes it while others read leaves theirs as it is, and puts another in its place.
 
+use std::sync::Arc;
+
+use ndarray::ArrayView2;
 use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use rigidities_core as core;
 use rigidities_core::{
-    Components, Element, Execution, HessianSnapshot, PenaltySnapshot, Precision, Reason, RowBlock, zeros,
+    Batch, Change, Components, Element, Execution, HessianSnapshot, PenaltySnapshot, Precision, Reason, Reduction,
+    RowBlock, zeros,
 };
 
-use crate::arrays::{Features, Grouping, to_matrix, with_rows, with_view};
+use crate::arrays::{Addend, Extras, Features, Grouping, to_matrix, with_rows, with_view};
+use crate::guarded::Guarded;
 use crate::raised::Outcome;
 use crate::state::{moments_of_dict, moments_to_dict, scalar, vector};
-use crate::threads::execute;
+use crate::threads::{change, execute};
 use crate::words::{accumulation_name, to_precision};
 
 /// The factorised system H = C + λΛ.
 #[pyclass(frozen, module = "rigidities._core")]
-pub struct Hessian(pub core::Hessian);
+pub struct Hessian(Guarded<Arc<core::Hessian>>);
+
+/// Multiplications of a triangular solve for target rows.
+fn solve_work<T: Element>(rows: &RowBlock<'_, T>) -> f64 {
+    let p = rows.n_features() as f64;
+    0.5 * rows.n_targets() as f64 * p * p
+}
+
+/// Multiplications of a solve for `columns` right-hand sides.
+fn columns_work(hessian: &core::Hessian, columns: usize) -> f64 {
+    let p = hessian.n_features() as f64;
+    p * p * columns as f64
+}
 
 impl Hessian {
-    /// Multiplications of a triangular solve for target rows.
-    fn work<T: Element>(&self, rows: &RowBlock<'_, T>) -> f64 {
-        let p = self.0.n_features() as f64;
-        0.5 * rows.n_targets() as f64 * p * p
+    pub fn new(hessian: core::Hessian) -> Self {
+        Self(Guarded::new(Arc::new(hessian)))
+    }
+
+    /// The present factor. Waits while it is being changed.
+    fn current(&self, py: Python<'_>) -> Outcome<Arc<core::Hessian>> {
+        py.detach(|| Ok(Arc::clone(&*self.0.lock()?)))
     }
 
     /// Replace a copy of the columns of B, (p, k).
@@ -30,10 +51,11 @@ impl Hessian {
         &self,
         py: Python<'py>,
         b: &PyReadonlyArray2<'py, f64>,
-        replace: impl Fn(&mut [f64], &Execution) -> core::Result<()> + Sync,
+        replace: impl Fn(&core::Hessian, &mut [f64], &Execution) -> core::Result<()> + Sync,
     ) -> Outcome<Bound<'py, PyArray2<f64>>> {
+        let hessian = &*self.current(py)?;
         let view = b.as_array();
-        let (p, k) = (self.0.n_features(), view.ncols());
+        let (p, k) = (hessian.n_features(), view.ncols());
         if view.nrows() != p {
             return Err(core::Error::RightHandSide { got: view.nrows(), expected: p }.into());
         }
@@ -41,82 +63,142 @@ impl Hessian {
             let mut columns = zeros(p * k)?;
             columns.iter_mut().zip(view.t()).for_each(|(out, x)| *out = *x);
             let values = &mut columns;
-            execute(self.solve_work(k), |run| replace(values, run))?;
+            execute(columns_work(hessian, k), |run| replace(hessian, values, run))?;
             Outcome::Ok(columns)
         })?;
         Ok(to_matrix(py, replaced, k, p)?.transpose()?)
     }
 
-    /// Multiplications of a solve for `columns` right-hand sides.
-    fn solve_work(&self, columns: usize) -> f64 {
-        let p = self.0.n_features() as f64;
-        p * p * columns as f64
+    /// Add rows or remove them.
+    fn change_rows<T: Element>(
+        &self,
+        view: ArrayView2<'_, T>,
+        groups: (Option<&[i64]>, Reduction),
+        (weights, targets): Extras<'_>,
+        what: Change,
+    ) -> Outcome<()> {
+        let guard = &mut *self.0.lock()?;
+        with_rows(view, groups, |rows| {
+            rows.require_features(guard.n_features())?; // before weights and targets, which it may explain
+            let batch = Batch::new(*rows, weights, targets)?;
+            let work = guard.update_work(view.nrows(), rows.n_targets());
+            if Arc::get_mut(guard).is_none() {
+                *guard = Arc::new(guard.shared()?); // somebody computes with this one
+            }
+            let hessian = Arc::get_mut(guard).ok_or(core::Error::Interrupted)?; // nobody else has this one
+            let prepare = |run: &Execution| {
+                let hessian = hessian; // lent to the revision
+                hessian.prepare_update(&batch, what, run)
+            };
+            change(work, prepare, |revision, run| revision.commit(run))
+        })
+    }
+
+    fn change(&self, addend: &Bound<'_, PyAny>, what: Change) -> Outcome<()> {
+        let (features, groups, reduction, weights, targets) = addend.extract::<Addend<'_>>()?;
+        let grouping = Grouping::new(groups, &reduction)?;
+        let groups = grouping.parts()?;
+        let weights = weights.as_ref().map(|weights| weights.as_slice()).transpose().map_err(PyErr::from)?;
+        let extras = (weights, targets.as_ref().map(|targets| targets.as_array()));
+        with_view!(features, |view| addend.py().detach(|| self.change_rows(view, groups, extras, what)))
     }
 }
 
 #[pymethods]
 impl Hessian {
+    /// Add rows. As for sums, Python looks for no signal after an operator: who finds KeyboardInterrupt
+    /// raised by it finds nothing changed.
+    fn __iadd__(&self, addend: &Bound<'_, PyAny>) -> Outcome<()> {
+        self.change(addend, Change::Add)
+    }
+
+    /// Remove rows.
+    fn __isub__(&self, addend: &Bound<'_, PyAny>) -> Outcome<()> {
+        self.change(addend, Change::Remove)
+    }
+
+    /// The same factor, to be changed without changing this one.
+    fn copy(&self, py: Python<'_>) -> Outcome<Self> {
+        Ok(Self::new(self.current(py)?.shared()?))
+    }
+
+    /// How many times rows were added or removed.
     #[getter]
-    fn n_features(&self) -> usize {
-        self.0.n_features()
+    fn revision(&self, py: Python<'_>) -> Outcome<u64> {
+        Ok(self.current(py)?.revision())
+    }
+
+    /// ‖H‖₁, estimated.
+    fn norm(&self, py: Python<'_>) -> Outcome<f64> {
+        let hessian = &*self.current(py)?;
+        let p = hessian.n_features() as f64;
+        py.detach(|| execute(10.0 * p * p, |run| hessian.norm(run)))
     }
 
     #[getter]
-    fn n_rows(&self) -> usize {
-        self.0.moments().n_rows
+    fn n_features(&self, py: Python<'_>) -> Outcome<usize> {
+        Ok(self.current(py)?.n_features())
     }
 
     #[getter]
-    fn n_outputs(&self) -> usize {
-        self.0.moments().n_outputs
+    fn n_rows(&self, py: Python<'_>) -> Outcome<usize> {
+        Ok(self.current(py)?.moments().n_rows)
     }
 
     #[getter]
-    fn regularizer(&self) -> f64 {
-        self.0.regularizer()
+    fn n_outputs(&self, py: Python<'_>) -> Outcome<usize> {
+        Ok(self.current(py)?.moments().n_outputs)
     }
 
     #[getter]
-    fn jitter(&self) -> f64 {
-        self.0.jitter()
+    fn regularizer(&self, py: Python<'_>) -> Outcome<f64> {
+        Ok(self.current(py)?.regularizer())
     }
 
     #[getter]
-    fn reason(&self) -> &'static str {
-        self.0.reason().name()
+    fn jitter(&self, py: Python<'_>) -> Outcome<f64> {
+        Ok(self.current(py)?.jitter())
     }
 
     #[getter]
-    fn accumulation(&self) -> &'static str {
-        accumulation_name(self.0.moments().unexplained.is_some())
+    fn reason(&self, py: Python<'_>) -> Outcome<&'static str> {
+        Ok(self.current(py)?.reason().name())
+    }
+
+    #[getter]
+    fn accumulation(&self, py: Python<'_>) -> Outcome<&'static str> {
+        Ok(accumulation_name(self.current(py)?.moments().unexplained.is_some()))
     }
 
     /// S = Σ w y² − bᵀH⁻¹b of each output, where R was kept; nothing elsewhere.
-    fn unexplained<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<f64>> {
-        PyArray1::from_vec(py, self.0.moments().unexplained.clone().unwrap_or_default())
+    fn unexplained<'py>(&self, py: Python<'py>) -> Outcome<Bound<'py, PyArray1<f64>>> {
+        Ok(PyArray1::from_vec(py, self.current(py)?.moments().unexplained.clone().unwrap_or_default()))
     }
 
     #[getter]
-    fn log_determinant(&self) -> f64 {
-        self.0.log_determinant()
+    fn log_determinant(&self, py: Python<'_>) -> Outcome<f64> {
+        Ok(self.current(py)?.log_determinant())
     }
 
-    fn diagonal<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<f64>> {
-        PyArray1::from_vec(py, self.0.diagonal())
+    fn diagonal<'py>(&self, py: Python<'py>) -> Outcome<Bound<'py, PyArray1<f64>>> {
+        Ok(PyArray1::from_vec(py, self.current(py)?.diagonal()))
     }
 
     fn rcond(&self, py: Python<'_>) -> Outcome<f64> {
-        let p = self.0.n_features() as f64;
-        py.detach(|| execute(20.0 * p * p, |run| self.0.rcond(run)))
+        let hessian = &*self.current(py)?;
+        let p = hessian.n_features() as f64;
+        py.detach(|| execute(20.0 * p * p, |run| hessian.rcond(run)))
     }
 
     fn effective_dimension(&self, py: Python<'_>) -> Outcome<f64> {
-        let p = self.0.n_features() as f64;
-        py.detach(|| execute(p * p * p / 6.0, |run| self.0.effective_dimension(run)))
+        let hessian = &*self.current(py)?;
+        let p = hessian.n_features() as f64;
+        py.detach(|| execute(p * p * p / 6.0, |run| hessian.effective_dimension(run)))
     }
 
     fn snapshot<'py>(&self, py: Python<'py>) -> Outcome<Bound<'py, PyDict>> {
-        let snapshot = py.detach(|| self.0.snapshot())?;
+        let hessian = &*self.current(py)?;
+        let snapshot = py.detach(|| hessian.snapshot())?;
         let state = moments_to_dict(py, snapshot.moments)?;
         state.set_item("n_features", snapshot.n_features)?;
         state.set_item("regularizer", snapshot.regularizer)?;
@@ -160,24 +242,25 @@ impl Hessian {
             penalty,
             penalty_jitter,
         };
-        Ok(Self(core::Hessian::from_snapshot(snapshot)?))
+        Ok(Self::new(core::Hessian::from_snapshot(snapshot)?))
     }
 
     /// θ, shape (p, n_outputs).
     fn coef<'py>(&self, py: Python<'py>) -> Outcome<Bound<'py, PyArray2<f64>>> {
-        let (p, k) = (self.0.n_features(), self.0.moments().n_outputs);
-        let coef = py.detach(|| execute(self.solve_work(k), |run| self.0.coef(run)))?;
+        let hessian = &*self.current(py)?;
+        let (p, k) = (hessian.n_features(), hessian.moments().n_outputs);
+        let coef = py.detach(|| execute(columns_work(hessian, k), |run| hessian.coef(run)))?;
         Ok(to_matrix(py, coef, k, p)?.transpose()?)
     }
 
     /// H⁻¹B for B of shape (p, k).
     fn solve<'py>(&self, py: Python<'py>, b: PyReadonlyArray2<'py, f64>) -> Outcome<Bound<'py, PyArray2<f64>>> {
-        self.for_columns(py, &b, |values, run| self.0.solve_in_place(values, run))
+        self.for_columns(py, &b, |hessian, values, run| hessian.solve_in_place(values, run))
     }
 
     /// L⁻ᵀZ for Z of shape (p, k).
     fn colour<'py>(&self, py: Python<'py>, z: PyReadonlyArray2<'py, f64>) -> Outcome<Bound<'py, PyArray2<f64>>> {
-        self.for_columns(py, &z, |values, run| self.0.colour_in_place(values, run))
+        self.for_columns(py, &z, |hessian, values, run| hessian.colour_in_place(values, run))
     }
 
     /// gᵀH⁻¹g of each target row.
@@ -189,12 +272,13 @@ impl Hessian {
         reduction: &str,
         precision: &str,
     ) -> Outcome<Bound<'py, PyArray1<f64>>> {
+        let hessian = &*self.current(py)?;
         let grouping = Grouping::new(groups, reduction)?;
         let groups = grouping.parts()?;
         let single = to_precision(precision)? == Precision::Single;
         let variances = with_view!(features, |view| py.detach(|| with_rows(view, groups, |rows| {
-            execute(self.work(rows), |run| {
-                if single { self.0.variance_single(rows, run) } else { self.0.variance(rows, run) }
+            execute(solve_work(rows), |run| {
+                if single { hessian.variance_single(rows, run) } else { hessian.variance(rows, run) }
             })
         })))?;
         Ok(PyArray1::from_vec(py, variances))
@@ -209,11 +293,12 @@ impl Hessian {
         groups: Option<PyReadonlyArray1<'py, i64>>,
         reduction: &str,
     ) -> Outcome<Bound<'py, PyArray2<f64>>> {
+        let hessian = &*self.current(py)?;
         let grouping = Grouping::new(groups, reduction)?;
         let groups = grouping.parts()?;
         let components = Components::new(&components)?;
         let variances = with_view!(features, |view| py.detach(|| with_rows(view, groups, |rows| {
-            execute(self.work(rows), |run| self.0.component_variance(rows, &components, run))
+            execute(solve_work(rows), |run| hessian.component_variance(rows, &components, run))
         })))?;
         let n = variances.len() / components.len();
         Ok(to_matrix(py, variances, n, components.len())?)
@@ -227,11 +312,13 @@ impl Hessian {
         groups: Option<PyReadonlyArray1<'py, i64>>,
         reduction: &str,
     ) -> Outcome<Bound<'py, PyArray2<f64>>> {
+        let hessian = &*self.current(py)?;
         let grouping = Grouping::new(groups, reduction)?;
         let groups = grouping.parts()?;
-        let p = self.0.n_features();
-        let whitened = with_view!(features, |view| py
-            .detach(|| with_rows(view, groups, |rows| { execute(self.work(rows), |run| self.0.whiten(rows, run)) })))?;
+        let p = hessian.n_features();
+        let whitened = with_view!(features, |view| py.detach(|| with_rows(view, groups, |rows| {
+            execute(solve_work(rows), |run| hessian.whiten(rows, run))
+        })))?;
         let n = whitened.len() / p;
         Ok(to_matrix(py, whitened, n, p)?)
     }
@@ -244,10 +331,11 @@ impl Hessian {
         groups: Option<PyReadonlyArray1<'py, i64>>,
         reduction: &str,
     ) -> Outcome<Bound<'py, PyArray2<f64>>> {
+        let hessian = &*self.current(py)?;
         let grouping = Grouping::new(groups, reduction)?;
         let groups = grouping.parts()?;
         let (joint, n) = with_view!(features, |view| py.detach(|| with_rows(view, groups, |rows| {
-            let joint = execute(self.work(rows), |run| self.0.prediction_covariance(rows, run))?;
+            let joint = execute(solve_work(rows), |run| hessian.prediction_covariance(rows, run))?;
             Ok((joint, rows.n_targets()))
         })))?;
         Ok(to_matrix(py, joint, n, n)?)
@@ -260,12 +348,13 @@ impl Hessian {
         features: Features<'py>,
         others: Features<'py>,
     ) -> Outcome<Bound<'py, PyArray2<f64>>> {
+        let hessian = &*self.current(py)?;
         let ungrouped = (None, core::Reduction::Sum);
         let (joint, n, m) = with_view!(features, |view| with_view!(others, |other| py.detach(|| {
             with_rows(view, ungrouped, |rows| {
                 with_rows(other, ungrouped, |others| {
-                    let work = self.work(rows) + self.work(others);
-                    let joint = execute(work, |run| self.0.prediction_cross_covariance(rows, others, run))?;
+                    let work = solve_work(rows) + solve_work(others);
+                    let joint = execute(work, |run| hessian.prediction_cross_covariance(rows, others, run))?;
                     Ok((joint, rows.n_targets(), others.n_targets()))
                 })
             })

@@ -20,12 +20,11 @@ mod words;
 
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use rigidities_core::{Reason, SCALES};
+use rigidities_core::{ROWS_IN_PLACE, Reason, SCALES};
 
 use crate::threads::MAX_THREADS;
 
-/// Safe without the interpreter lock: every class is frozen, and what changes, a `Covariance` or a
-/// `Selection`, is behind a mutex.
+/// Safe without the interpreter lock: every class is frozen, and what changes is behind a mutex.
 #[pymodule(gil_used = false)]
 mod _core {
     #[pymodule_export]
@@ -48,6 +47,7 @@ mod _core {
         module.add("REASONS", PyTuple::new(module.py(), Reason::ALL.map(Reason::name))?)?;
         crate::guarded::count_forks(module.py())?;
         module.add("MAX_THREADS", MAX_THREADS)?;
+        module.add("ROWS_IN_PLACE", ROWS_IN_PLACE)?;
         module.add("SCALES", (*SCALES.start(), *SCALES.end()))?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }

@@ -2,7 +2,7 @@
 
 use pyo3::exceptions::{PyKeyboardInterrupt, PyMemoryError, PyValueError};
 use pyo3::prelude::*;
-use rigidities_core::Error;
+use rigidities_core::{Error, Unremovable};
 
 pyo3::import_exception!(numpy.linalg, LinAlgError);
 pyo3::import_exception!(rigidities.exceptions, NotFittedError);
@@ -34,7 +34,8 @@ impl From<Error> for Raised {
             Error::Interrupted => PyKeyboardInterrupt::new_err(()),
             Error::NotConverged => LinAlgError::new_err(text),
             Error::NotFitted => NotFittedError::new_err(text),
-            Error::NotPositiveDefinite { pivot, regularizer, .. } => {
+            Error::NotPositiveDefinite { pivot, regularizer, .. }
+            | Error::Unremovable(Unremovable::Pivot { pivot, regularizer, .. }) => {
                 NotPositiveDefiniteError::new_err((text, pivot, regularizer))
             }
             _ => PyValueError::new_err(text),

@@ -66,7 +66,9 @@ class Table(NamedTuple):
 def facts(numbers: CalibrationNumbers) -> dict[str, str]:
     """Return what was compared, and where σ comes from."""
     origin = numbers.provenance
-    units = f"{numbers.n_blocks:,} blocks" if numbers.has_blocks else "each taken as independent"
+    units = "each taken as independent"
+    if numbers.has_blocks:
+        units = "each a block" if numbers.n_blocks == numbers.n else f"{numbers.n_blocks:,} blocks"
     aside = f"; {numbers.n_aside:,} set aside (σ is 0 or rounding)" if numbers.n_aside else ""
     calibrated = [origin.calibrated_on or "not stated"]
     if origin.n is not None:

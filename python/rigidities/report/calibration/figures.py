@@ -41,8 +41,11 @@ Gaussian errors are below. Residuals at rounding would fill the figure with empt
 FARTHEST = 1e3
 """Mean (r/σ)² of a class beyond 1000, or below 1/1000, is drawn at the edge."""
 
-SIZE = (5.6, 5.0)
-"""Of a figure, in inches."""
+FARTHEST_END = 3.0
+"""Ends of intervals are in view up to this factor from their RMSE."""
+
+SIZE = (4.6, 4.3)
+"""Of a figure, in inches. On a phone of 400 pixels its text, 8 points, is 9 pixels high."""
 
 
 def report_figures(numbers: CalibrationNumbers) -> dict[str, Figure]:
@@ -74,7 +77,8 @@ def reliability_figure(numbers: CalibrationNumbers) -> Figure:
     low, high = bins.ratio_low * x, bins.ratio_high * x
     shown = y > 0  # a bin of zero errors has no logarithm
     agrees = (bins.ratio_low <= 1) & (bins.ratio_high >= 1)
-    ends = _log_ends(np.concatenate([x, y[shown]]))
+    reach = np.maximum(low, y / FARTHEST_END), np.minimum(high, FARTHEST_END * y)
+    ends = _log_ends(np.concatenate([x, *(end[shown] for end in reach)]))
     for chosen, colour, mark, text in (
         (agrees & shown, BLUE, "o", "interval holds RMSE = RMS σ"),
         (~agrees & shown, VERMILION, "s", "interval does not hold it"),

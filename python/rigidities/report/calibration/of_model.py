@@ -64,7 +64,7 @@ def reports_of(
             one.residuals[judged],
             one.std[judged],
             by=_classes(frames, prediction, structures, _norms(term, one, judged)),
-            blocks=None if term == "energy" else structures,
+            blocks=structures,
             unit=unit,
             provenance=Provenance(
                 "training structures that are left out",

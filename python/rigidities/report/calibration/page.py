@@ -22,17 +22,35 @@ if TYPE_CHECKING:
     from rigidities.calibration.report import CalibrationNumbers
 
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222;
-  background: #fff; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
+:root { color-scheme: light dark;
+  --text: #222; --page: #fff; --line: #ddd; --head: #888; --note: #f3f7fa; --shade: #0003; }
+@media (prefers-color-scheme: dark) {
+  :root { --text: #ddd; --page: #17191c; --line: #3a3d42; --head: #888; --note: #1f2730; --shade: #fff3; }
+}
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
+  color: var(--text); background: var(--page); }
+h1 { font-size: 1.5rem; overflow-wrap: anywhere; } h2 { font-size: 1.25rem; margin-top: 2.2rem; }
+h3 { font-size: 1.1rem; margin-top: 2rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.87rem; }
-div.wide { overflow-x: auto; }
-th, td { padding: 0.15rem 0.7rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; } th { border-bottom: 2px solid #888; }
-table.facts th, table.facts td { text-align: left; white-space: normal; border-bottom: 1px solid #ddd; }
-figure { display: inline-block; margin: 0.5rem; max-width: 28rem; } img { width: 100%; }
-ul.remarks { border-left: 4px solid #0072b2; padding: 0.5rem 0.5rem 0.5rem 1.8rem; background: #f3f7fa; }
+div.wide { overflow-x: auto; background:
+  linear-gradient(to right, transparent, var(--page) 60%) 100% 0 / 3rem 100% no-repeat local,
+  linear-gradient(to right, transparent, var(--shade)) 100% 0 / 1rem 100% no-repeat scroll; }
+th, td { padding: 0.15rem 0.7rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th { border-bottom: 2px solid var(--head); }
+th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: var(--page); }
+table.facts th, table.facts td { text-align: left; vertical-align: top; white-space: normal;
+  border-bottom: 1px solid var(--line); }
+figure { display: inline-block; margin: 0.5rem; max-width: 28rem; vertical-align: top; }
+img { width: 100%; background: #fff; border-radius: 4px; }
+ul.remarks { border-left: 4px solid #0072b2; padding: 0.5rem 0.5rem 0.5rem 1.8rem; background: var(--note); }
+@media (max-width: 40rem) {
+  body { margin: 1rem auto; padding: 0 0.7rem; } figure { margin: 0.5rem 0; max-width: 100%; }
+  table { font-size: 0.78rem; } th, td { padding: 0.15rem 0.3rem; white-space: normal; vertical-align: top; }
+}
 """.strip()
+"""Light or dark as the reader's system asks; figures stay on white. On a phone, cells break into
+lines. A table that is still too wide has a shade at its right edge until it is moved there; its
+first column stays in view."""
 
 GENERATOR = '<meta name="generator" content="rigidities">'
 """By which a command knows that it wrote a page."""
@@ -58,14 +76,14 @@ def report_page(numbers: CalibrationNumbers, title: str) -> str:
     str
         In UTF-8, as the page says itself.
     """
-    return _document(title, _sections(numbers))
+    return _document(title, _sections(numbers, 2))
 
 
 def reports_page(reports: Mapping[str, CalibrationNumbers], title: str) -> str:
     """Return several reports, by the name of what was predicted, as one page."""
     parts: list[str] = []
     for name, numbers in reports.items():
-        parts += [f"<h1>{escape(name)}</h1>", *_sections(numbers)]
+        parts += [_heading(name.capitalize(), 2), *_sections(numbers, 3)]
     return _document(title, parts)
 
 
@@ -82,33 +100,47 @@ def _document(title: str, parts: Iterable[str]) -> str:
     return "\n".join(lines)
 
 
-def _sections(numbers: CalibrationNumbers) -> list[str]:
+def _sections(numbers: CalibrationNumbers, level: int) -> list[str]:
+    """Return a report whose headings are of this level."""
     first, *others = tables(numbers)
     return [
         '<table class="facts">',
         *(f"<tr><th>{escape(name)}</th><td>{escape(fact)}</td></tr>" for name, fact in facts(numbers).items()),
         "</table>",
-        _table(first),
-        "<h2>Where these numbers say little</h2>",
-        '<ul class="remarks">',
-        *(f"<li>{escape(remark)}</li>" for remark in remarks(numbers)),
-        "</ul>",
-        "<h2>Figures</h2>",
+        _table(first, level),
+        *_remarks(remarks(numbers), level),
+        _heading("Figures", level),
         *(_figure(name, figure) for name, figure in report_figures(numbers).items()),
-        *(_table(table) for table in others),
+        *(_table(table, level) for table in others),
     ]
 
 
-def _table(table: Table) -> str:
+def _heading(text: str, level: int) -> str:
+    return f"<h{level}>{escape(text)}</h{level}>"
+
+
+def _remarks(found: list[str], level: int) -> list[str]:
+    if not found:
+        return []
+    items = [f"<li>{escape(remark)}</li>" for remark in found]
+    return [_heading("Where these numbers say little", level), '<ul class="remarks">', *items, "</ul>"]
+
+
+def _table(table: Table, level: int) -> str:
     explanation = f"<p>{escape(table.explanation)}</p>" if table.explanation else ""
-    return f"<h2>{escape(table.title)}</h2>\n{explanation}\n{_rows(table.head, table.rows)}"
+    return f"{_heading(table.title, level)}\n{explanation}\n{_rows(table.head, table.rows)}"
 
 
 def _rows(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    lines = ["".join(f"<th>{escape(text)}</th>" for text in head)]
-    lines += ["".join(f"<td>{escape(text)}</td>" for text in row) for row in rows]
+    lines = ["".join(f"<th>{_cell(text)}</th>" for text in head)]
+    lines += ["".join(f"<td>{_cell(text)}</td>" for text in row) for row in rows]
     body = "\n".join(f"<tr>{line}</tr>" for line in lines)
     return f'<div class="wide"><table>\n{body}\n</table></div>'
+
+
+def _cell(text: str) -> str:
+    """Return text that breaks into lines, but not before %."""
+    return escape(text).replace(" %", "&nbsp;%")
 
 
 def _figure(name: str, figure: Figure) -> str:

@@ -25,7 +25,7 @@ def remarks(numbers: CalibrationNumbers) -> list[str]:
             "All targets are taken as independent. Forces of one structure, or frames of one trajectory, are not: pass "
             "their structure as blocks, or intervals are too narrow."
         )
-    else:
+    elif numbers.n_blocks < numbers.n:
         found.append(
             "References are drawn with independent errors. Errors that are alike within a block spread more, so "
             "rely on the intervals, which count blocks."

@@ -9,6 +9,7 @@ mod selections;
 mod sizes;
 mod stored;
 mod sums;
+mod updates;
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,7 +20,7 @@ use ndarray::{Array2, ArrayView2};
 use rigidities_core::{
     Batch, Components, Covariance, Error, Execution, Groups, Hessian, HessianSnapshot, Objective, Penalty,
     PenaltySnapshot, Pool, Precision, Reason, Reduction, Regularizer, Result, RowBlock, Selection, SelectionError,
-    Snapshot, Targets, eigenvectors, require, singular_vectors, take_workspace, tridiagonalise, zeros,
+    Snapshot, Targets, Unremovable, eigenvectors, require, singular_vectors, take_workspace, tridiagonalise, zeros,
 };
 
 const P: usize = 8;
@@ -109,6 +110,7 @@ fn all() -> Vec<Case> {
         selections::selections(),
         stored::stored_sums(),
         stored::stored_factors(),
+        updates::updates(),
     ]
     .into_iter()
     .flatten()
