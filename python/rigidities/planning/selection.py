@@ -241,7 +241,15 @@ def _as_sample(
 
 
 def _require_memory(pool: Candidates, p: int, m: int) -> None:
-    """Raise unless the whitened rows, and what is kept of them for targets, fit in memory."""
-    sizes = np.diff(pool.starts)
-    need = 8 * len(pool.rows) * (p + m) + (8 * int((sizes**2).sum()) if m else 0)
+    """Raise unless the whitened rows, and what is kept of them, fit in memory.
+
+    For m targets these are covariances of the rows of each candidate with one another and with the
+    targets; without any, for candidates of one row, the rows in float32.
+    """
+    n, sizes = len(pool.rows), np.diff(pool.starts)
+    need = 8 * n * (p + m)
+    if m:
+        need += 8 * int((sizes**2).sum())
+    elif len(pool) == n:
+        need += 4 * n * p
     memory.require(need, f"the whitened rows of {len(pool)} candidates", Advice.FEWER_CANDIDATES)
