@@ -22,8 +22,7 @@ import numpy as np
 
 from rigidities.exceptions import Advice, InterruptedWarning, warn
 from rigidities.hessian import Hessian
-from rigidities.planning.added import with_rows
-from rigidities.planning.candidates import Candidates, whitened_targets
+from rigidities.planning.candidates import Candidates, updated, whitened_targets
 from rigidities.planning.limits import Limits
 from rigidities.planning.problem import Picks, Problem, picks_of
 from rigidities.planning.streaming import KEPT_BYTES, Stream, is_streamed, pick_streamed
@@ -202,7 +201,7 @@ def select(
     problem = Problem(pool.whitened(hessian), pool.starts, objective, Y, target_w, limits)
     picked = picks_of(problem, sample, swaps, progress)
     taken = pool.rows_of([*limits.present, *picked.indices])
-    grown = with_rows(hessian, np.asarray(pool.rows[taken], dtype=np.float64), pool.weights[taken])
+    grown = updated(hessian, pool.rows[taken], pool.weights[taken])
     return _result(pool.labels, limits, objective, picked, grown)
 
 
@@ -242,7 +241,15 @@ def _as_sample(
 
 
 def _require_memory(pool: Candidates, p: int, m: int) -> None:
-    """Raise unless the whitened rows, and what is kept of them for targets, fit in memory."""
-    sizes = np.diff(pool.starts)
-    need = 8 * len(pool.rows) * (p + m) + (8 * int((sizes**2).sum()) if m else 0)
+    """Raise unless the whitened rows, and what is kept of them, fit in memory.
+
+    For m targets these are covariances of the rows of each candidate with one another and with the
+    targets; without any, for candidates of one row, the rows in float32.
+    """
+    n, sizes = len(pool.rows), np.diff(pool.starts)
+    need = 8 * n * (p + m)
+    if m:
+        need += 8 * int((sizes**2).sum())
+    elif len(pool) == n:
+        need += 4 * n * p
     memory.require(need, f"the whitened rows of {len(pool)} candidates", Advice.FEWER_CANDIDATES)

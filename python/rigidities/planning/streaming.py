@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rigidities import _core
-from rigidities.planning.added import with_rows
+from rigidities.planning.candidates import updated
 from rigidities.planning.limits import ROUNDED
 from rigidities.planning.problem import Picks
 from rigidities.validation import as_weights
@@ -211,7 +211,7 @@ def _pick_from(
     if len(found.indices) == 0:
         raise KeyboardInterrupt
     chosen = some[found.indices]
-    grown = with_rows(hessian, kept.rows[found.indices], weights[chosen])
+    grown = updated(hessian, kept.rows[found.indices], weights[chosen])
     return Picks(chosen, found.gains, found.values, interrupted), grown
 
 
