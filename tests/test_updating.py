@@ -255,6 +255,25 @@ def test_a_thousand_changes_do_not_drift(form):
     assert_is(hessian, form, F[:start], w[:start], y[:start], safety=1e4)
 
 
+@pytest.mark.parametrize("regularizer", [1e-6, 1e-9])
+def test_a_thousand_updates_lose_no_more_digits_than_sums(regularizer):
+    """Rows of condition 1e9, against the triangular factor of all of them."""
+    rng, p = np.random.default_rng(0), 40
+    U, V = (np.linalg.qr(rng.normal(size=(p, p)))[0] for _ in range(2))
+    F = rng.normal(size=(1060, p)) @ (U * np.logspace(0, -9, p) @ V)
+    R = np.linalg.qr(np.r_[F, np.sqrt(regularizer) * np.eye(p)], mode="r")
+    expected = np.square(np.linalg.solve(R.T, F.T)).sum(axis=0)
+
+    def error(hessian):
+        return np.abs(hessian.variance(F) / expected - 1).max()
+
+    for accumulation, least in (("sums", 0.0), ("qr", 1e-10)):
+        hessian = factorized(accumulation, F[:60], regularizer=regularizer)
+        for row in F[60:]:
+            hessian.update(row[None])
+        assert error(hessian) < max(3 * error(factorized(accumulation, F, regularizer=regularizer)), least)
+
+
 def test_reflections_keep_what_sums_lose():
     """λ at 1e-22 of ‖C‖: products f fᵀ would round it away, R does not."""
     rng = np.random.default_rng(6)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import rigidities as rg
+from rigidities.runtime import memory
 
 ROWS = np.random.default_rng(0).normal(size=(12, 4))
 BLOCKS = np.repeat(np.arange(4), 3)
@@ -149,6 +150,22 @@ def test_a_hessian_in_the_span_of_few_rows(penalty, n_select):
     np.testing.assert_allclose(picked.hessian.variance(X), plain.hessian.variance(X), rtol=1e-9)
     assert picked.hessian.log_determinant == pytest.approx(plain.hessian.log_determinant, rel=1e-11)
     assert picked.hessian.effective_dimension == pytest.approx(plain.hessian.effective_dimension, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "need"),
+    [
+        ({}, 12 * 12 * 4),
+        ({"blocks": BLOCKS}, 8 * 12 * 4),
+        ({"objective": "target_rigidity", "targets": ROWS[:2]}, 8 * 12 * (4 + 2 + 1)),
+        ({"objective": "target_variance", "targets": ROWS[:2], "blocks": BLOCKS}, 8 * 12 * (4 + 2) + 8 * 4 * 9),
+    ],
+)
+def test_memory_is_looked_at_before(monkeypatch, arguments, need):
+    monkeypatch.setattr(memory, "SMALL", 0)
+    monkeypatch.setattr(memory, "available", lambda: need - 1)
+    with pytest.raises(MemoryError, match=r"the whitened rows of (12|4) candidates needs .* pass fewer candidates"):
+        rg.select(hessian(), ROWS, 2, **arguments)
 
 
 def test_labels_name_groups_and_blocks():

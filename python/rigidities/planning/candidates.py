@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +96,14 @@ def _require_finite(rows: NDArray[Any]) -> None:
         row = int(np.argmin(finite))
         column = int(np.argmin(np.isfinite(rows[row])))
         raise ValueError(f"features[{row}, {column}] is {rows[row, column]}: only finite numbers are taken")
+
+
+def updated(hessian: Hessian, F: NDArray[Any], weights: NDArray[np.float64]) -> Hessian:
+    """Return a Hessian with more rows; the one given is left as it is."""
+    grown = copy.copy(hessian)
+    if len(F):
+        grown.update(np.asarray(F, dtype=np.float64), weights=weights)
+    return grown
 
 
 def whitened_targets(

@@ -15,7 +15,6 @@ bound.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -23,9 +22,10 @@ import numpy as np
 
 from rigidities.exceptions import Advice, InterruptedWarning, warn
 from rigidities.hessian import Hessian
-from rigidities.planning.candidates import Candidates, whitened_targets
+from rigidities.planning.candidates import Candidates, updated, whitened_targets
 from rigidities.planning.limits import Limits
 from rigidities.planning.problem import Picks, Problem, picks_of
+from rigidities.planning.streaming import KEPT_BYTES, Stream, is_streamed, pick_streamed
 from rigidities.runtime import memory
 from rigidities.validation import as_integer, as_number, check_reduction, check_word
 
@@ -90,6 +90,7 @@ def select(
     n_swaps: int = 0,
     sample_fraction: float | None = None,
     random_state: int | np.random.Generator | None = None,
+    memory_limit: float = KEPT_BYTES,
     progress: Callable[[int, int], object] | None = None,
 ) -> Selection:
     """Pick the candidates that say most: about the model, or about given targets.
@@ -102,8 +103,10 @@ def select(
     ----------
     hessian : Hessian
         Of the data that are there already. It is left as it is.
-    candidates : array_like of shape (n_rows, n_features), or Rows
-        In memory or as a memmap.
+    candidates : array_like of shape (n_rows, n_features), or Rows, or callable
+        An array is held in memory, whitened. A callable returns an iterable of batches of rows, the
+        same each time: for "determinant" they are read a few times, and the best kept. A memmap
+        larger than `memory_limit` is read in the same way.
     n_select : int, optional
         Number of picks; it may exceed n_features. Not needed with a budget.
     groups, reduction, weights
@@ -140,6 +143,8 @@ def select(
         the most possible (Mirzasoleiman et al., AAAI 2015, 1812).
     random_state : int or numpy.random.Generator, optional
         For the samples.
+    memory_limit : float, default 5e8
+        Bytes for the candidates that are kept of a pool that is read in batches.
     progress : callable, optional
         Called with the number of picks so far and the number asked for (with a budget: 0).
 
@@ -180,6 +185,14 @@ def select(
     check_word(objective, "objective", get_args(Objective))
     check_reduction(reduction)
     swaps = _as_swaps(n_swaps)
+    at_once = {"groups": groups, "blocks": blocks, "targets": targets, "forced": forced, "present": present}
+    at_once |= {"n_swaps": swaps or None, "sample_fraction": sample_fraction}
+    if is_streamed(candidates, as_number(memory_limit, "memory_limit", "a number of bytes"), objective, at_once):
+        stream = Stream.of(candidates, hessian)
+        n = stream.count()
+        limits = Limits.of(n, n_select, costs, budget, None, forbidden, None)
+        picked, grown = pick_streamed(stream, limits, weights, n, memory_limit, progress)
+        return _result(np.arange(n), limits, objective, picked, grown)
     pool = Candidates.of(hessian, candidates, groups, reduction, weights, blocks)
     limits = Limits.of(len(pool), n_select, costs, budget, forced, forbidden, present)
     sample = _as_sample(sample_fraction, objective, len(pool), random_state)
@@ -187,23 +200,20 @@ def select(
     _require_memory(pool, hessian.n_features, 0 if Y is None else len(Y))
     problem = Problem(pool.whitened(hessian), pool.starts, objective, Y, target_w, limits)
     picked = picks_of(problem, sample, swaps, progress)
+    taken = pool.rows_of([*limits.present, *picked.indices])
+    grown = updated(hessian, pool.rows[taken], pool.weights[taken])
+    return _result(pool.labels, limits, objective, picked, grown)
+
+
+def _result(labels: NDArray[np.int64], limits: Limits, objective: str, picked: Picks, grown: Hessian) -> Selection:
+    """Return the picks, with a warning if there are fewer than were asked for."""
     if picked.interrupted:
         fault = f"the selection was interrupted after {len(picked.indices)} of {limits.count} picks: these are returned"
         warn(InterruptedWarning, fault)
-    return _selection(hessian, pool, problem, picked)
-
-
-def _selection(hessian: Hessian, pool: Candidates, problem: Problem, picked: Picks) -> Selection:
-    """Return the result, with a Hessian that has what was present and what was picked."""
-    indices = picked.indices
-    taken = pool.rows_of([*problem.limits.present, *indices])
-    grown = copy.copy(hessian)
-    if len(taken):
-        grown.update(np.asarray(pool.rows[taken], dtype=np.float64), weights=pool.weights[taken])
     curve = picked.values
-    if problem.objective == "determinant":  # from sums of gains to ln|H|
+    if objective == "determinant":  # from sums of gains to ln|H|
         curve = curve + (grown.log_determinant - curve[-1])
-    return Selection(indices, pool.labels[indices], picked.gains, curve, grown, picked.interrupted)
+    return Selection(picked.indices, labels[picked.indices], picked.gains, curve, grown, picked.interrupted)
 
 
 def _as_swaps(n_swaps: int) -> int:
@@ -231,7 +241,15 @@ def _as_sample(
 
 
 def _require_memory(pool: Candidates, p: int, m: int) -> None:
-    """Raise unless the whitened rows, and what is kept of them for targets, fit in memory."""
-    sizes = np.diff(pool.starts)
-    need = 8 * len(pool.rows) * (p + m) + (8 * int((sizes**2).sum()) if m else 0)
+    """Raise unless the whitened rows, and what is kept of them, fit in memory.
+
+    For m targets these are covariances of the rows of each candidate with one another and with the
+    targets; without any, for candidates of one row, the rows in float32.
+    """
+    n, sizes = len(pool.rows), np.diff(pool.starts)
+    need = 8 * n * (p + m)
+    if m:
+        need += 8 * int((sizes**2).sum())
+    elif len(pool) == n:
+        need += 4 * n * p
     memory.require(need, f"the whitened rows of {len(pool)} candidates", Advice.FEWER_CANDIDATES)

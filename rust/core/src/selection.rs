@@ -151,11 +151,12 @@ impl Selection {
         Ok(())
     }
 
-    /// Pick up to `n` more candidates, as long as some are open; how many were picked. After an error
-    /// the picks so far stand, and no more can be made.
-    pub fn advance(&mut self, pool: &Pool<'_>, n: usize, run: &Execution) -> Result<usize> {
+    /// Pick up to `n` more candidates, as long as some are open; how many were picked. With ln|H| and
+    /// candidates of one row it ends where no score exceeds `least`, the most that candidates
+    /// elsewhere may have. After an error the picks so far stand, and no more can be made.
+    pub fn advance(&mut self, pool: &Pool<'_>, n: usize, least: f64, run: &Execution) -> Result<usize> {
         for made in 0..n {
-            let Some(candidate) = self.next(pool, run)? else { return Ok(made) };
+            let Some(candidate) = self.next(pool, least, run)? else { return Ok(made) };
             self.open.pay(candidate);
         }
         Ok(n)
@@ -173,12 +174,12 @@ impl Selection {
     }
 
     /// Pick the best candidate.
-    fn next(&mut self, pool: &Pool<'_>, run: &Execution) -> Result<Option<usize>> {
+    fn next(&mut self, pool: &Pool<'_>, least: f64, run: &Execution) -> Result<Option<usize>> {
         self.require(pool)?;
         let candidate = match &mut self.gains {
             Gains::Rows(gains) => {
                 self.is_spoilt = true;
-                let picked = gains.pick(pool, &self.open, run)?;
+                let picked = gains.pick(pool, &self.open, least, run)?;
                 self.is_spoilt = false;
                 let Some((candidate, gain)) = picked else { return Ok(None) };
                 self.note(candidate, gain);

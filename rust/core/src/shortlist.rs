@@ -45,7 +45,7 @@ pub(crate) struct Shortlists {
     variances: Variances,
     list: Option<Shortlist>,
     size: usize,
-    /// Candidates that were brought up to date for the last list.
+    /// Candidates that had to be brought up to date for the last list.
     reach: usize,
 }
 
@@ -71,8 +71,9 @@ impl Shortlists {
         Ok(Self { variances: Variances::new(pool, run)?, list: None, size: SIZES.0, reach: 0 })
     }
 
-    /// Pick the best of the candidates that are open: which it is, and its gain.
-    pub fn pick(&mut self, pool: &Pool<'_>, open: &Open, run: &Execution) -> Result<Option<(usize, f64)>> {
+    /// Pick the best of the candidates that are open: which it is, and its gain. None if its score does
+    /// not exceed `least`.
+    pub fn pick(&mut self, pool: &Pool<'_>, open: &Open, least: f64, run: &Execution) -> Result<Option<(usize, f64)>> {
         loop {
             run.check()?;
             if self.list.is_none() {
@@ -84,6 +85,9 @@ impl Shortlists {
                 Some((place, score))
                     if score - MARGIN * score.abs() > list.outside && (is_new || !list.hides_better(open, score)) =>
                 {
+                    if score <= least {
+                        return Ok(None);
+                    }
                     let gain = list.take(place);
                     let pick = list.members[place];
                     if list.picks.len() == PICKS {
@@ -91,7 +95,7 @@ impl Shortlists {
                     }
                     return Ok(Some((pick, gain)));
                 }
-                _ if is_new => return self.pick_of_equals(pool, open, run),
+                _ if is_new => return self.pick_of_equals(pool, open, least, run),
                 _ => {}
             }
             self.leave_list(pool, run)?;
@@ -119,7 +123,13 @@ impl Shortlists {
     }
 
     /// A pick where a bound outside of a new list ties with the best in it, or wins by rounding.
-    fn pick_of_equals(&mut self, pool: &Pool<'_>, open: &Open, run: &Execution) -> Result<Option<(usize, f64)>> {
+    fn pick_of_equals(
+        &mut self,
+        pool: &Pool<'_>,
+        open: &Open,
+        limit: f64,
+        run: &Execution,
+    ) -> Result<Option<(usize, f64)>> {
         let Some(list) = self.list.take() else { return Ok(None) };
         list.members.iter().zip(&list.d).for_each(|(&c, &d)| self.variances.set(c, d, true));
         let least = list.best(open).map_or(f64::NEG_INFINITY, |(_, score)| score - MARGIN * score.abs());
@@ -129,37 +139,37 @@ impl Shortlists {
         self.variances.compute(pool, &not_exact, run)?;
         let score = |&c: &usize| (c, open.score(c, self.variances.bound(c).ln_1p()));
         match best(able.iter().map(score)) {
-            Some((pick, _)) => Ok(Some((pick, self.take(pool, pick, run)?))),
-            None => Ok(None),
+            Some((pick, score)) if score > limit => Ok(Some((pick, self.take(pool, pick, run)?))),
+            _ => Ok(None),
         }
     }
 
     /// The candidates with the greatest scores, all of them up to date.
     fn make_list(&mut self, pool: &Pool<'_>, open: &Open, run: &Execution) -> Result<Option<Shortlist>> {
-        let mut scored: Vec<(f64, usize)> = open.candidates().map(|c| (self.score(open, c), c)).collect();
-        if scored.is_empty() {
+        let bounds: Vec<(f64, usize)> = open.candidates().map(|c| (self.score(open, c), c)).collect();
+        if bounds.is_empty() {
             return Ok(None);
         }
-        // a little more than was needed the last time, or less
-        let mut reach = self.size.max(self.reach / 2);
-        self.reach = 0;
+        let (mut scored, size) = (bounds.clone(), self.size.min(bounds.len()));
+        let mut reach = self.reach.max(size);
         loop {
-            let old = |listed: &[(f64, usize)]| -> Vec<usize> {
-                listed.iter().map(|(_, c)| *c).filter(|&c| !self.variances.is_current(c)).collect()
-            };
-            greatest_first(&mut scored, self.size);
-            if old(&scored[..self.size.min(scored.len())]).is_empty() {
+            greatest_first(&mut scored, size);
+            if scored[..size].iter().all(|(_, c)| self.variances.is_current(*c)) {
                 break;
             }
+            // those between are cheaper to multiply than to leave out
+            reach = if 2 * reach >= scored.len() { scored.len() } else { reach };
             greatest_first(&mut scored, reach);
-            let old = old(&scored[..reach.min(scored.len())]);
+            let old: Vec<usize> = scored[..reach].iter().map(|(_, c)| *c).collect();
             self.variances.refresh(pool, &old, run)?;
-            scored.iter_mut().take(reach).for_each(|(score, c)| *score = self.score(open, *c));
-            self.reach = reach;
-            reach *= 4;
+            scored[..reach].iter_mut().for_each(|(score, c)| *score = self.score(open, *c));
+            reach *= 2;
         }
-        let rest = scored.split_off(self.size.min(scored.len()));
+        let rest = scored.split_off(size);
         let outside = rest.iter().map(|(score, _)| *score).fold(f64::NEG_INFINITY, f64::max);
+        // as many bounds were too high for this list: a good guess for the next one
+        let least = scored.iter().map(|(score, _)| *score).fold(f64::INFINITY, f64::min);
+        self.reach = bounds.iter().filter(|(bound, _)| *bound >= least).count();
         let members = scored.iter().map(|(_, c)| *c).collect();
         self.list_of(pool, members, outside, run).map(Some)
     }

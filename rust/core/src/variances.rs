@@ -47,7 +47,7 @@ pub(crate) struct Variances {
     base: Base,
     picks: usize,
     /// γ
-    rounding: f64,
+    rounding: f32,
 }
 
 /// Rows as they were whitened at some time, and directions of the picks since then.
@@ -60,8 +60,8 @@ struct Base {
     squares: Vec<f64>,
     /// u/‖u‖ of the last picks, row-major, the first of them that of pick number `first`.
     directions: Vec<f32>,
-    /// ‖u‖² of the same.
-    lengths: Vec<f64>,
+    /// ‖u‖² of the same: no more than 1, as uuᵀ is part of a covariance that began as I.
+    lengths: Vec<f32>,
     first: usize,
     /// Variances that were computed from rows since then.
     computed: usize,
@@ -86,7 +86,7 @@ impl Variances {
                 computed: 0,
             },
             picks: 0,
-            rounding: (pool.width() + 4) as f64 * f64::from(f32::EPSILON) / 2.0,
+            rounding: (pool.width() + 4) as f32 * f32::EPSILON / 2.0,
         };
         variances.compute_in_base(pool, run)?;
         Ok(variances)
@@ -128,7 +128,7 @@ impl Variances {
         for u in directions.rows(0..n) {
             let length = squared_norm(u);
             base.directions.extend(unit(u, length));
-            base.lengths.push(length);
+            base.lengths.push(length as f32);
         }
         self.picks += n;
         // older ones cost more than a solve
@@ -251,19 +251,23 @@ impl Variances {
     }
 }
 
-/// Σ ‖u‖² (|c| − γ)², of those that exceed γ.
-fn fall(c: &[f32], lengths: &[f64], rounding: f64) -> f64 {
-    let term = |c: f32, length: f64| {
-        let least = (f64::from(c.abs()) - rounding).max(0.0);
+/// Σ ‖u‖² (|c| − γ)² of those that exceed γ, at most. Of norm 1 or less, all fit in float32; its
+/// rounding of the sum is less than 1e-4 of it.
+fn fall(c: &[f32], lengths: &[f32], rounding: f32) -> f64 {
+    let term = |c: f32, length: f32| {
+        let least = (c.abs() - rounding).max(0.0);
         length * least * least
     };
-    // eight sums: in one, each addition would wait for the one before
-    let mut sums = [0.0; 8];
-    let ((c, c_rest), (lengths, rest)) = (c.as_chunks::<8>(), lengths.as_chunks::<8>());
+    // sixteen sums: in one, each addition would wait for the one before
+    let mut sums = [0.0_f32; 16];
+    let ((c, c_rest), (lengths, rest)) = (c.as_chunks::<16>(), lengths.as_chunks::<16>());
     for (c, lengths) in c.iter().zip(lengths) {
-        sums.iter_mut().zip(c.iter().zip(lengths)).for_each(|(sum, (c, length))| *sum += term(*c, *length));
+        for k in 0..16 {
+            sums[k] += term(c[k], lengths[k]);
+        }
     }
-    sums.iter().sum::<f64>() + c_rest.iter().zip(rest).map(|(c, length)| term(*c, *length)).sum::<f64>()
+    c_rest.iter().zip(rest).for_each(|(c, length)| sums[0] += term(*c, *length));
+    (1.0 - 1e-4) * sums.iter().map(|sum| f64::from(*sum)).sum::<f64>()
 }
 
 /// x/‖x‖ in float32.

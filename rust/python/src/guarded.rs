@@ -61,13 +61,15 @@ thread_local! {
 pub struct Guarded<T> {
     /// The process of which a thread holds the lock.
     owner: AtomicU32,
+    /// The process of which a thread waits.
+    waiting: AtomicU32,
     /// Taken by the owner alone, and so at once.
     value: Mutex<T>,
 }
 
 impl<T> Guarded<T> {
     pub const fn new(value: T) -> Self {
-        Self { owner: AtomicU32::new(NOBODY), value: Mutex::new(value) }
+        Self { owner: AtomicU32::new(NOBODY), waiting: AtomicU32::new(NOBODY), value: Mutex::new(value) }
     }
 
     /// Wait for other threads, but not for one that this process does not have.
@@ -90,11 +92,27 @@ impl<T> Guarded<T> {
         }
     }
 
+    /// The same, but first let another thread have its turn that waits already: who takes the lock again
+    /// and again would keep it waiting for ever.
+    pub fn lock_last(&self) -> Outcome<Guard<'_, T>> {
+        if self.waiting.load(Ordering::Relaxed) == process() {
+            sleep(PAUSES.1); // it looks at least once meanwhile
+        }
+        self.lock()
+    }
+
     /// Wait for another thread, and meanwhile for Ctrl-C.
     fn wait(&self) -> Outcome<()> {
+        let outcome = self.wait_for_turn();
+        self.waiting.store(NOBODY, Ordering::Relaxed); // others who wait say so again
+        outcome
+    }
+
+    fn wait_for_turn(&self) -> Outcome<()> {
         let start = Instant::now();
         let mut looked = start;
         while !self.acquire()? {
+            self.waiting.store(process(), Ordering::Relaxed);
             sleep((start.elapsed() / 8).clamp(PAUSES.0, PAUSES.1));
             if looked.elapsed() > SIGNAL_INTERVAL {
                 Python::attach(|py| py.check_signals())?;

@@ -77,7 +77,7 @@ impl Hessian {
         (weights, targets): Extras<'_>,
         what: Change,
     ) -> Outcome<()> {
-        let guard = &mut *self.0.lock()?;
+        let guard = &mut *self.0.lock_last()?; // after those who wait to read
         with_rows(view, groups, |rows| {
             rows.require_features(guard.n_features())?; // before weights and targets, which it may explain
             let batch = Batch::new(*rows, weights, targets)?;

@@ -93,9 +93,10 @@ impl Selection {
         })
     }
 
-    /// Pick up to `n` more; how many were.
-    fn advance(&self, py: Python<'_>, n: usize) -> Outcome<usize> {
-        self.with_pool(py, n, |selection, pool, run| selection.advance(pool, n, run))
+    /// Pick up to `n` more with scores above `least`; how many were.
+    #[pyo3(signature = (n, least=f64::NEG_INFINITY))]
+    fn advance(&self, py: Python<'_>, n: usize, least: f64) -> Outcome<usize> {
+        self.with_pool(py, n, |selection, pool, run| selection.advance(pool, n, least, run))
     }
 
     /// What picking each candidate would gain now.

@@ -34,12 +34,12 @@ fn spoilt() -> Result<()> {
     for objective in objectives(TARGETS) {
         let pool = pool_of(&ROWS, None)?;
         let mut selection = selection(objective)?;
-        assert_eq!(selection.advance(&pool, 1, &run())?, 1);
-        let outcome = selection.advance(&pool, 3, &stopped());
+        assert_eq!(selection.advance(&pool, 1, f64::NEG_INFINITY, &run())?, 1);
+        let outcome = selection.advance(&pool, 3, f64::NEG_INFINITY, &stopped());
         if objective != Objective::Variance {
             assert_eq!(outcome, Err(Error::Interrupted));
             assert_eq!(selection.picks().len(), 1);
-            assert_eq!(selection.advance(&pool, 1, &run()), Err(Error::Interrupted));
+            assert_eq!(selection.advance(&pool, 1, f64::NEG_INFINITY, &run()), Err(Error::Interrupted));
             assert_eq!(selection.gains(&pool, &run()), Err(Error::Interrupted));
         }
     }
@@ -54,7 +54,7 @@ fn to_the_end(scale: f64, starts: Option<&[usize]>) -> Result<()> {
         let n = starts.map_or(4, |starts| starts.len() - 1);
         let mut selection = Selection::new(&pool, objective, vec![], f64::INFINITY, &run())?;
         assert_eq!(selection.gains(&pool, &run())?.len(), n);
-        assert_eq!(selection.advance(&pool, 100, &run())?, n);
+        assert_eq!(selection.advance(&pool, 100, f64::NEG_INFINITY, &run())?, n);
         assert!(selection.picks().iter().all(|pick| pick.gain.is_finite() && pick.value.is_finite()));
         assert!(selection.value().is_finite());
     }
@@ -96,7 +96,7 @@ pub fn selections() -> Vec<Case> {
         case("Selection::sample", Ok(()), || {
             let (mut selection, pool) = (selection(Objective::Determinant)?, pool_of(&ROWS, None)?);
             selection.sample(&pool, 0, 7)?;
-            assert_eq!(selection.advance(&pool, 9, &run())?, 4);
+            assert_eq!(selection.advance(&pool, 9, f64::NEG_INFINITY, &run())?, 4);
             assert_eq!(selection.sample(&pool, 1, 0), Err(SelectionError::NoSampling.into()));
             Ok(())
         }),
@@ -115,12 +115,14 @@ pub fn selections() -> Vec<Case> {
             selection(Objective::Determinant)?.add_present(&pool_of(&ROWS, None)?, 4, &run())
         }),
         case("Selection::advance", length("the pool", 2, 4, "candidates at the start"), || {
-            selection(Objective::Determinant)?.advance(&pool_of(&ROWS, Some(&STARTS))?, 1, &run()).map(drop)
+            selection(Objective::Determinant)?
+                .advance(&pool_of(&ROWS, Some(&STARTS))?, 1, f64::NEG_INFINITY, &run())
+                .map(drop)
         }),
         case("Selection::advance", Err(Error::ColumnCount { got: 4, expected: 2 }), || {
             let mut selection = selection(Objective::Determinant)?;
             let wide = [1.0; 16];
-            selection.advance(&Pool::new(&wide, 4, None)?, 1, &run()).map(drop)
+            selection.advance(&Pool::new(&wide, 4, None)?, 1, f64::NEG_INFINITY, &run()).map(drop)
         }),
         case("Selection::gains", length("the pool", 1, 4, "candidates at the start"), || {
             selection(Objective::Variance)?.gains(&pool_of(&[1.0, 2.0], None)?, &run()).map(drop)
