@@ -27,7 +27,7 @@ from rigidities.planning.limits import Limits
 from rigidities.planning.problem import Picks, Problem, picks_of
 from rigidities.planning.streaming import KEPT_BYTES, Stream, is_streamed, pick_streamed
 from rigidities.runtime import memory
-from rigidities.validation import as_integer, as_number, check_reduction, check_word
+from rigidities.validation import as_generator, as_integer, as_number, check_reduction, check_word
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -236,7 +236,7 @@ def _as_sample(
     part = as_number(fraction, "sample_fraction", "a number above 0, up to 1")
     if not 0 < part <= 1:
         raise ValueError(f"sample_fraction is {part:g}: expected a number above 0, up to 1")
-    seed = int(np.random.default_rng(random_state).integers(2**63))
+    seed = int(as_generator(random_state).integers(2**63))
     return int(np.ceil(part * n)), seed
 
 
