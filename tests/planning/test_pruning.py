@@ -206,6 +206,19 @@ def test_the_given_hessian_stays():
         _ = pruned.hessian.coef
 
 
+def test_rounding_of_float32_sums_does_not_make_rows_strange():
+    """A row that alone holds a direction has a leverage of 1, and more where its sum was rounded."""
+    F = np.random.default_rng(5).normal(size=(6, 2)).astype(np.float32)
+    F[:, 1] = F[:, 0] + np.array([3e-3, 0, 0, 0, 0, 0], dtype=np.float32)
+    covariance = rg.Covariance(2, precision="float32")
+    covariance.update(F)
+    hessian = covariance.factorize(1e-9)
+    leverage = hessian.variance(F)
+    assert leverage.max() > 1 + 1e-3
+    pruned = rg.prune(hessian, F, 4)
+    assert int(np.argmax(leverage)) not in pruned.indices
+
+
 def test_what_alone_determines_a_direction_stays():
     F = np.diag([1e8, 1.0, 1.0])
     F = np.concatenate([F, F[1:]])

@@ -16,7 +16,7 @@ from rigidities.hessian import Hessian
 from rigidities.planning.candidates import Candidates, whitened_targets
 from rigidities.planning.limits import indices_of
 from rigidities.planning.removal_costs import CostsInDeterminant, CostsInTargets, Removal, cheapest
-from rigidities.rounding import UNIT_ROUNDOFF
+from rigidities.rounding import roundoff_of
 from rigidities.runtime import memory
 from rigidities.validation import as_count, check_word
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rigidities.rows import Rows
 
 OVER = 1e-6
-"""Part by which a leverage may exceed 1: float32 sums are rounded by less where they can be."""
+"""Part by which a leverage may exceed 1 at least."""
 
 Objective = Literal["determinant", "target_rigidity", "target_variance"]
 
@@ -154,7 +154,7 @@ def prune(
     Y, target_w = whitened_targets(hessian, targets, target_weights, rule)
     _require_memory(pool, hessian.n_features, 0 if Y is None else len(Y))
     Z = pool.whitened(hessian)
-    _require_in(hessian, Z)
+    _require_in(hessian, Z, roundoff_of(pool.rows))
     removal = Removal(Z, pool.starts)
     removal.able[protected] = False
     before, costs = _objective(hessian, removal, rule, Y, target_w)
@@ -214,11 +214,11 @@ def _require_memory(pool: Candidates, p: int, m: int) -> None:
     memory.require(need, f"whitened rows of {len(pool)} candidates", Advice.FEWER_AT_A_TIME)
 
 
-def _require_in(hessian: Hessian, Z: NDArray[np.float64]) -> None:
-    """Raise if a row cannot be in H: its leverage zᵀz exceeds 1 by more than rounding."""
+def _require_in(hessian: Hessian, Z: NDArray[np.float64], unit: float) -> None:
+    """Raise if a row cannot be in H: its leverage zᵀz is above 1 by more than p·u/rcond."""
     leverage = np.square(Z).sum(axis=1)
     place = int(np.argmax(leverage))
-    if leverage[place] <= 1 + OVER or leverage[place] <= 1 + Z.shape[1] * UNIT_ROUNDOFF / hessian.rcond:
+    if leverage[place] <= 1 + OVER or leverage[place] <= 1 + Z.shape[1] * unit / hessian.rcond:
         return
     raise ValueError(
         f"a row of F has the leverage {leverage[place]:.6g}, above 1, so that it is not in hessian: pass rows that are "
