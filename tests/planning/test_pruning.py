@@ -195,6 +195,17 @@ def test_rows_of_weight_0_go_first_and_cost_nothing():
     assert pruned.losses[2] > 0
 
 
+def test_a_hessian_that_is_changed_meanwhile():
+    """Removals and the new Hessian are those of the state at the start, as for another thread."""
+    F, w, T, lam = problem(4)
+    changed = made(F, w, lam)
+    expected = rg.prune(changed, F, 5, weights=w, targets=T)
+    found = rg.prune(changed, F, 5, weights=w, targets=T, progress=lambda *_: changed.update(T))
+    assert changed.n_rows == 14 + 5 * 5
+    np.testing.assert_array_equal(found.losses, expected.losses)
+    np.testing.assert_array_equal(found.hessian.variance(T), expected.hessian.variance(T))
+
+
 def test_the_given_hessian_stays():
     F, w, T, lam = problem(4)
     hessian = made(F, w, lam, targets=F[:, 0])

@@ -143,6 +143,7 @@ def prune(
         raise TypeError(f"hessian is a {type(hessian).__name__}: expected a Hessian, as Covariance.factorize returns")
     rule = ("determinant" if targets is None else "target_rigidity") if objective is None else objective
     check_word(rule, "objective", ("determinant", "target_rigidity", "target_variance"))
+    hessian = copy.copy(hessian)  # one state, whatever another thread does to the one given
     pool = Candidates.of(hessian, F, None, "mean", weights, blocks)
     protected = indices_of(kept, "kept", len(pool))
     number = as_count(n_remove, "n_remove")

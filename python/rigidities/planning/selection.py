@@ -15,6 +15,7 @@ bound.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -185,6 +186,7 @@ def select(
     check_word(objective, "objective", get_args(Objective))
     check_reduction(reduction)
     swaps = _as_swaps(n_swaps)
+    hessian = copy.copy(hessian)  # one state, whatever another thread does to the one given
     at_once = {"groups": groups, "blocks": blocks, "targets": targets, "forced": forced, "present": present}
     at_once |= {"n_swaps": swaps or None, "sample_fraction": sample_fraction}
     if is_streamed(candidates, as_number(memory_limit, "memory_limit", "a number of bytes"), objective, at_once):
