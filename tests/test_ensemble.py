@@ -105,6 +105,8 @@ def test_the_same_state_gives_the_same_members():
         (3, {"scale": np.nan}, ValueError, "expected finite numbers from 0"),
         (3, {"scale": [1.0, 2.0, 3.0]}, ValueError, r"scale has shape \(3,\)"),
         (3, {"centred": 1}, TypeError, "centred"),
+        (3, {"random_state": -1}, ValueError, "random_state is -1: expected an integer from 0"),
+        (3, {"random_state": 0.5}, TypeError, "random_state is 0.5: expected an integer"),
         (10**14, {}, MemoryError, "members"),
     ],
 )

@@ -22,7 +22,7 @@ from rigidities.exceptions import Advice
 from rigidities.prior import AT_ONCE, share_of, warn_if_near_one
 from rigidities.rows import CheckedRows, target_batches
 from rigidities.runtime import memory
-from rigidities.validation import as_count, as_flag, as_scales
+from rigidities.validation import as_count, as_flag, as_generator, as_scales
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -200,7 +200,7 @@ class Factor(ABC):
         k = shape[1] if len(shape) == 2 else 1
         scales = as_scales(scale, k)
         memory.require(24 * n * k * self.n_features, f"{n} members", Advice.FEWER_MEMBERS)
-        z = np.random.default_rng(random_state).standard_normal((n * k, self._rank))
+        z = as_generator(random_state).standard_normal((n * k, self._rank))
         members = self._coloured(z.T).T.reshape(n, k, self.n_features) * scales[:, None]
         if centred:
             members -= members.mean(axis=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,11 @@ UNIT_ROUNDOFF = float(np.finfo(np.float64).eps) / 2
 def unit_roundoff(precision: Precision) -> float:
     """Half the distance from 1 to the next number: the rounding of a product in that precision."""
     return float(np.finfo(precision).eps) / 2
+
+
+def roundoff_of(rows: NDArray[Any]) -> float:
+    """Return u of sums of these rows: of rows in float32, it may be that of float32."""
+    return unit_roundoff("float32") if rows.dtype == np.float32 else UNIT_ROUNDOFF
 
 
 def check_scale(value: float, what: str, advice: str) -> None:

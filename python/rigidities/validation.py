@@ -280,6 +280,15 @@ def as_count(value: object, name: str) -> int:
     return number
 
 
+def as_generator(random_state: Any) -> np.random.Generator:
+    """Return a random generator: itself, or of a seed."""
+    try:
+        return np.random.default_rng(random_state)
+    except (TypeError, ValueError) as error:
+        fault = f"random_state is {shown(random_state)}: expected an integer from 0, or a numpy.random.Generator"
+        raise type(error)(fault) from None
+
+
 def shown(value: object) -> str:
     """Return the value as text, or its type if the text is long."""
     text = repr(value)

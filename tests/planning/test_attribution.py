@@ -103,6 +103,19 @@ def test_sums_in_float32():
     np.testing.assert_allclose(found.shares.sum(axis=1) + found.prior, 1, rtol=0, atol=1e-6)
 
 
+def test_sums_in_float32_of_nearly_dependent_features():
+    """Rounding of the sums by a part of 1e-7 is larger than what holds one direction: said, not refused."""
+    rng = np.random.default_rng(4)
+    F = rng.normal(size=(40, 3)).astype(np.float32)
+    F[:, 2] = F[:, 1] + 1e-4 * F[:, 0] + 3e-4 * rng.normal(size=40)
+    covariance = rg.Covariance(3, precision="float32")
+    covariance.update(F)
+    with pytest.warns(rg.IllConditionedWarning, match="rounding of H leaves no more digits"):
+        rg.attribution(covariance.factorize(1e-9), [[0.0, 1.0, -1.0]], F)
+    with pytest.raises(ValueError, match="not to 1"):
+        rg.attribution(covariance.factorize(1.0), [[1.0, 1.0, 0.0]], F[20:])
+
+
 def test_rows_with_labels():
     X, F, y, w, hessian = setting()
     plain = rg.attribution(hessian, X, F, y=y, weights=w)

@@ -186,6 +186,10 @@ def faulty(**changed):
         ({"selected": [1, 99]}, ValueError, "selected has 99"),
         ({"selected": [1, 1]}, ValueError, "names a block twice"),
         ({"selected": [[1]]}, ValueError, "expected labels of blocks"),
+        ({"selected": []}, ValueError, "selected has 0 blocks, but the first of sizes is 1"),
+        ({"selected": [1, 2, 3, 4], "sizes": [5, 60]}, ValueError, "selected has 4 blocks"),
+        ({"random_state": -1}, ValueError, "random_state is -1: expected an integer from 0"),
+        ({"random_state": "a"}, TypeError, "random_state is 'a'"),
         ({"F": np.full((N, P), np.nan)}, ValueError, r"features\[0, 0\] is NaN"),
         ({"components": [[99]]}, ValueError, "99"),
     ],
@@ -217,6 +221,10 @@ def test_questions_that_a_curve_cannot_answer():
         faulty(y=None, y_test=None).forecast(70, "rmse")
     with pytest.raises(ValueError, match="three sizes"):
         faulty(sizes=[5, 60]).forecast(70)
+    X = np.zeros((9, P))
+    X[:4] = 1.0
+    with pytest.raises(ValueError, match="half of the rows of X are zeros"):
+        faulty(X=X).forecast(70)
     parts = faulty(components=[slice(0, 5), slice(5, P)])
     with pytest.raises(ValueError, match="of 2 components"):
         parts.forecast(70)

@@ -262,6 +262,19 @@ def test_progress_is_reported():
     assert seen[-1] == (3, 0)
 
 
+@pytest.mark.parametrize("options", [{}, {"objective": "target_variance", "targets": ROWS[:2]}, {"memory_limit": 100}])
+def test_a_hessian_that_is_changed_meanwhile(options):
+    """Picks, gains, curve and the new Hessian are those of the state at the start, as for another thread."""
+    pool = (lambda: iter([ROWS])) if "memory_limit" in options else ROWS
+    expected, changed = rg.select(hessian(), pool, 4, **options), hessian()
+    found = rg.select(changed, pool, 4, **options, progress=lambda *_: changed.update(ROWS[:1]))
+    assert changed.n_rows > 6
+    np.testing.assert_array_equal(found.indices, expected.indices)
+    np.testing.assert_array_equal(found.objective_curve, expected.objective_curve)
+    np.testing.assert_array_equal(found.hessian.variance(ROWS), expected.hessian.variance(ROWS))
+    assert found.hessian.n_rows == 10
+
+
 def test_ctrl_c_returns_what_was_picked():
     rng = np.random.default_rng(9)
     rows, targets = rng.normal(size=(4000, 60)), rng.normal(size=(30, 60))

@@ -113,6 +113,19 @@ def test_what_does_not_fit_is_refused(candidates, arguments, message):
         rg.select(warm(), candidates, **({"n_select": 2} | arguments))
 
 
+@pytest.mark.parametrize(
+    ("later", "message"),
+    [
+        (POOL[:2999], "when they were first read, and 2999 now"),
+        (np.concatenate([POOL, POOL[:1]]), "when they were first read, and have more now"),
+    ],
+)
+def test_a_pool_that_is_another_at_the_next_read(later, message):
+    reads = iter([POOL, later])
+    with pytest.raises(ValueError, match=message):
+        rg.select(warm(), lambda: [next(reads)], 2)
+
+
 def test_ctrl_c_returns_what_was_picked():
     class Stopped(Batches):
         def __call__(self):

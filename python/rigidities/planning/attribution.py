@@ -20,7 +20,7 @@ from rigidities.exceptions import Advice, IllConditionedWarning, some_of, warn
 from rigidities.factor import finite, rows_for
 from rigidities.hessian import Hessian
 from rigidities.planning.removal import Part, TrainingTargets
-from rigidities.rounding import UNIT_ROUNDOFF
+from rigidities.rounding import roundoff_of
 from rigidities.rows import CheckedRows, target_batches
 from rigidities.runtime import memory
 from rigidities.validation import as_array, as_count, as_targets, as_weights, block_members
@@ -38,7 +38,7 @@ rows. Up to p = 1024 the products with them take longer than the whitening."""
 
 TOLERANCE = 1e-5
 """Least distance of the sum of shares and prior from 1 that can mean that rows are missing; more
-where H is ill-conditioned. Sums in float32 are rounded by up to a part of 1e-6."""
+where H is ill-conditioned. Shares of a well-conditioned H of float32 sums add up to 1e-6 or so."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,10 +237,10 @@ def _check_sum(
     """Raise unless shares and prior sum to 1 to rounding; warn if rounding leaves few digits.
 
     H is rounded by about u√p·trace(C), which changes ẑᵀẑ by at most that times ‖H⁻¹g‖²/v;
-    a hundredth of it was seen.
+    a hundredth of it was seen. Rows in float32 may have been summed in float32.
     """
     solved = np.sqrt(training.size) * training.hessian._coloured(np.ascontiguousarray(directions.T))
-    bound = UNIT_ROUNDOFF * np.sqrt(len(solved)) * np.square(solved).sum(axis=0)
+    bound = roundoff_of(training.rows.values) * np.sqrt(len(solved)) * np.square(solved).sum(axis=0)
     gap = np.abs(total - 1)
     wrong = np.flatnonzero(gap > np.maximum(TOLERANCE, bound))
     if len(wrong):

@@ -134,4 +134,7 @@ def _as_target_weights(weights: ArrayLike, n: int) -> NDArray[np.float64]:
         )
     if not values.any():
         raise ValueError("target_weights are all 0: there is nothing to make rigid")
+    with np.errstate(over="ignore"):
+        if np.isinf(values.sum()):
+            raise ValueError("target_weights sum to more than float64 holds: divide them by their largest")
     return values

@@ -199,6 +199,10 @@ class LearningCurve:
         known = np.ones(len(self.sizes), dtype=bool) if self.rmse is None else np.isfinite(self.rmse).all(axis=0)
         if quantity == "rigidity":
             known = np.isfinite(median).all(axis=0)
+        if quantity == "rigidity" and np.isposinf(median).any():
+            raise ValueError(
+                "half of the rows of X are zeros, whose rigidity is infinite: leave them out for a forecast"
+            )
         sizes = self.sizes[known]
         if (sizes >= 0.24 * sizes.max(initial=0)).sum() < 3:
             raise ValueError("a forecast needs three sizes from a quarter of the last size on: pass more sizes")

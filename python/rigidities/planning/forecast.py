@@ -26,7 +26,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import brentq, nnls
 
 from rigidities.exceptions import UndeterminedWarning, warn
 
@@ -125,6 +124,8 @@ class Extrapolation:
 
     def _parts_of_error(self, recent: NDArray[np.bool_]) -> tuple[float, float]:
         """e² and b/R of the last size."""
+        from scipy.optimize import nnls
+
         if self._curve.mean_square is None:
             return math.nan, math.nan
         mse, log_r = self._curve.mean_square[recent], self._curve.log_rigidity[recent]
@@ -147,6 +148,8 @@ class Extrapolation:
 
     def _log_left(self, size: float) -> float:
         """Ln m at a size from the last one on: m + d(m) = n."""
+        from scipy.optimize import brentq
+
         rows = size * self._rows_a_block
 
         def excess(x: float) -> float:

@@ -21,6 +21,7 @@ from rigidities.runtime import memory
 from rigidities.validation import (
     as_array,
     as_count,
+    as_generator,
     as_labels,
     as_targets,
     as_weights,
@@ -108,7 +109,8 @@ def learning_curve(
     ------
     ValueError, TypeError
         If shapes do not match, sizes do not rise or exceed the number of blocks, a label of
-        `selected` is unknown or repeated, or a number is not finite.
+        `selected` is unknown or repeated, it has fewer blocks than the first size, or a number is
+        not finite.
     MemoryError
         If the rigidities do not fit in memory.
     NotPositiveDefiniteError
@@ -130,10 +132,10 @@ def learning_curve(
     """
     task = _Task.of(F, X, blocks, weights, y, y_test, regularizer, penalty, components, groups, reduction)
     steps = _as_sizes(sizes, len(task.members))
-    given = None if selected is None else task.places_of(selected)
+    given = None if selected is None else task.places_of(selected, int(steps[0]))
     n = as_count(n_orders, "n_orders")
     memory.require(8 * (n + 1) * len(steps) * task.n_rigidities, "rigidities of all orders", Advice.FEWER_AT_A_TIME)
-    rng = np.random.default_rng(random_state)
+    rng = as_generator(random_state)
     total, done = (n + (given is not None)) * len(steps), 0
 
     def follow(order: NDArray[np.int64]) -> Steps:
@@ -228,7 +230,7 @@ class _Task:
         """Numbers that one size gives."""
         return self.X.n_targets * (1 if self.components is None else len(self.components))
 
-    def places_of(self, selected: ArrayLike) -> NDArray[np.int64]:
+    def places_of(self, selected: ArrayLike, least: int) -> NDArray[np.int64]:
         """Return the places of blocks among the sorted labels, in the order given."""
         wanted = as_array(selected, "selected")
         if wanted.ndim != 1 or (wanted.size and wanted.dtype.kind not in "iu"):
@@ -239,6 +241,10 @@ class _Task:
             raise ValueError(f"selected has {wanted[unknown][0]}, which is not the label of a block")
         if len(np.unique(places)) < len(places):
             raise ValueError("selected names a block twice")
+        if len(places) < least:
+            raise ValueError(
+                f"selected has {len(places)} blocks, but the first of sizes is {least}: pass more, or smaller sizes"
+            )
         return np.asarray(places)
 
     def along(self, order: NDArray[np.int64], sizes: NDArray[np.int64]) -> Iterator[Steps]:

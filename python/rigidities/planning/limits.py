@@ -76,7 +76,7 @@ def indices_of(indices: ArrayLike | None, name: str, n: int) -> list[int]:
     array = as_array(indices, name)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise TypeError(f"{name} is an array of {array.dtype} and shape {array.shape}: expected indices of candidates")
-    chosen: list[int] = array.astype(np.int64).tolist() if array.size else []
+    chosen: list[int] = array.tolist()
     seen = set()
     for index in chosen:
         if not 0 <= index < n:

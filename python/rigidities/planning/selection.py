@@ -15,6 +15,7 @@ bound.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -27,7 +28,7 @@ from rigidities.planning.limits import Limits
 from rigidities.planning.problem import Picks, Problem, picks_of
 from rigidities.planning.streaming import KEPT_BYTES, Stream, is_streamed, pick_streamed
 from rigidities.runtime import memory
-from rigidities.validation import as_integer, as_number, check_reduction, check_word
+from rigidities.validation import as_generator, as_integer, as_number, check_reduction, check_word
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -185,6 +186,7 @@ def select(
     check_word(objective, "objective", get_args(Objective))
     check_reduction(reduction)
     swaps = _as_swaps(n_swaps)
+    hessian = copy.copy(hessian)  # one state, whatever another thread does to the one given
     at_once = {"groups": groups, "blocks": blocks, "targets": targets, "forced": forced, "present": present}
     at_once |= {"n_swaps": swaps or None, "sample_fraction": sample_fraction}
     if is_streamed(candidates, as_number(memory_limit, "memory_limit", "a number of bytes"), objective, at_once):
@@ -236,7 +238,7 @@ def _as_sample(
     part = as_number(fraction, "sample_fraction", "a number above 0, up to 1")
     if not 0 < part <= 1:
         raise ValueError(f"sample_fraction is {part:g}: expected a number above 0, up to 1")
-    seed = int(np.random.default_rng(random_state).integers(2**63))
+    seed = int(as_generator(random_state).integers(2**63))
     return int(np.ceil(part * n)), seed
 
 

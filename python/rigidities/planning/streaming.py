@@ -230,13 +230,15 @@ def _best(
     n_kept: int,
 ) -> _Kept:
     """Read the pool, and keep the candidates with the greatest scores, of equal ones the first."""
-    best = _Best(n_kept)
+    best, start, batch = _Best(n_kept), 0, np.empty((0, 1))
     for start, batch in stream.batches():
         if start + len(batch) > len(weights):
             raise ValueError(f"candidates had {len(weights)} rows when they were first read, and have more now")
         members = start + np.flatnonzero(is_open[start : start + len(batch)])
         gains = np.log1p(weights[members] * hessian.variance(batch)[members - start])
         best.add(members, gains / costs[members], batch[members - start])
+    if start + len(batch) < len(weights):
+        raise ValueError(f"candidates had {len(weights)} rows when they were first read, and {start + len(batch)} now")
     best.merge()
     return best.kept
 
