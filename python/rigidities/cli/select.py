@@ -209,12 +209,11 @@ def _target_rows(asked: Source, loss: Loss, of: Literal["structures", "atoms"]) 
 
 def _in_training_set(model: LinearModel, pool: Source) -> NDArray[np.int64]:
     """Return the candidates that are in the training set of the model."""
-    from rigidities.model.training_set import fingerprints
+    from rigidities.report.against import prints_of
 
     if model.training_set is None:
         return np.zeros(0, dtype=np.int64)
-    found = [model.training_set.find(fingerprints(rows)) for rows in pool.batches()]
-    return np.flatnonzero(np.concatenate(found) >= 0).astype(np.int64)
+    return np.flatnonzero(model.training_set.find(prints_of(pool)) >= 0).astype(np.int64)
 
 
 def _write(picked: Picked, place: Path, outputs: Any) -> None:
