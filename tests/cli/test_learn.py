@@ -188,3 +188,12 @@ def test_columns_stay_in_line():
 
 def test_no_progress_is_shown_where_there_are_no_labels():
     assert learn("bare_train.npz", "test.npz", "--orders", 1).stderr == ""
+
+
+def test_advice_is_taken_by_this_command():
+    """--regularizer of learn is a number or auto: leave-one-out is that of a fit."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(8, 6))
+    np.savez("exact.npz", features=rows, energies=rows @ np.arange(6.0))  # without noise: auto goes to its edge
+    stderr = " ".join(learn("exact.npz", "test.npz", "--orders", 1).stderr.split())
+    assert "Choose it by leave-one-out, `rigidities fit --regularizer loo`, and pass the model, --model" in stderr

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from rigidities.cli.announce import announce
-from rigidities.cli.messages import in_lines
+from rigidities.cli.messages import OF_SIZES, in_lines
 from rigidities.cli.options import (
     BodyOrders,
     Cutoff,
@@ -90,7 +90,7 @@ def learn(
     an earlier run are replaced, others only with --force. The rows of all targets of TRAIN are held
     in memory.
     """
-    with in_lines():
+    with in_lines(OF_SIZES):
         from_features = are_features(train) and are_features(test)
         require(*[] if from_features else ["ase", "featomic"], "matplotlib")
         set_threads(threads)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 import typer
 
-from rigidities.cli.messages import in_lines
+from rigidities.cli.messages import OF_MODEL, in_lines
 from rigidities.cli.options import Force, Progress, Threads, load_model, progress_shown, require, set_threads, writing
 from rigidities.cli.places import check_places, outputs_of_select
 from rigidities.exceptions import InputError, blame
@@ -82,7 +82,7 @@ def select(
     .csv, .json and a figure of the objective, .png. Files of an earlier run are replaced, others
     only with --force. The rows of all candidates are held in memory.
     """
-    with in_lines():
+    with in_lines(OF_MODEL):
         from_features = are_features(candidates)
         require(*[] if from_features else ["ase", "featomic"], "matplotlib")
         set_threads(threads)
