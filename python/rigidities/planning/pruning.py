@@ -40,6 +40,9 @@ LEAST = 1e-10
 """Least eigenvalue of I − K that rounding leaves digits of. A candidate beyond alone determines a
 direction; it is kept."""
 
+MOST_LEVERAGE = 2.0
+"""Leverage above which rows are not in H: there it is 1 at most, and rounding adds less than 1."""
+
 AT_ONCE = 64
 """Candidates whose costs are computed anew together, those of the least bounds."""
 
@@ -167,7 +170,7 @@ def prune(
     Y, w = whitened_targets(hessian, targets, target_weights, rule)
     p = hessian.n_features
     memory.require(16 * len(pool.rows) * p, f"whitened rows of {len(pool)} candidates", Advice.FEWER_AT_A_TIME)
-    removal = _Removal(pool.whitened(hessian), pool.starts)
+    removal = _Removal(_of_hessian(pool.whitened(hessian), pool.starts), pool.starts)
     found = _Determinant(removal) if Y is None else _Targets(removal, Y, np.array(w), rule)
     removal.keep(protected)
     while len(removal.gone) < number:
@@ -177,6 +180,18 @@ def prune(
         if progress is not None:
             progress(len(removal.gone), number)
     return _pruned(hessian, pool, removal, found.before(hessian), -1.0 if rule == "target_variance" else 1.0)
+
+
+def _of_hessian(Z: NDArray[np.float64], starts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return whitened rows; refuse those that cannot be in H."""
+    leverages = np.square(Z).sum(axis=1)
+    row = int(np.argmax(leverages))
+    if leverages[row] > MOST_LEVERAGE:
+        raise ValueError(
+            f"a row of candidate {int(np.searchsorted(starts, row, side='right')) - 1} has the leverage w·fᵀH⁻¹f = "
+            f"{leverages[row]:.3g}, where rows in hessian have 1 at most: pass the rows and weights of the fit"
+        )
+    return Z
 
 
 def _pruned(hessian: Hessian, pool: Candidates, removal: _Removal, before: float, sign: float) -> Pruned:
@@ -192,7 +207,8 @@ def _pruned(hessian: Hessian, pool: Candidates, removal: _Removal, before: float
 def _warn_of_end(n: int, asked: int) -> None:
     warn(
         IllConditionedWarning,
-        f"{n} of {asked} candidates were removed: each of the others alone determines a direction to rounding",
+        f"{n} of {asked} candidates were removed: each of the others alone determines a direction to rounding, or is "
+        "not in hessian",
         Advice.RAISE_REGULARIZER,
     )
 
