@@ -1,7 +1,7 @@
 """Pairs of selection: beside inverting H for every candidate, one product with the pool, and reading it.
 
-The products are those of the issue's arithmetic: 2·N·p·k operations for k picks of N rows, what it takes to bring all
-variances up to date once for each pick, blocked.
+A product has 2·N·p·k operations for k picks of N rows: what it takes to bring all variances up to date
+once for each pick, blocked.
 """
 
 import numpy as np

@@ -41,6 +41,7 @@ class Advice(Enum):
     # The regularizer
     LEAVE_ONE_OUT = "choose it by leave-one-out, path.best('loo', F, y) of a regularizer_path"
     RAISE_REGULARIZER = "raise the regularizer"
+    LOWER_REGULARIZER = "pass a smaller regularizer"
     RAISE_OR_AUTO = 'raise the regularizer; "auto" takes the smallest that is resolved'
     LARGER_OR_OTHER_CRITERION = "pass larger ones, or another criterion"
     SMALLER_REGULARIZERS = "pass smaller ones to regularizer_path, if rounding allows them"

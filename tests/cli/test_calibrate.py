@@ -170,6 +170,12 @@ def test_a_model_on_labelled_structures():
     assert max(map(len, done.stdout.splitlines())) <= 80
     assert "each a block" in text  # energies of structures: nothing to pass as blocks
     assert "All targets are taken as independent" not in text
+    assert origin["n_seen"] == 0
+    assert "was fitted to" not in text
+    ase_io.write("seen.xyz", [*test, *train[:2]])
+    assert run("m.safetensors", "seen.xyz", "-o", "seen.html", "--no-forces", "--no-progress").exit_code == 0
+    assert "the model was fitted to are among the targets: 2." in " ".join(Path("seen.txt").read_text().split())
+    assert json.loads(Path("seen.json").read_text())["reports"]["energy"]["provenance"]["n_seen"] == 2
     for frame in test:
         frame.calc = None
     ase_io.write("bare.xyz", test)

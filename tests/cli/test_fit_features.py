@@ -58,6 +58,20 @@ def test_fit_score_and_report():
     assert run("report", "train.npz", "test.npz", "-o", "report").exit_code == 0
 
 
+def test_test_structures_that_were_fitted_are_named():
+    known, new = features(0), features(1, n=3)
+    np.savez("train.npz", **known)
+    both = np.concatenate([known["features"][known["groups"] == 7], new["features"]])
+    groups = np.concatenate([np.zeros((known["groups"] == 7).sum(), dtype=int), new["groups"] + 1])
+    np.savez("test.npz", features=both, groups=groups, energies=[known["energies"][7], *new["energies"]])
+    done = run("fit", "train.npz", "test.npz", "-o", "m", "--no-plot")
+    assert "1 of 4 test structures are in the training set, and say nothing about new ones: 0 (training 7)" in " ".join(
+        done.stdout.split()
+    )
+    np.savez("test.npz", **new)
+    assert "in the training set" not in run("fit", "train.npz", "test.npz", "-o", "m", "--no-plot").stdout
+
+
 @pytest.mark.parametrize("species", [False, True])
 def test_a_report_of_features_is_that_of_the_fitted_model(species):
     train, test = ({name: data for name, data in features(seed).items()} for seed in (0, 1))

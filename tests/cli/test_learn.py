@@ -149,3 +149,51 @@ def test_a_single_structure_is_a_curve_without_a_forecast():
     text, found = learned("one.npz", "bare.npz", "--regularizer", "0.1")
     assert found["sizes"] == [1]
     assert "no forecast" in text
+
+
+def test_rows_of_zeros_are_infinitely_rigid():
+    np.savez("zero.npz", features=np.zeros((6, 6)))
+    text, found = learned("train.npz", "zero.npz", "--orders", 2)
+    assert "inf (inf to inf)" in text
+    assert "no forecast" in text
+    assert found["more_needed"] == {}
+    assert set(found["median_rigidity"]["median"]) == {None}  # JSON has no infinity
+
+
+def test_errors_of_zero_are_drawn():
+    np.savez("flat.npz", features=F, groups=GROUPS, energies=np.zeros(50))
+    np.savez("flat_test.npz", features=T, groups=GROUPS[:40], energies=np.zeros(10))
+    _, found = learned("flat.npz", "flat_test.npz", "--regularizer", "0.1", "--orders", 2)
+    assert set(found["rmse"]["high"]) == {0.0}
+
+
+def test_structures_of_both_sets_are_named():
+    np.savez("mixed.npz", features=np.concatenate([T[:4], F[8:12]]), groups=GROUPS[:8])
+    for of in ("structures", "atoms"):
+        text, found = learned("train.npz", "mixed.npz", "--orders", 1, "--of", of)
+        assert "1 of 2 test structures are in the training set" in text
+        assert "1 (training 2)" in " ".join(text.split())
+        assert found["in_training_set"] == 1
+    text, found = learned("train.npz", "test.npz", "--orders", 1)
+    assert "in the training set" not in text
+    assert found["in_training_set"] == 0
+
+
+def test_columns_stay_in_line():
+    """Cells of rigidities and errors in powers of ten are wider than the heads."""
+    table = learned("bare_train.npz", "test.npz", "--orders", 8)[0].split("\n\n")[1].splitlines()
+    assert any("e-1" in line for line in table)
+    assert len({len(line) for line in table}) == 1
+
+
+def test_no_progress_is_shown_where_there_are_no_labels():
+    assert learn("bare_train.npz", "test.npz", "--orders", 1).stderr == ""
+
+
+def test_advice_is_taken_by_this_command():
+    """--regularizer of learn is a number or auto: leave-one-out is that of a fit."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(8, 6))
+    np.savez("exact.npz", features=rows, energies=rows @ np.arange(6.0))  # without noise: auto goes to its edge
+    stderr = " ".join(learn("exact.npz", "test.npz", "--orders", 1).stderr.split())
+    assert "Choose it by leave-one-out, `rigidities fit --regularizer loo`, and pass the model, --model" in stderr

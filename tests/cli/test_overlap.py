@@ -103,3 +103,10 @@ def test_what_is_refused():
     assert "wide.npz: features have 6 columns, but the model 5" in refused("m.safetensors", "wide.npz")
     run("fit", "a.npz", "-o", "zero.safetensors", "--no-plot", "--regularizer", "0")
     assert "zero.safetensors: the regularizer is 0: there is no prior" in refused("zero.safetensors", "a.npz")
+
+
+def test_advice_names_the_fit_of_the_model():
+    np.savez("zero.npz", features=np.zeros((4, 5)))
+    [line] = run("overlap", "m.safetensors", "zero.npz").stderr.splitlines()
+    assert "set 'A' alone would determine 0 directions" in line
+    assert line.endswith("Fit the model with a smaller --regularizer")

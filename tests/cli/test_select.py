@@ -96,7 +96,17 @@ def test_what_the_model_knows_is_left_out(inputs):
     assert min(pick["structure"] for pick in found["picks"]) == 2
     done = select("pool.npz", "--model", "m", "-n", 31)
     assert done.exit_code == 2
-    assert "30" in done.stderr
+    assert "-n 31: pool.npz has 30 structures to pick from, as 2 are in the training set" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("groups", "said"), [(GROUPS, "counted from 0"), (GROUPS + 3, "by their labels"), (GROUPS.astype(str), "by their")]
+)
+def test_labels_are_not_called_counts(groups, said):
+    np.savez("pool.npz", features=X, groups=groups)
+    text, _ = picked("pool.npz", "--model", "m", "-n", 2)
+    assert f"structures are {said}" in text
+    assert f"of largest σ), {said}" in run("score", "m", "pool.npz", "-o", "scored.npz").stdout
 
 
 def test_structures_are_written_in_their_order():
@@ -139,7 +149,20 @@ def test_structures_are_written_in_their_order():
     ("arguments", "said"),
     [
         (["pool.npz", "--model", "m"], "-n or --budget"),
-        (["pool.npz", "--model", "m", "-n", 31], "30"),
+        (["pool.npz", "--model", "m", "-n", 31], "-n 31: pool.npz has 30 structures to pick from; ask for fewer"),
+        (["train.npz", "--model", "m", "-n", 1], "train.npz: all structures are in the training set"),
+        (["pool.npz", "--model", "m", "--budget", 0.5], "--budget 0.5: expected a finite number, at least 1"),
+        (
+            ["pool.npz", "--model", "m", "--budget", 1, "--cost", "atoms"],
+            "--budget 1: expected a finite number, at least 2",
+        ),
+        (["pool.npz", "--model", "m", "--budget", "inf"], "--budget inf"),
+        (["pool.npz", "--model", "m", "-n", 3, "--targets", "zero.npz"], "zero.npz: the features of structure 1 are"),
+        (
+            ["pool.npz", "--model", "m", "-n", 3, "--targets", "zero.npz", "--of", "atoms"],
+            "zero.npz: the features of atom 1 of structure 0 are all 0",
+        ),
+        (["pool.npz", "--model", "m", "-n", 3, "-o", "picks"], "the name has no suffix: expected .csv"),
         (["pool.npz", "--model", "nothing", "-n", 3], "nothing: cannot be read"),
         (["nothing.npz", "--model", "m", "-n", 3], "nothing.npz: no such file"),
         (["pool.npz", "--model", "m", "-n", 3, "--objective", "target_rigidity"], "needs --targets"),
@@ -147,7 +170,7 @@ def test_structures_are_written_in_their_order():
             ["pool.npz", "--model", "m", "-n", 3, "--objective", "variance", "--targets", "targets.npz"],
             "leave --targets",
         ),
-        (["pool.npz", "--model", "m", "--budget", 0], "budget"),
+        (["pool.npz", "--model", "m", "--budget", 0], "--budget 0: expected a finite number, at least 1"),
         (["pool.npz", "--model", "m", "-n", 3, "-o", "picks.xyz"], "expected .csv"),
         (["pool.npz", "--model", "m", "-n", 3, "-o", "mine.csv"], "--force"),
         (["pool.npz", "--model", "m", "-n", 3, "--targets", "wide.npz"], "columns"),
@@ -156,6 +179,7 @@ def test_structures_are_written_in_their_order():
 def test_refusals(arguments, said):
     Path("mine.csv").write_text("mine")
     np.savez("wide.npz", features=np.ones((3, 7)))
+    np.savez("zero.npz", features=[[1.0, 0, 0, 0, 0], [0] * 5, [0] * 5, [0] * 5], groups=[0, 0, 1, 1])
     before = {path: path.read_bytes() for path in Path().iterdir()}
     done = select(*arguments)
     assert done.exit_code == 2

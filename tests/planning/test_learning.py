@@ -160,6 +160,28 @@ def test_what_doubles_the_rigidity_doubles_it():
     assert "more blocks" in str(more)
 
 
+def test_the_range_of_a_forecast_is_open_where_an_order_never_gets_there():
+    F, _, X, _ = rows(seed=5, n=400)
+    curve = rg.learning_curve(F, X, sizes=[50, 70, 100, 140, 200], regularizer=1e-6, random_state=0)
+    assert not curve.more_needed(2.0).is_open
+    assert "more than" not in str(curve.more_needed(2.0))
+    asked = [curve.more_needed(factor) for factor in np.linspace(5, 10, 101)]
+    found = [one for one in asked if one.reached and one.is_open]
+    assert found, "the mean of the orders reaches this before the last of them"
+    for one in found:
+        assert one.high == 7 * 200
+        assert f"to more than {one.high:.3g})" in str(one)
+    assert all(one.high < 7 * 200 for one in asked if one.reached and not one.is_open)
+
+
+def test_bands_of_infinite_rigidities_are_infinite():
+    F, _, X, _ = rows(n=40)
+    zero = rg.learning_curve(F, np.zeros_like(X), regularizer=0.1, n_orders=4)
+    assert np.isinf(zero.band()).all()
+    mixed = rg.learning_curve(F, np.concatenate([np.zeros_like(X), 2 * X[:1]]), regularizer=0.1, n_orders=4)
+    assert np.isinf(mixed.band()).all()
+
+
 # Input --------------------------------------------------------------------------------------------
 
 

@@ -190,3 +190,15 @@ def test_other_refusals():
         rg.pairwise_overlap([F, X[:, 1:]], LAM)
     with pytest.raises(ValueError, match="the rows are of feature space 'b', but 'a' was expected"):
         rg.pairwise_overlap([rg.Rows(F, None, "a"), rg.Rows(X, None, "b")], LAM)
+
+
+def test_pairs_keep_their_digits_far_below_the_largest_eigenvalue():
+    """A few rows at a small λ: of sums, rounding would leave the weak directions 2 digits or none."""
+    rng = np.random.default_rng(3)
+    A, b, lam = 1e4 * rng.normal(size=(5, 30)), rng.normal(size=(1, 30)), 1e-6
+    found = rg.pairwise_overlap([A, b], lam).remaining
+    # λ q·H⁻¹q of the one direction q of b, in the form of five rows, which is well conditioned
+    along = A @ (b[0] / np.linalg.norm(b))
+    expected = 1 - along @ np.linalg.solve(A @ A.T + lam * np.eye(5), along)
+    assert 0.5 < expected < 0.99
+    assert found[0, 1] == pytest.approx(expected, rel=1e-9)

@@ -260,6 +260,12 @@ def test_what_alone_determines_a_direction_stays():
         ({"targets": np.ones((2, 3))}, ValueError, "3 columns"),
         ({"F": np.full((14, 4), np.nan)}, ValueError, "NaN"),
         ({"hessian": None}, TypeError, "expected a Hessian"),
+        ({"F": np.eye(14, 4) + [[0, 0, 0, 99.0]] * np.eye(14)[:, [5]]}, ValueError, "a row of candidate 5 has the lev"),
+        (
+            {"F": np.eye(14, 4) + [[0, 0, 0, 99.0]] * np.eye(14)[:, [5]], "blocks": 13 - np.arange(14) // 2},
+            ValueError,
+            "a row of candidate 4 has the leverage",
+        ),
     ],
 )
 def test_bad_input(changed, kind, words):

@@ -35,6 +35,8 @@ class Provenance:
         λ of the fit.
     scale, scale_error : float or None
         Of σ² = scale²·(v + noise), and its standard error.
+    n_seen : int
+        Judged structures that the model was fitted to. Their errors say nothing about new ones.
     versions : mapping of str to str
         By default those that are installed.
 
@@ -51,4 +53,5 @@ class Provenance:
     regularizer: float | None = None
     scale: float | None = None
     scale_error: float | None = None
+    n_seen: int = 0
     versions: Mapping[str, str] = field(default_factory=installed_versions)

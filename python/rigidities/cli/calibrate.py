@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rigidities.cli.messages import in_lines
+from rigidities.cli.messages import OF_MODEL, in_lines
 from rigidities.cli.options import Force, Progress, Threads, load_model, progress_shown, require, set_threads, writing
 from rigidities.cli.places import check_places, outputs_of_calibrate
 from rigidities.exceptions import InputError, blame
@@ -53,7 +53,7 @@ def calibrate(
     number stands beside what it would be if errors agreed with σ. Files of an earlier run are
     replaced, others only with --force.
     """
-    with in_lines():
+    with in_lines(OF_MODEL):
         require("matplotlib")
         set_threads(threads)
         of_model = not are_residuals(source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -195,7 +196,9 @@ def fit(
             figure = regularizer_figure(fitted, None if evaluation is None else evaluation.energies)
             with writing(figure_of(output)):
                 write_figure(figure, figure_of(output))
-        typer.echo(fit_table(model, fitted.n_missing, known.source, None if asked is None else asked.source, errors))
+        seen = "" if asked is None or errors is None else _seen(model, asked)
+        tested = None if asked is None else asked.source
+        typer.echo(fit_table(model, fitted.n_missing, known.source, tested, errors, seen))
         typer.echo(f"\nWritten: {', '.join(map(str, outputs))}")
         if fault is not None:
             raise fault
@@ -222,6 +225,18 @@ def _evaluate(
             return model.evaluate(asked.frames, keep_energies=keep_energies, progress=asked.progress), None
     except InputError as fault:
         return None, fault
+
+
+def _seen(model: LinearModel, asked: Labelled) -> str:
+    """Name the test structures that the model was fitted to."""
+    from rigidities.report.against import prints_of, seen_fact
+    from rigidities.sources.atoms import Structures
+
+    test = asked.source
+    if isinstance(test, Structures):  # with SOAP, while the model can have kernels on it
+        test = replace(test, soap=model.soap, progress=False)
+    assert model.training_set is not None
+    return seen_fact(test.labels().labels, model.training_set.find(prints_of(test)))
 
 
 # Values of options --------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from rigidities.cli.announce import announce
-from rigidities.cli.messages import in_lines
+from rigidities.cli.messages import OF_SIZES, in_lines
 from rigidities.cli.options import (
     BodyOrders,
     Cutoff,
@@ -34,11 +34,16 @@ from rigidities.cli.options import regularizer as as_regularizer
 from rigidities.cli.places import check_places, outputs_of_learn
 from rigidities.exceptions import blame
 from rigidities.loss.terms import Loss
+from rigidities.model.training_set import find_same
+from rigidities.report.against import prints_of
 from rigidities.report.own_model import labels_of, with_default_weight
 from rigidities.sources.feature_files import are_features
 from rigidities.sources.read import read_for_model, read_sources
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from rigidities.model.linear import LinearModel
     from rigidities.planning.curve import LearningCurve
     from rigidities.sources.source import Source
@@ -85,7 +90,7 @@ def learn(
     an earlier run are replaced, others only with --force. The rows of all targets of TRAIN are held
     in memory.
     """
-    with in_lines():
+    with in_lines(OF_SIZES):
         from_features = are_features(train) and are_features(test)
         require(*[] if from_features else ["ase", "featomic"], "matplotlib")
         set_threads(threads)
@@ -106,7 +111,8 @@ def learn(
         announce(*sources, ["energy"] if loss is None else loss.terms, shown)
         curve = _curve(*sources, loss, fitted, value, of, orders, seed, shown)
         per_atom = fitted is None or (fitted.loss.energy is not None and fitted.loss.energy.per_atom)
-        typer.echo(_write(curve, sources, of, "meV/atom" if per_atom else "meV", output))
+        seen = find_same(prints_of(sources[0]), prints_of(sources[1]))
+        typer.echo(_write(curve, sources, of, "meV/atom" if per_atom else "meV", seen, output))
         typer.echo(f"\nWritten: {', '.join(map(str, outputs_of_learn(output)))}")
 
 
@@ -161,7 +167,14 @@ def _curve(
     return curve if judged.targets is not None else replace(curve, rmse=None)
 
 
-def _write(curve: LearningCurve, sources: tuple[Source, Source], of: str, unit: str, output: Path) -> str:
+def _write(
+    curve: LearningCurve,
+    sources: tuple[Source, Source],
+    of: str,
+    unit: str,
+    seen: NDArray[np.int64],
+    output: Path,
+) -> str:
     """Write the figure and JSON; return the table."""
     from rigidities.report.files import write_figure, write_json
     from rigidities.report.learning import curve_content, curve_text, draw_learning_curve
@@ -169,5 +182,5 @@ def _write(curve: LearningCurve, sources: tuple[Source, Source], of: str, unit: 
     figure = draw_learning_curve(curve, unit=unit, factor=1000.0, rows=of)
     with writing(*outputs_of_learn(output)):
         write_figure(figure, output)
-        write_json(curve_content(curve, sources, of, unit), output.with_suffix(".json"))
-    return curve_text(curve, sources, of, unit)
+        write_json(curve_content(curve, sources, of, unit, seen), output.with_suffix(".json"))
+    return curve_text(curve, sources, of, unit, seen)

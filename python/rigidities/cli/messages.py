@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import typer
@@ -35,6 +35,7 @@ WORDS = {
     Advice.FIT_BASELINE: "pass --baseline fit, or add a column of ones to the features",
     Advice.LEAVE_ONE_OUT: "choose it by leave-one-out, --regularizer loo",
     Advice.RAISE_REGULARIZER: "raise --regularizer",
+    Advice.LOWER_REGULARIZER: "pass a smaller --regularizer",
     Advice.RAISE_OR_AUTO: "raise --regularizer; auto takes the smallest that is resolved",
     Advice.LARGER_OR_OTHER_CRITERION: _LOOSER_CRITERION,
     Advice.SMALLER_REGULARIZERS: "compare with a smaller number as --regularizer",
@@ -69,25 +70,47 @@ WORDS = {
 """Each `Advice` in terms of options."""
 
 
+OF_MODEL = {
+    Advice.RAISE_REGULARIZER: "fit the model with a larger --regularizer",
+    Advice.LOWER_REGULARIZER: "fit the model with a smaller --regularizer",
+    Advice.RAISE_OR_AUTO: "fit the model with a larger --regularizer; auto takes the smallest that is resolved",
+}
+"""Advice in a command that has a fitted model, and no --regularizer."""
+
+OF_SIZES = {
+    Advice.LEAVE_ONE_OUT: "choose it by leave-one-out, `rigidities fit --regularizer loo`, and pass the model, --model",
+    Advice.LARGER_OR_OTHER_CRITERION: "pass a number as --regularizer",
+    Advice.LOOK_FOR_OUTLIERS: "look for a wrong label, or pass a number as --regularizer",
+}
+"""Advice in `learn`, whose --regularizer is a number or auto."""
+
+
 @contextmanager
-def in_lines() -> Iterator[None]:
-    """Run a command with messages of one line on stderr: errors, with exit code 2, and warnings."""
-    with _errors_as_lines(), _warnings_as_lines():
+def in_lines(changed: Mapping[Advice, str] | None = None) -> Iterator[None]:
+    """Run a command with messages of one line on stderr: errors, with exit code 2, and warnings.
+
+    Parameters
+    ----------
+    changed : mapping of Advice to str, optional
+        Advice that is worded otherwise than in `WORDS`, because the command has other options.
+    """
+    words = WORDS | dict(changed or {})
+    with _errors_as_lines(words), _warnings_as_lines(words):
         yield
 
 
 @contextmanager
-def _errors_as_lines() -> Iterator[None]:
+def _errors_as_lines(words: Mapping[Advice, str]) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        text = worded(error, WORDS)
+        text = worded(error, words)
     except (BrokenPipeError, ConnectionError):
         raise  # the reader of the output is gone
     except OSError as error:
         text = f"{error.filename or 'a file'}: {error.strerror or error}"
     except MemoryError as error:
-        text = worded(error, WORDS) or f"there is not enough memory; {WORDS[Advice.FREE_MEMORY]}"
+        text = worded(error, words) or f"there is not enough memory; {WORDS[Advice.FREE_MEMORY]}"
     else:
         return
     typer.echo(f"rigidities: error: {' '.join(text.split())}", err=True)
@@ -99,7 +122,7 @@ FOR_DEVELOPERS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning, 
 
 
 @contextmanager
-def _warnings_as_lines() -> Iterator[None]:
+def _warnings_as_lines(words: Mapping[Advice, str]) -> Iterator[None]:
     """Print what libraries warn of, or log, in one line on stderr, once, after the work."""
     logged = _Logged(logging.WARNING)  # without a handler, `logging` prints messages as they are
     logging.getLogger().addHandler(logged)
@@ -110,7 +133,7 @@ def _warnings_as_lines() -> Iterator[None]:
         finally:
             logging.getLogger().removeHandler(logged)
             messages = [one.message for one in caught if not issubclass(one.category, FOR_DEVELOPERS)]
-            texts = [worded(m, WORDS) if isinstance(m, Advised) else str(m) for m in messages] + logged.texts
+            texts = [worded(m, words) if isinstance(m, Advised) else str(m) for m in messages] + logged.texts
             for text in dict.fromkeys(" ".join(text.split()) for text in texts):
                 typer.echo(f"rigidities: warning: {text}", err=True)
 

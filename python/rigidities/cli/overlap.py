@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rigidities.cli.messages import in_lines
+from rigidities.cli.messages import OF_MODEL, in_lines
 from rigidities.cli.options import Progress, Threads, load_model, progress_shown, require, set_threads
 from rigidities.report.overlap import compare_sets, overlap_table
 from rigidities.sources.feature_files import are_features
@@ -31,7 +31,7 @@ def overlap(
     determined) to 1 (nothing is). The first row is for the data that the model was fitted to, with
     forces if the loss has them.
     """
-    with in_lines():
+    with in_lines(OF_MODEL):
         require(*[] if all(map(are_features, sets)) else ["ase", "featomic"])
         set_threads(threads)
         loaded = load_model(model)

@@ -200,8 +200,9 @@ def _require_suffix(output: Path, kind: Kind) -> None:
         suffix = bare.suffix.lower() + suffix
     if suffix not in kind.suffixes:
         accepted = " or ".join(filter(None, kind.suffixes)) + ", or no suffix" * ("" in kind.suffixes)
+        found = f"{suffix} is the suffix of something else" if suffix else "the name has no suffix"
         raise InputError(
-            f"--output {output}: {kind.name} would be written, and {suffix} is the suffix of something else: expected "
+            f"--output {output}: {kind.name} would be written, and {found}: expected "
             f"{accepted}, e.g. {bare.with_suffix(kind.suffixes[0])}"
         )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rigidities.cli.kinds import check_labels
-from rigidities.cli.messages import in_lines
+from rigidities.cli.messages import OF_MODEL, in_lines
 from rigidities.cli.options import (
     TOP_HELP,
     Force,
@@ -92,7 +92,7 @@ def score(
     values against the labels in OUTPUT_parity.png, and |error| against σ in OUTPUT_errors.png.
     They replace those of an earlier run, and other files only with --force.
     """
-    with in_lines():
+    with in_lines(OF_MODEL):
         from_features = are_features(structures)
         require(*["ase"] if from_features else ["ase", "featomic"])
         if seed is not None and ensemble is None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 import typer
 
-from rigidities.cli.messages import in_lines
+from rigidities.cli.messages import OF_MODEL, in_lines
 from rigidities.cli.options import Force, Progress, Threads, load_model, progress_shown, require, set_threads, writing
 from rigidities.cli.places import check_places, outputs_of_select
 from rigidities.exceptions import InputError, blame
@@ -21,6 +21,8 @@ from rigidities.sources.read import read_for_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from numpy.typing import NDArray
 
     from rigidities.model.linear import LinearModel
     from rigidities.planning.selection import Objective, Selection
@@ -80,7 +82,7 @@ def select(
     .csv, .json and a figure of the objective, .png. Files of an earlier run are replaced, others
     only with --force. The rows of all candidates are held in memory.
     """
-    with in_lines():
+    with in_lines(OF_MODEL):
         from_features = are_features(candidates)
         require(*[] if from_features else ["ase", "featomic"], "matplotlib")
         set_threads(threads)
@@ -97,8 +99,10 @@ def select(
         loss = known.loss if forces else replace(known.loss, forces=None, virial=None)
         if not loss.terms:
             raise InputError(f"--no-forces: the loss of {model} has no energies")
+        seen = _in_training_set(known, pool)
+        _require_affordable(pool, seen, number, budget, cost)
         with _bar(shown) as show:
-            picked = _pick(known, pool, loss, asked, rule, of, cost, number, budget, swaps, show)
+            picked = _pick(known, pool, seen, loss, asked, rule, of, cost, number, budget, swaps, show)
         _write(picked, place, outputs)
         for line in picked.lines():
             typer.echo(line)
@@ -131,6 +135,7 @@ def _bar(shown: bool) -> Iterator[Callable[[int, int], None]]:
 def _pick(
     model: LinearModel,
     pool: Source,
+    seen: NDArray[np.int64],
     loss: Loss,
     asked: Source | None,
     objective: Objective,
@@ -142,14 +147,13 @@ def _pick(
     show: Callable[[int, int], None],
 ) -> Picked:
     from rigidities.planning.selection import select as select_rows
-    from rigidities.report.picks import Picked
-    from rigidities.sources.target_rows import candidate_rows, query_rows
+    from rigidities.report.picks import Picked, costs_of
+    from rigidities.sources.target_rows import candidate_rows
 
     rows = candidate_rows(pool, loss)
-    seen = _in_training_set(model, pool)
-    arguments: dict[str, Any] = {} if asked is None else {"targets": query_rows(asked, model.loss, of)}
+    arguments: dict[str, Any] = {} if asked is None else {"targets": _target_rows(asked, model.loss, of)}
     if cost == "atoms":
-        arguments["costs"] = pool.sizes.astype(np.float64)
+        arguments["costs"] = costs_of(pool, cost)
     with blame(pool.name):
         found: Selection = select_rows(
             model.hessian,
@@ -167,14 +171,49 @@ def _pick(
     return Picked.of(found, pool, asked, objective, len(seen), cost)
 
 
-def _in_training_set(model: LinearModel, pool: Source) -> Any:
+def _require_affordable(
+    pool: Source, seen: NDArray[np.int64], number: int | None, budget: float | None, cost: str
+) -> None:
+    """Raise unless as many can be picked as are asked for, and the budget allows one."""
+    from rigidities.report.picks import costs_of
+
+    able = np.delete(costs_of(pool, cost), seen)
+    if not len(able):
+        raise InputError(f"{pool.name}: all structures are in the training set of the model: none is left to pick")
+    if number is not None and number > len(able):
+        left_out = f", as {len(seen):,} are in the training set of the model" if len(seen) else ""
+        raise InputError(f"-n {number}: {pool.name} has {len(able):,} structures to pick from{left_out}; ask for fewer")
+    if budget is not None and not able.min() <= budget < np.inf:
+        raise InputError(
+            f"--budget {budget:g}: expected a finite number, at least {able.min():g}, the least that a structure costs "
+            f"with --cost {cost}"
+        )
+
+
+def _target_rows(asked: Source, loss: Loss, of: Literal["structures", "atoms"]) -> NDArray[np.float64]:
+    """Return the rows of the targets; refuse rows of zeros, whose predictions are certain."""
+    from rigidities.sources.target_rows import query_rows
+
+    rows = query_rows(asked, loss, of)
+    zero = np.flatnonzero(~rows.any(axis=1))
+    if len(zero):
+        atoms = asked.labels()
+        label = (atoms.labels if of == "structures" else atoms.structures)[zero[0]]
+        atom = "" if of == "structures" else f" of atom {atoms.atoms[zero[0]]}"
+        raise InputError(
+            f"{asked.name}: the features{atom} of structure {label} are all 0, so that its prediction is certain: "
+            "leave it out of the targets"
+        )
+    return rows
+
+
+def _in_training_set(model: LinearModel, pool: Source) -> NDArray[np.int64]:
     """Return the candidates that are in the training set of the model."""
-    from rigidities.model.training_set import fingerprints
+    from rigidities.report.against import prints_of
 
     if model.training_set is None:
         return np.zeros(0, dtype=np.int64)
-    found = [model.training_set.find(fingerprints(rows)) for rows in pool.batches()]
-    return np.flatnonzero(np.concatenate(found) >= 0)
+    return np.flatnonzero(model.training_set.find(prints_of(pool)) >= 0).astype(np.int64)
 
 
 def _write(picked: Picked, place: Path, outputs: Any) -> None:

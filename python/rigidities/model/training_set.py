@@ -116,13 +116,20 @@ class TrainingSet:
         ndarray of int of shape (n,)
             Position among the training structures.
         """
-        from scipy.spatial import cKDTree
+        return find_same(self.fingerprints, wanted)
 
-        own = self.fingerprints
-        units = np.ones(FINGERPRINT)
-        units[1:] = np.sqrt(np.mean(own[:, 1:] ** 2)) or 1.0
-        index = cKDTree(own / units).query(wanted / units, p=np.inf, distance_upper_bound=SAME)[1]
-        return np.where(index == len(own), -1, index).astype(np.int64)
+
+def find_same(own: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the position in `own` of the structure that is the same as each wanted one, or −1.
+
+    Both are arrays of `fingerprints`, of shapes (n_own, 5) and (n, 5).
+    """
+    from scipy.spatial import cKDTree
+
+    units = np.ones(FINGERPRINT)
+    units[1:] = np.sqrt(np.mean(own[:, 1:] ** 2)) or 1.0
+    index = cKDTree(own / units).query(wanted / units, p=np.inf, distance_upper_bound=SAME)[1]
+    return np.where(index == len(own), -1, index).astype(np.int64)
 
 
 def fingerprints(rows: Rows) -> NDArray[np.float64]:

@@ -91,7 +91,10 @@ class LearningCurve:
         if not 0 < share < 1:
             raise ValueError(f"coverage is {coverage}: expected a number between 0 and 1")
         values = self.median_rigidity() if quantity == "rigidity" else self._errors(quantity)
-        return np.quantile(values, [0.5 - share / 2, 0.5, 0.5 + share / 2], axis=0)
+        with np.errstate(invalid="ignore"):
+            found = np.quantile(values, [0.5 - share / 2, 0.5, 0.5 + share / 2], axis=0)
+        # rows of zeros have R = inf; between two of them, interpolation takes inf − inf
+        return np.where(np.isnan(found) & np.isinf(values).any(axis=0), np.inf, found)
 
     def forecast(self, size: int, quantity: Quantity = "rigidity", *, component: int | None = None) -> Forecast:
         """Forecast the median rigidity, or the error, with more blocks like these.

@@ -58,6 +58,9 @@ class Forecast:
         What the forecast is made of, in words.
     floor : float
         Of errors: the part that no number of structures of the same kind lowers. Else 0.
+    is_open : bool
+        For sizes: whether an order does not reach the goal within eight times the data. `high` is
+        then a size that is not enough.
     """
 
     value: float
@@ -66,11 +69,16 @@ class Forecast:
     reached: bool
     basis: str
     floor: float = 0.0
+    is_open: bool = False
 
     def __str__(self) -> str:
         if not self.reached:
             return f"more than {self.value:.0f}: {self.basis}"
-        return f"{self.value:.3g} ({self.low:.3g} to {self.high:.3g}): {self.basis}"
+        return f"{self.value:.3g} ({self.range_text('.3g')}): {self.basis}"
+
+    def range_text(self, form: str) -> str:
+        """Return the range of the orders in words; open if an order does not reach the goal."""
+        return f"{self.low:{form}} to {'more than ' * self.is_open}{self.high:{form}}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,11 +228,12 @@ def more_needed(factor: float, mean: Extrapolation, orders: list[Extrapolation],
     if found is None:
         enough = (FARTHEST - 1) * present
         why = f"the {quantity} does not change by a factor of {factor:g} within {FARTHEST:g} times the data"
-        if quantity == "rmse":
+        if quantity == "rmse" and floor:
             why += f"; about {mean.floor:.3g} of it does not fall with more data of this kind"
         return Forecast(enough, enough, enough, False, why, floor)
     more = [(FARTHEST if one is None else one / present) * present - present for one in each]
-    return Forecast(found - present, min(more), max(more), True, "more blocks like those that are there", floor)
+    basis = "more blocks like those that are there"
+    return Forecast(found - present, min(more), max(more), True, basis, floor, is_open=None in each)
 
 
 def warn_if_open(mean: Extrapolation) -> None:

@@ -212,7 +212,8 @@ def pairwise_overlap(
     hessians, checked = [], []
     for name in names:
         rows = CheckedRows.of(sets[name], None)
-        sums = Covariance(rows.values.shape[1], feature_space=rows.feature_space)
+        # weak directions keep their digits in the triangular factor, where sums would round them
+        sums = Covariance(rows.values.shape[1], feature_space=rows.feature_space, accumulation="qr")
         sums.update(sets[name])
         hessians.append(sums.factorize(value, penalty=penalty, consume=True))
         checked.append(rows_for(hessians[0], sets[name], None))
@@ -262,7 +263,8 @@ class _Directions:
             warn(
                 UndeterminedWarning,
                 f"{name} alone would determine {dimension:.2g} directions at this regularizer: what others determine "
-                "of it says nothing. Pass a smaller regularizer",
+                "of it says nothing",
+                Advice.LOWER_REGULARIZER,
             )
 
     def left_by(self, hessian: Hessian) -> Overlap:

@@ -155,7 +155,7 @@ def prune(
     Y, target_w = whitened_targets(hessian, targets, target_weights, rule)
     _require_memory(pool, hessian.n_features, 0 if Y is None else len(Y))
     Z = pool.whitened(hessian)
-    _require_in(hessian, Z, roundoff_of(pool.rows))
+    _require_in(hessian, Z, pool.starts, roundoff_of(pool.rows))
     removal = Removal(Z, pool.starts)
     removal.able[protected] = False
     before, costs = _objective(hessian, removal, rule, Y, target_w)
@@ -215,15 +215,16 @@ def _require_memory(pool: Candidates, p: int, m: int) -> None:
     memory.require(need, f"whitened rows of {len(pool)} candidates", Advice.FEWER_AT_A_TIME)
 
 
-def _require_in(hessian: Hessian, Z: NDArray[np.float64], unit: float) -> None:
+def _require_in(hessian: Hessian, Z: NDArray[np.float64], starts: NDArray[np.int64], unit: float) -> None:
     """Raise if a row cannot be in H: its leverage zᵀz is above 1 by more than p·u/rcond."""
     leverage = np.square(Z).sum(axis=1)
     place = int(np.argmax(leverage))
     if leverage[place] <= 1 + OVER or leverage[place] <= 1 + Z.shape[1] * unit / hessian.rcond:
         return
     raise ValueError(
-        f"a row of F has the leverage {leverage[place]:.6g}, above 1, so that it is not in hessian: pass rows that are "
-        "in it, with the weights of the fit"
+        f"a row of candidate {np.searchsorted(starts, place, side='right') - 1} has the leverage "
+        f"{leverage[place]:.6g}, above 1, so that it is not in hessian: pass rows that are in it, with the weights of "
+        "the fit"
     )
 
 

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rigidities.model.training_set import LOW, TrainingSet, equivalents
+from rigidities.model.training_set import LOW, TrainingSet, equivalents, fingerprints
 from rigidities.report.statistics import describe
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rigidities.loss.terms import Term
+    from rigidities.sources.source import Source
     from rigidities.validation import Reduction
 
 NOT_HELD = "The rigidities of the training set are not in this file of the model; fit it again"
@@ -150,16 +151,29 @@ def below_text(compared: Against) -> list[str]:
 
 def seen_text(compared: Against) -> list[str]:
     """Return lines that count and name the test structures that are in the training set."""
-    found = np.flatnonzero(compared.seen >= 0)
+    fact = seen_fact(compared.labels, compared.seen)
+    return textwrap.wrap(f"{fact}.", 100) if fact else []
+
+
+def seen_fact(labels: NDArray[Any], seen: NDArray[np.int64]) -> str:
+    """Count and name the test structures that are in the training set; empty if there are none.
+
+    `seen` (n_structures,) holds the training structure that is the same as each, or −1.
+    """
+    found = np.flatnonzero(seen >= 0)
     if not len(found):
-        return []
-    pairs = [f"{compared.labels[i]} (training {compared.seen[i]})" for i in found[:NAMED].tolist()]
+        return ""
+    pairs = [f"{labels[i]} (training {seen[i]})" for i in found[:NAMED].tolist()]
     rest = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
-    return textwrap.wrap(
-        f"{len(found):,} of {len(compared.pr):,} test structures are in the training set, and say nothing about new "
-        f"ones: {', '.join(pairs)}{rest}.",
-        100,
+    return (
+        f"{len(found):,} of {len(seen):,} test structures are in the training set, and say nothing about new ones: "
+        f"{', '.join(pairs)}{rest}"
     )
+
+
+def prints_of(source: Source) -> NDArray[np.float64]:
+    """Return the fingerprints of the structures of a source, (n_structures, 5), in one pass."""
+    return np.concatenate([fingerprints(rows) for rows in source.batches()])
 
 
 def against_summary(compared: Against) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rigidities.exceptions import UndeterminedWarning, held
+from rigidities.report.against import seen_fact
 from rigidities.report.files import versions_of
 from rigidities.report.palette import BLUE, GUIDE, ORANGE, legend_below, open_frame, plain_numbers
 from rigidities.report.text import fact_lines, size_text
@@ -85,11 +86,22 @@ def draw_learning_curve(
     for axes in panels:
         axes.set_xlabel(f"training {what}")
         axes.set_xscale("log")
-        axes.set_yscale("log")
-        plain_numbers(axes)
+        plain_numbers(axes, [axes.xaxis])
+        _scale(axes)
         open_frame(axes)
         legend_below(axes)
     return figure
+
+
+def _scale(axes: Axes) -> None:
+    """Make the vertical axis logarithmic, unless nothing on it has a logarithm."""
+    values = np.concatenate([np.asarray(line.get_ydata(), dtype=np.float64) for line in axes.lines])
+    if (np.isfinite(values) & (values > 0)).any():
+        axes.set_yscale("log")
+        plain_numbers(axes, [axes.yaxis])
+    elif not np.isfinite(values).any():
+        axes.set_yticks([])
+        axes.text(0.5, 0.5, "infinite at all sizes", ha="center", va="center", transform=axes.transAxes)
 
 
 def _draw(
@@ -117,8 +129,13 @@ def _draw_forecast(axes: Axes, curve: LearningCurve, quantity: Quantity, factor:
 # Text and numbers ---------------------------------------------------------------------------------
 
 
-def curve_text(curve: LearningCurve, sources: tuple[Source, Source], of: str, unit: str) -> str:
-    """Return sizes, rigidities, errors and forecasts as lines of at most 100 columns."""
+def curve_text(
+    curve: LearningCurve, sources: tuple[Source, Source], of: str, unit: str, seen: NDArray[np.int64]
+) -> str:
+    """Return sizes, rigidities, errors and forecasts as lines of at most 100 columns.
+
+    `seen` holds the training structure that is the same as each test structure, or −1.
+    """
     what = "PR of structures" if of == "structures" else "LPR of atoms"
     n_orders = len(curve.rigidity)
     facts = {
@@ -127,16 +144,16 @@ def curve_text(curve: LearningCurve, sources: tuple[Source, Source], of: str, un
         "λ": f"{curve.regularizer:.3g}, the same at all sizes",
         "orders": f"{n_orders} random; in brackets the range of the middle 68 % of them",
     }
-    head = f"{'structures':>10}  {'median ' + what:>28}"
-    bands = [curve.band("rigidity")]
+    facts |= {"in both": fact} if (fact := seen_fact(sources[1].labels().labels, seen)) else {}
+    columns = [["structures", *map(str, curve.sizes)], [f"median {what}", *map(_cell, curve.band("rigidity").T)]]
     if curve.rmse is not None:
-        bands.append(1000 * curve.band("rmse"))
-        head += f"  {'RMSE of energies, ' + unit:>30}"
+        columns.append([f"RMSE of energies, {unit}", *map(_cell, 1000 * curve.band("rmse").T)])
+    widths = [max(map(len, column)) for column in columns]
     lines = [
-        f"{size:>10}  " + "  ".join(f"{_cell(band[:, i]):>{28 + 2 * k}}" for k, band in enumerate(bands))
-        for i, size in enumerate(curve.sizes)
+        "  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
+        for row in zip(*columns, strict=True)
     ]
-    return "\n".join([*fact_lines(facts), "", head, *lines, "", *_forecast_lines(curve, what, unit)])
+    return "\n".join([*fact_lines(facts), "", *lines, "", *_forecast_lines(curve, what, unit)])
 
 
 def _cell(band: NDArray[np.float64]) -> str:
@@ -166,22 +183,25 @@ def _forecast_lines(curve: LearningCurve, what: str, unit: str) -> list[str]:
             continue
         forecast = found[quantity][1]
         if forecast.reached:
-            said = f"{forecast.value:.0f} more structures like these ({forecast.low:.0f} to {forecast.high:.0f})"
+            said = f"{forecast.value:.0f} more structures like these ({forecast.range_text('.0f')})"
         else:
             said = f"not even {forecast.value:.0f} more structures like these"
-            if quantity == "rmse":
+            if quantity == "rmse" and forecast.floor:
                 said += f": about {1000 * forecast.floor:.3g} {unit} does not fall with more data of this kind"
         lines += textwrap.wrap(f"what {goal}: {said}", 100, subsequent_indent="  ")
     return lines
 
 
-def curve_content(curve: LearningCurve, sources: tuple[Source, Source], of: str, unit: str) -> dict[str, Any]:
+def curve_content(
+    curve: LearningCurve, sources: tuple[Source, Source], of: str, unit: str, seen: NDArray[np.int64]
+) -> dict[str, Any]:
     """Return the curve and its forecasts as values of JSON; errors in eV, or eV/atom."""
     names = ("low", "median", "high")
     content: dict[str, Any] = {
         "versions": versions_of(*sources),
         "train": sources[0].name,
         "test": sources[1].name,
+        "in_training_set": int((seen >= 0).sum()),
         "of": of,
         "regularizer": curve.regularizer,
         "orders": len(curve.rigidity),
@@ -199,6 +219,7 @@ def curve_content(curve: LearningCurve, sources: tuple[Source, Source], of: str,
             "low": one.low,
             "high": one.high,
             "reached": one.reached,
+            "open": one.is_open,
             "basis": one.basis,
         }
         for quantity, (factor, one) in _forecasts(curve).items()

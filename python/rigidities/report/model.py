@@ -45,8 +45,12 @@ def fit_table(
     train: Source,
     test: Source | None = None,
     test_errors: Mapping[str, Errors] | None = None,
+    seen: str = "",
 ) -> str:
-    """Return the facts of a fit, and the errors of the training and the test set."""
+    """Return the facts of a fit, and the errors of the training and the test set.
+
+    `seen` names the test structures that are in the training set.
+    """
     facts = {"training set": size_text(train)} | ({} if test is None else {"test set": size_text(test)}) | _facts(model)
     lacking = [] if test is None or test_errors is None else [n for n in model.loss.terms if n not in test_errors]
     if lacking:
@@ -54,6 +58,7 @@ def fit_table(
     aside = {name: one for name, one in model.calibrations.items() if one.n_aside}
     facts["set aside"] = ", ".join(f"{name} {one.n_aside:,} of {one.n:,}" for name, one in aside.items())
     facts["set aside"] += " (their rows are zero or nearly so, as by symmetry: σ is not judged by them)" * bool(aside)
+    facts["in both"] = seen
     facts |= {"unlabelled": ", ".join(f"{name} {n}" for name, n in n_missing.items() if n)}
     columns: dict[str, Mapping[str, Errors]] = {"training": model.training, "left out": model.left_out}
     columns |= {"test": test_errors} if test_errors else {}

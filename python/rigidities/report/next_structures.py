@@ -102,7 +102,13 @@ def ranking_table(ranked: Sequence[Ranked], top: int = TOP) -> list[str]:
     widths = [min(20, max(map(len, column))) for column in columns]
     rows = zip(*columns, strict=True)
     lines = ["  ".join(f"{cell:>{width}.{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows]
-    return ["compute next: structures of least PR (in a kind, of largest σ), counted from 0", *lines]
+    shown = counted([entry.structure for entry in ranked])
+    return [f"compute next: structures of least PR (in a kind, of largest σ), {shown}", *lines]
+
+
+def counted(labels: Sequence[int | str]) -> str:
+    """Say what all labels of a set of structures are: their places, or names of the user's own."""
+    return "counted from 0" if set(labels) == set(range(len(labels))) else "by their labels"
 
 
 def _cell(value: Any, head: str) -> str:

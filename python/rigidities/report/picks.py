@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rigidities.report.files import versions_of, write_figure, write_json
+from rigidities.report.next_structures import counted
 from rigidities.report.palette import BLUE, open_frame
 from rigidities.report.text import fact_lines, size_text
 from rigidities.runtime.writing import write_text
@@ -32,8 +33,19 @@ MEANINGS = {
 }
 """What the objective is, by its name."""
 
+LOG_FROM = 5
+"""Least ratio of its ends at which a curve is drawn on a logarithmic axis.
+
+Over less of a decade such an axis has labels like 1.575·10⁻⁵.
+"""
+
 SHOWN = 30
 """Most picks in the table on the terminal. The files have all."""
+
+
+def costs_of(pool: Source, unit: str) -> NDArray[np.float64]:
+    """Return the cost of each structure: its number of atoms with unit "atoms", else one."""
+    return pool.sizes.astype(np.float64) if unit == "atoms" else np.ones(len(pool.sizes))
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +85,7 @@ class Picked:
         unit: str,
     ) -> Picked:
         """Return a selection with the sizes of its structures."""
-        costs = pool.sizes.astype(np.float64) if unit == "atoms" else np.ones(len(pool.sizes))
-        return cls(selection, pool, targets, objective, n_seen, costs, unit)
+        return cls(selection, pool, targets, objective, n_seen, costs_of(pool, unit), unit)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the picks in their order, as values of a table."""
@@ -114,7 +125,7 @@ class Picked:
             for row in rows[:SHOWN]
         ]
         more = [f"… and {len(rows) - SHOWN} more"] if len(rows) > SHOWN else []
-        title = "compute next, in this order; structures are counted from 0"
+        title = f"compute next, in this order; structures are {counted(self.pool.labels().labels.tolist())}"
         return [*fact_lines(facts), "", title, head, *table, *more]
 
     def write(self, place: Path) -> None:
@@ -154,7 +165,8 @@ class Picked:
         axes = figure.subplots()
         spent = np.concatenate([[0.0], np.cumsum(self.costs[self.selection.indices])])
         axes.plot(spent, self.selection.objective_curve, "o-", color=BLUE, markersize=3)
-        if self.objective.startswith("target"):
+        ends = np.abs(self.selection.objective_curve)
+        if self.objective.startswith("target") and ends.max() > LOG_FROM * ends.min():
             axes.set_yscale("log")
         axes.set_xlabel(f"picked {self.unit}")
         axes.set_ylabel(MEANINGS[self.objective].partition(":")[0])

@@ -59,7 +59,8 @@ def training_rows(train: Source, loss: Loss | None, model: LinearModel | None) -
         loss = Loss(energy=Term(per_atom=True))
         frames, soap = _structures(train)
         with blame(train.name):
-            return Training(target_rows(LossRows(frames, soap, loss, targets=False), targets=False), loss, None)
+            rows = LossRows(frames, soap, loss, targets=False, progress=getattr(train, "progress", False))
+            return Training(target_rows(rows, targets=False), loss, None)
     if model is not None:
         loss = Loss(**{name: replace(term, missing="skip", huber=None) for name, term in model.loss.terms.items()})
     assert loss is not None

@@ -42,7 +42,8 @@ pub enum SelectionError {
 
     /// A target of a selection that no pick can make more rigid, or whose rigidity is no number.
     #[error(
-        "target {index} of the selection has the variance {value:?}: expected one above 0 that float64 can divide by; leave out targets with rows of zeros"
+        "target {index} of the selection has the variance {value:?}: expected one above 0 that float64 can divide by; \
+         leave out targets with rows of zeros"
     )]
     TargetVariance {
         /// index of the target

@@ -143,16 +143,17 @@ impl TargetGains {
     pub fn take(&mut self, pool: &Pool<'_>, candidate: usize, run: &Execution) -> Result<f64> {
         let (rows, p, m) = (pool.rows_of(candidate), pool.width(), self.means.len());
         let r = rows.len();
+        let small = alone_if_small(r * p * p, run);
         let mut directions = Panel::unset(r, p)?;
         pool.gather(rows.clone(), &mut directions);
-        self.posterior.whiten(directions.columns_mut(r), run);
+        self.posterior.whiten(directions.columns_mut(r), &small);
         run.check()?;
         let root = root(directions.columns(r), &run.alone())?;
-        self.posterior.directions(&mut directions, root.lower.as_ref(), run);
+        self.posterior.directions(&mut directions, root.lower.as_ref(), &small);
         let mut onto = zeros(r * m)?;
         let y = MatRef::from_row_major_slice(&self.targets, m, p).transpose();
         multiply(MatMut::from_row_major_slice_mut(&mut onto, r, m), directions.matrix(0..r), y);
-        self.posterior.absorb(pool.matrix(rows), run)?;
+        self.posterior.absorb(pool.matrix(rows), &small)?;
         let whitened = self.whitened_targets(run)?;
         let gain = self.means.fall(&squares(&onto, m), whitened.rows(0..m).map(squared_norm).collect());
         self.change(pool, &Change { directions: &directions, onto: &onto }, &whitened, run)?;
@@ -167,7 +168,7 @@ impl TargetGains {
         let (m, p) = (self.means.len(), self.targets.len() / self.means.len());
         let mut whitened = Panel::unset(m, p)?;
         whitened.rows_mut(0..m).zip(self.targets.chunks(p)).for_each(|(out, y)| out.copy_from_slice(y));
-        self.posterior.whiten(whitened.columns_mut(m), run);
+        self.posterior.whiten(whitened.columns_mut(m), &alone_if_small(m * p * p, run));
         run.check()?;
         Ok(whitened)
     }
@@ -255,6 +256,14 @@ impl TargetGains {
         })?;
         Ok(())
     }
+}
+
+/// On one thread if there is little to multiply: to wake another one for each of its many short steps
+/// may take longer, most of all where others use the processor.
+fn alone_if_small<'a>(multiplications: usize, run: &Execution<'a>) -> Execution<'a> {
+    /// About half a millisecond.
+    const SMALL: usize = 1 << 24;
+    if multiplications <= SMALL { run.alone() } else { *run }
 }
 
 /// Σ x² over the rows of a row-major array of m columns.

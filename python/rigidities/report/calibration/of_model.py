@@ -52,6 +52,7 @@ def reports_of(
         By the name of the target, "energy", "force component" or "virial component".
     """
     reports = {}
+    seen = _seen(model, prediction)
     for term, one in compared.items():
         assert one.structures is not None
         judged = one.judged & np.isfinite(one.std)
@@ -71,9 +72,17 @@ def reports_of(
                 n=calibration.n or None,
                 regularizer=model.hessian.regularizer,
                 scale=float(calibration.scale),
+                n_seen=int(seen[np.unique(structures)].sum()),
             ),
         )
     return reports
+
+
+def _seen(model: LinearModel, prediction: Prediction) -> NDArray[np.bool_]:
+    """Whether each structure is in the training set, as far as the model knows it."""
+    if model.training_set is None or prediction.fingerprints is None:
+        return np.zeros(len(prediction.sizes), dtype=bool)
+    return model.training_set.find(prediction.fingerprints) >= 0
 
 
 def _norms(term: str, one: Compared, judged: NDArray[np.bool_]) -> NDArray[np.float64] | None:

@@ -47,4 +47,9 @@ def remarks(numbers: CalibrationNumbers) -> list[str]:
             "It is not stated what σ was calibrated on. If on these targets, mean (r/σ)² is 1 by construction: "
             "coverage, bins and classes still say something."
         )
+    if numbers.provenance.n_seen:
+        found.append(
+            f"Structures that the model was fitted to are among the targets: {numbers.provenance.n_seen:,}. Their "
+            "errors say nothing about new structures: leave them out."
+        )
     return found
