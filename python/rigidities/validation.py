@@ -34,7 +34,14 @@ def as_array(values: ArrayLike, name: str) -> NDArray[Any]:
         raise TypeError(f"{name} is a masked array: leave the masked entries out, or fill them")
     if isinstance(values, list | tuple):
         _refuse_masked_entries(values, name)
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        if not isinstance(values, list | tuple):
+            raise
+        raise ValueError(
+            f"{name} is a {type(values).__name__} that makes no array: its entries differ in length"
+        ) from error
     if array.ndim == 0 and hasattr(values, "toarray"):
         raise TypeError(f"{name} is a sparse {type(values).__name__}: expected an array, as its toarray() returns")
     return array

@@ -230,6 +230,7 @@ def test_bad_input(changed, kind, words):
         (lambda c: c.more_needed(0.5), "above 1"),
         (lambda c: c.more_needed(2.0, "rmse"), "between 0 and 1"),
         (lambda c: c.band(coverage=1.0), "between 0 and 1"),
+        (lambda c: c.forecast(70, component=0), "component is 0, but the curve is of whole predictions"),
     ],
 )
 def test_bad_questions(call, words):

@@ -28,6 +28,8 @@ def with_number(value):
 
 REFUSED = [
     ({"n_select": None}, "n_select is missing: pass a number of picks, or a budget"),
+    ({"memory_limit": 0}, "memory_limit is 0: expected a positive number of bytes"),
+    ({"candidates": [ROWS[:5], ROWS[5:]]}, "features is a list that makes no array: its entries differ in length"),
     ({"n_select": 0}, "n_select is 0: expected a positive integer"),
     ({"n_select": 13}, "n_select is 13 but only 12 of 12 candidates may be picked"),
     ({"n_select": 5, "blocks": BLOCKS}, "n_select is 5 but only 4 of 4"),

@@ -113,6 +113,11 @@ def test_what_does_not_fit_is_refused(candidates, arguments, message):
         rg.select(warm(), candidates, **({"n_select": 2} | arguments))
 
 
+def test_a_callable_that_returns_no_batches():
+    with pytest.raises(TypeError, match="returns a NoneType: expected an iterable of batches"):
+        rg.select(warm(), lambda: None, 2)
+
+
 @pytest.mark.parametrize(
     ("later", "message"),
     [

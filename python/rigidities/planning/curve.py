@@ -198,6 +198,8 @@ class LearningCurve:
         median = self.median_rigidity()
         if median.ndim == 3:
             median = median[:, :, self._component(component, median.shape[2])]
+        elif component is not None:
+            raise ValueError(f"component is {component}, but the curve is of whole predictions: leave it out")
         # where errors are of targets outside the fit, none are left at the last size
         known = np.ones(len(self.sizes), dtype=bool) if self.rmse is None else np.isfinite(self.rmse).all(axis=0)
         if quantity == "rigidity":

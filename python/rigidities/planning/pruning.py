@@ -166,7 +166,7 @@ def prune(
         if not removal.losses:
             raise
         interrupted = True
-    if len(removal.losses) < number:
+    if interrupted or len(removal.losses) < number:
         _warn_of_end(len(removal.losses), number, interrupted)
     return _pruned(hessian, pool, removal, before, -1.0 if rule == "target_variance" else 1.0, interrupted)
 

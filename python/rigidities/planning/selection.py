@@ -189,7 +189,7 @@ def select(
     hessian = copy.copy(hessian)  # one state, whatever another thread does to the one given
     at_once = {"groups": groups, "blocks": blocks, "targets": targets, "forced": forced, "present": present}
     at_once |= {"n_swaps": swaps or None, "sample_fraction": sample_fraction}
-    if is_streamed(candidates, as_number(memory_limit, "memory_limit", "a number of bytes"), objective, at_once):
+    if is_streamed(candidates, _as_bytes(memory_limit), objective, at_once):
         stream = Stream.of(candidates, hessian)
         n = stream.count()
         limits = Limits.of(n, n_select, costs, budget, None, forbidden, None)
@@ -216,6 +216,13 @@ def _result(labels: NDArray[np.int64], limits: Limits, objective: str, picked: P
     if objective == "determinant":  # from sums of gains to ln|H|
         curve = curve + (grown.log_determinant - curve[-1])
     return Selection(picked.indices, labels[picked.indices], picked.gains, curve, grown, picked.interrupted)
+
+
+def _as_bytes(memory_limit: float) -> float:
+    limit = as_number(memory_limit, "memory_limit", "a positive number of bytes")
+    if limit <= 0:
+        raise ValueError(f"memory_limit is {limit:g}: expected a positive number of bytes")
+    return limit
 
 
 def _as_swaps(n_swaps: int) -> int:

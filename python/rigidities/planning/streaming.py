@@ -8,7 +8,7 @@ lower the best gain to that of the best that was not kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -93,8 +93,10 @@ class Stream:
 
     def batches(self) -> Iterator[tuple[int, NDArray[Any]]]:
         """Yield batches, checked, with the place of their first row."""
-        start = 0
-        for batch in self.read():
+        start, batches = 0, self.read()
+        if not isinstance(batches, Iterable):
+            raise TypeError(f"candidates() returns a {type(batches).__name__}: expected an iterable of batches of rows")
+        for batch in batches:
             rows = self.hessian._rows(batch, None)
             if rows.groups is not None:
                 raise ValueError("a batch of candidates has groups: reduce its rows first, with reduce_rows")
