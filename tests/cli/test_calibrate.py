@@ -94,6 +94,8 @@ def test_odd_files():
         "lacks.npz": {"residuals": RESIDUALS},
         "length.npz": {"residuals": RESIDUALS, "std": STD[:-1]},
         "words.npz": {"residuals": KINDS, "std": STD},
+        "vectors.npz": {"std": STD, "residuals": RESIDUALS.reshape(-1, 2)},
+        "classes.npz": {"residuals": RESIDUALS, "std": STD, "kind": np.ones((200, 2))},
         "nan.npz": {"residuals": np.r_[RESIDUALS[:-1], np.nan], "std": STD},
         "negative.npz": {"residuals": RESIDUALS, "std": -STD},
         "few.npz": {"residuals": RESIDUALS[:5], "std": STD[:5]},
@@ -104,7 +106,9 @@ def test_odd_files():
     said = {
         "lacks.npz": "lacks std; it has residuals",
         "length.npz": "std has shape (199,), residuals (200,)",
-        "words.npz": "residuals holds",
+        "words.npz": f"residuals holds '{KINDS[0]}' at place 0: expected numbers",
+        "vectors.npz": "residuals has shape (100, 2): expected one entry for each target",
+        "classes.npz": "kind has shape (200, 2): expected one entry for each target, (200,)",
         "nan.npz": "residuals[199]",
         "negative.npz": "negative.npz: ",
         "few.npz": "expected at least 10",
@@ -117,7 +121,7 @@ def test_odd_files():
         "ragged.csv": ("residuals,std\n1,2\n3\n", "line 3 has 1 entries, the first line 2"),
         "empty.csv": ("", "is empty"),
         "bytes.csv": (b"\xff\xfe\x00", "no .csv file"),
-        "text.csv": ("residuals,std\na,1\n", "residuals holds"),
+        "text.csv": ("residuals,std\n1,1\na,1\n", "residuals holds 'a' at place 1: expected numbers"),
         "fake.npz": (b"PK not a zip", "no .npz file"),
     }
     for name, (content, text) in texts.items():

@@ -197,3 +197,10 @@ def test_advice_is_taken_by_this_command():
     np.savez("exact.npz", features=rows, energies=rows @ np.arange(6.0))  # without noise: auto goes to its edge
     stderr = " ".join(learn("exact.npz", "test.npz", "--orders", 1).stderr.split())
     assert "Choose it by leave-one-out, `rigidities fit --regularizer loo`, and pass the model, --model" in stderr
+
+
+def test_one_order_has_no_range():
+    text = learned("train.npz", "test.npz", "--orders", 1)[0]
+    assert "orders        1 random\n" in text
+    assert "(" not in text
+    assert "(" in learned("train.npz", "test.npz", "--orders", 2)[0]

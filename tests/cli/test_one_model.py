@@ -260,6 +260,7 @@ def test_what_to_compute_next():
         lpr = frames[int(row["structure"])].arrays["lpr"]
         assert [int(row["atom"]), float(row["least_lpr"])] == [lpr.argmin(), lpr.min()]
     chosen = ase.io.read("s_next.xyz", ":")
+    assert all(isinstance(frame.info[name], int | np.integer) for frame in chosen for name in ("rank", "structure"))
     assert [frame.info["structure"] for frame in chosen] == order[:3].tolist()
     np.testing.assert_allclose([frame.info["pr"] for frame in chosen], pr[order[:3]])
     summary = json.loads(Path("s.json").read_text())

@@ -138,6 +138,7 @@ def test_structures_are_written_in_their_order():
     assert found["picks"][0]["gain"] == pytest.approx(gains.max(), rel=1e-6)
     written = ase.io.read("picks.xyz", ":")
     assert [frame.info["rank"] for frame in written] == [1, 2, 3]
+    assert all(isinstance(frame.info[name], int | np.integer) for frame in written for name in ("rank", "structure"))
     for frame, pick in zip(written, found["picks"], strict=True):
         assert frame.info["structure"] == pick["structure"]
         np.testing.assert_allclose(frame.positions, pool[pick["structure"]].positions, atol=1e-7)

@@ -93,6 +93,10 @@ def draw_learning_curve(
     return figure
 
 
+def _orders(n: int) -> str:
+    return f"{n} random order{'s' * (n != 1)}"
+
+
 def _scale(axes: Axes) -> None:
     """Make the vertical axis logarithmic, unless nothing on it has a logarithm."""
     values = np.concatenate([np.asarray(line.get_ydata(), dtype=np.float64) for line in axes.lines])
@@ -109,7 +113,7 @@ def _draw(
 ) -> None:
     low, middle, high = factor * curve.band(quantity)
     axes.fill_between(curve.sizes, low, high, color=BLUE, alpha=0.25, linewidth=0)
-    axes.plot(curve.sizes, middle, "o-", color=BLUE, markersize=3, label=f"{len(curve.rigidity)} random orders")
+    axes.plot(curve.sizes, middle, "o-", color=BLUE, markersize=3, label=_orders(len(curve.rigidity)))
     if chosen is not None:
         axes.plot(curve.sizes, factor * chosen, "s-", color=ORANGE, markersize=3, label="selected order")
     _draw_forecast(axes, curve, quantity, factor)
@@ -142,12 +146,17 @@ def curve_text(
         "training set": size_text(sources[0]),
         "test set": size_text(sources[1]),
         "λ": f"{curve.regularizer:.3g}, the same at all sizes",
-        "orders": f"{n_orders} random; in brackets the range of the middle 68 % of them",
+        "orders": "1 random"
+        if n_orders == 1
+        else f"{n_orders} random; in brackets the range of the middle 68 % of them",
     }
     facts |= {"in both": fact} if (fact := seen_fact(sources[1].labels().labels, seen)) else {}
-    columns = [["structures", *map(str, curve.sizes)], [f"median {what}", *map(_cell, curve.band("rigidity").T)]]
+    columns = [
+        ["structures", *map(str, curve.sizes)],
+        [f"median {what}", *(_cell(band, n_orders) for band in curve.band("rigidity").T)],
+    ]
     if curve.rmse is not None:
-        columns.append([f"RMSE of energies, {unit}", *map(_cell, 1000 * curve.band("rmse").T)])
+        columns.append([f"RMSE of energies, {unit}", *(_cell(band, n_orders) for band in 1000 * curve.band("rmse").T)])
     widths = [max(map(len, column)) for column in columns]
     lines = [
         "  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
@@ -156,9 +165,9 @@ def curve_text(
     return "\n".join([*fact_lines(facts), "", *lines, "", *_forecast_lines(curve, what, unit)])
 
 
-def _cell(band: NDArray[np.float64]) -> str:
+def _cell(band: NDArray[np.float64], n_orders: int) -> str:
     low, middle, high = band
-    return f"{middle:.3g} ({low:.3g} to {high:.3g})"
+    return f"{middle:.3g}" if n_orders == 1 else f"{middle:.3g} ({low:.3g} to {high:.3g})"
 
 
 def _forecasts(curve: LearningCurve) -> dict[str, tuple[float, Forecast]]:
@@ -183,7 +192,8 @@ def _forecast_lines(curve: LearningCurve, what: str, unit: str) -> list[str]:
             continue
         forecast = found[quantity][1]
         if forecast.reached:
-            said = f"{forecast.value:.0f} more structures like these ({forecast.range_text('.0f')})"
+            said = f"{forecast.value:.0f} more structures like these"
+            said += f" ({forecast.range_text('.0f')})" if len(curve.rigidity) > 1 else ""
         else:
             said = f"not even {forecast.value:.0f} more structures like these"
             if quantity == "rmse" and forecast.floor:

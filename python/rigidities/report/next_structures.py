@@ -137,5 +137,5 @@ def write_next(ranked: Sequence[Ranked], frames: Sequence[Atoms], path: Path, to
     Predictions of an earlier output are left out.
     """
     chosen = ranked[:top]
-    info = {name: np.array([float(getattr(entry, name)) for entry in chosen]) for name in ("rank", "structure", "pr")}
+    info = {name: np.array([getattr(entry, name) for entry in chosen]) for name in ("rank", "structure", "pr")}
     write_annotated([frames[int(entry.structure)] for entry in chosen], path, info, {}, PREDICTED)

@@ -132,7 +132,7 @@ class Picked:
         """Write the picks, their table, all numbers and the figure, beside one another."""
         rows = self.rows()
         if self.pool.frames is not None:
-            info = {name: np.array([float(row[name]) for row in rows]) for name in ("rank", "structure", "gain")}
+            info = {name: np.array([row[name] for row in rows]) for name in ("rank", "structure", "gain")}
             write_annotated([self.pool.frames[index] for index in self.selection.indices.tolist()], place, info, {})
         text = StringIO()
         writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")

@@ -83,9 +83,12 @@ def read_residuals(path: str) -> Residuals:
             "(target minus prediction) and std (σ), in one unit"
         )
     n = len(columns["residuals"])
-    for name, values in columns.items():
-        if values.shape != (n,):
-            raise InputError(f"{path}: {name} has shape {values.shape}, residuals {columns['residuals'].shape}")
+    for name in ("residuals", *columns):
+        shape = columns[name].shape
+        if len(shape) != 1:
+            raise InputError(f"{path}: {name} has shape {shape}: expected one entry for each target, ({n},)")
+        if shape != (n,):
+            raise InputError(f"{path}: {name} has shape {shape}, residuals ({n},)")
     numbers = {name: _numbers(path, name, columns.pop(name)) for name in NEEDED}
     blocks = columns.pop(BLOCKS, None)
     if blocks is not None:  # of any kind: names of structures, too
@@ -97,8 +100,17 @@ def _numbers(path: str, name: str, values: NDArray[Any]) -> NDArray[np.float64]:
     try:
         found = values.astype(np.float64)
     except (ValueError, TypeError):
-        raise InputError(f"{path}: {name} holds {values.dtype} that are no numbers") from None
+        place = next(i for i, value in enumerate(values) if not _is_number(value))
+        raise InputError(f"{path}: {name} holds {str(values[place])!r} at place {place}: expected numbers") from None
     return np.asarray(found)
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (ValueError, TypeError):
+        return False
+    return True
 
 
 def _of_npz(path: str) -> dict[str, NDArray[Any]]:

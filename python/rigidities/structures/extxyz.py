@@ -29,7 +29,7 @@ _TYPES = {"f": "R", "i": "I", "b": "L", "U": "S", "O": "S"}
 def write_annotated(
     frames: Sequence[Atoms],
     path: Path,
-    info: Mapping[str, NDArray[np.float64]],
+    info: Mapping[str, NDArray[np.float64] | NDArray[np.int64]],
     arrays: Mapping[str, NDArray[np.float64]],
     earlier: Collection[str] = (),
 ) -> None:
