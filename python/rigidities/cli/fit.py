@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -43,6 +42,7 @@ from rigidities.sources.feature_files import are_features
 from rigidities.sources.labelled import Labelled, loss_of_rows, read_test, read_training
 
 if TYPE_CHECKING:
+    from rigidities.loss.rows import TermRows
     from rigidities.model.errors import Evaluation
     from rigidities.model.linear import LinearModel
 
@@ -190,13 +190,13 @@ def fit(
         model = LinearModel.of_fit(fitted)
         with writing(output):  # before anything that may fail: a fit must not be lost
             model.save(output)
-        evaluation, fault = (None, None) if asked is None else _evaluate(model, asked, plot)
+        evaluation, fault = (None, None) if asked is None else _evaluate(model, asked)
         errors = None if evaluation is None else evaluation.errors
         if plot:
             figure = regularizer_figure(fitted, None if evaluation is None else evaluation.energies)
             with writing(figure_of(output)):
                 write_figure(figure, figure_of(output))
-        seen = "" if asked is None or errors is None else _seen(model, asked)
+        seen = "" if asked is None or evaluation is None else _seen(model, asked, evaluation.energies)
         tested = None if asked is None else asked.source
         typer.echo(fit_table(model, fitted.n_missing, known.source, tested, errors, seen))
         typer.echo(f"\nWritten: {', '.join(map(str, outputs))}")
@@ -216,27 +216,24 @@ def _may_plot(plot: bool | None, rule: float | str) -> bool | None:
     return isinstance(rule, str)
 
 
-def _evaluate(
-    model: LinearModel, asked: Labelled, keep_energies: bool
-) -> tuple[Evaluation, None] | tuple[None, InputError]:
+def _evaluate(model: LinearModel, asked: Labelled) -> tuple[Evaluation, None] | tuple[None, InputError]:
     """Compare the model with the test set, in one pass over its rows; return a fault of the set."""
     try:
         with blame(asked.name):
-            return model.evaluate(asked.frames, keep_energies=keep_energies, progress=asked.progress), None
+            return model.evaluate(asked.frames, keep_energies=True, progress=asked.progress), None
     except InputError as fault:
         return None, fault
 
 
-def _seen(model: LinearModel, asked: Labelled) -> str:
-    """Name the test structures that the model was fitted to."""
-    from rigidities.report.against import prints_of, seen_fact
-    from rigidities.sources.atoms import Structures
+def _seen(model: LinearModel, asked: Labelled, energies: TermRows | None) -> str:
+    """Name the test structures that the model was fitted to, if all have energies."""
+    from rigidities.report.against import seen_fact
 
-    test = asked.source
-    if isinstance(test, Structures):  # with SOAP, while the model can have kernels on it
-        test = replace(test, soap=model.soap, progress=False)
-    assert model.training_set is not None
-    return seen_fact(test.labels().labels, model.training_set.find(prints_of(test)))
+    sizes = asked.source.sizes
+    if energies is None or len(energies) != len(sizes) or model.training_set is None:
+        return ""
+    means = energies.values if energies.term.per_atom else energies.values / sizes[:, None]
+    return seen_fact(asked.source.labels().labels, model.training_set.find_by_means(sizes, means))
 
 
 # Values of options --------------------------------------------------------------------------------

@@ -118,18 +118,27 @@ class TrainingSet:
         """
         return find_same(self.fingerprints, wanted)
 
+    def find_by_means(self, sizes: NDArray[np.int64], means: NDArray[np.float64]) -> NDArray[np.int64]:
+        """As `find`, by the mean rows of structures alone, (n, n_features): without the spreads."""
+        known = 1 + N_DIRECTIONS
+        return find_same(self.fingerprints[:, :known], np.column_stack([sizes, means @ _directions(means.shape[1])]))
+
 
 def find_same(own: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the position in `own` of the structure that is the same as each wanted one, or −1.
 
-    Both are arrays of `fingerprints`, of shapes (n_own, 5) and (n, 5).
+    Both are arrays of `fingerprints`, of shapes (n_own, 5) and (n, 5), or of their first columns.
     """
     from scipy.spatial import cKDTree
 
-    units = np.ones(FINGERPRINT)
+    units = np.ones(own.shape[1])
     units[1:] = np.sqrt(np.mean(own[:, 1:] ** 2)) or 1.0
     index = cKDTree(own / units).query(wanted / units, p=np.inf, distance_upper_bound=SAME)[1]
     return np.where(index == len(own), -1, index).astype(np.int64)
+
+
+def _directions(n_features: int) -> NDArray[np.float64]:
+    return np.random.default_rng(0).normal(size=(n_features, N_DIRECTIONS))
 
 
 def fingerprints(rows: Rows) -> NDArray[np.float64]:
@@ -147,7 +156,7 @@ def fingerprints(rows: Rows) -> NDArray[np.float64]:
     values = np.asarray(rows.values, dtype=np.float64)
     labels = np.arange(len(values)) if rows.groups is None else rows.groups
     _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    along = values @ np.random.default_rng(0).normal(size=(values.shape[1], N_DIRECTIONS))
+    along = values @ _directions(values.shape[1])
     mean = _sums(along, inverse, len(counts)) / counts[:, None]
     spread = np.sqrt(_sums((along - mean[inverse]) ** 2, inverse, len(counts)) / counts[:, None])
     return np.column_stack([counts, mean, spread])
