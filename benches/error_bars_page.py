@@ -6,10 +6,9 @@ As benches/table.py: what stands between the marks is replaced; with --check not
 the exit status is 1 if the page does not say what the figures say. `error_bars_figure.py` draws.
 """
 
-import argparse
 import re
-import sys
 
+import pages
 import records
 import table
 from error_bars_judged import FEWEST, worst_bin, worst_kind
@@ -273,24 +272,8 @@ def blocks(content):
 
 def page(content, text):
     """The page as the figures would have it."""
-    for name, block in blocks(content).items():
-        text = table.replaced(text, name, block)
-    return text
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="fail if the page is stale, write nothing")
-    check = parser.parse_args().check
-    try:
-        text = PAGE.read_text()
-        wanted = page(records.read(RESULTS), text)
-    except (records.RecordError, OSError) as error:
-        sys.exit(f"docs/error-bars.md is not changed: {error}")
-    if text != wanted and not check:
-        PAGE.write_text(wanted)
-    sys.exit(1 if check and text != wanted else 0)
+    return pages.filled(BLOCKS, content, text)
 
 
 if __name__ == "__main__":
-    main()
+    pages.main(__doc__, PAGE, RESULTS, BLOCKS)
