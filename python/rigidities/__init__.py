@@ -50,11 +50,6 @@ from rigidities.loss import (
     scan_term_weights,
 )
 from rigidities.misspecification import Misspecification, misspecification
-from rigidities.planning.attribution import Attribution, attribution
-from rigidities.planning.labels import SuspiciousLabels, suspicious_labels
-from rigidities.planning.overlap import Overlap, PairwiseOverlap, overlap, pairwise_overlap
-from rigidities.planning.pruning import Pruned, prune
-from rigidities.planning.selection import Selection, select
 from rigidities.regularizer import (
     ComponentRegularizers,
     LikelihoodMap,
@@ -73,8 +68,13 @@ if _TYPE_CHECKING:
     from rigidities import datasets
     from rigidities.calibration.provenance import Provenance
     from rigidities.model import LinearModel
+    from rigidities.planning.attribution import Attribution, attribution
     from rigidities.planning.curve import LearningCurve
+    from rigidities.planning.labels import SuspiciousLabels, suspicious_labels
     from rigidities.planning.learning import learning_curve
+    from rigidities.planning.overlap import Overlap, PairwiseOverlap, overlap, pairwise_overlap
+    from rigidities.planning.pruning import Pruned, prune
+    from rigidities.planning.selection import Selection, select
     from rigidities.report.calibration.report import CalibrationReport, calibration_report
 
 __all__ = [
@@ -150,13 +150,25 @@ __all__ = [
 
 #: Public names that are loaded when they are first asked for, and where they are.
 _LAZY = {
+    "Attribution": "rigidities.planning.attribution",
     "CalibrationReport": "rigidities.report.calibration.report",
     "LearningCurve": "rigidities.planning.curve",
     "LinearModel": "rigidities.model",
+    "Overlap": "rigidities.planning.overlap",
+    "PairwiseOverlap": "rigidities.planning.overlap",
     "Provenance": "rigidities.calibration.provenance",
+    "Pruned": "rigidities.planning.pruning",
+    "Selection": "rigidities.planning.selection",
+    "SuspiciousLabels": "rigidities.planning.labels",
+    "attribution": "rigidities.planning.attribution",
     "calibration_report": "rigidities.report.calibration.report",
     "datasets": "rigidities.datasets",
     "learning_curve": "rigidities.planning.learning",
+    "overlap": "rigidities.planning.overlap",
+    "pairwise_overlap": "rigidities.planning.overlap",
+    "prune": "rigidities.planning.pruning",
+    "select": "rigidities.planning.selection",
+    "suspicious_labels": "rigidities.planning.labels",
 }
 
 

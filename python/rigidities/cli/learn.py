@@ -21,6 +21,7 @@ from rigidities.cli.options import (
     PseudoSpecies,
     Purified,
     Threads,
+    counted,
     descriptor,
     load_model,
     progress_shown,
@@ -33,17 +34,17 @@ from rigidities.cli.options import (
 from rigidities.cli.options import regularizer as as_regularizer
 from rigidities.cli.places import check_places, outputs_of_learn
 from rigidities.exceptions import blame
-from rigidities.loss.terms import Loss
 from rigidities.model.training_set import find_same
 from rigidities.report.against import prints_of
-from rigidities.report.own_model import labels_of, with_default_weight
+from rigidities.report.own_model import labels_of, own_loss
 from rigidities.sources.feature_files import are_features
-from rigidities.sources.read import read_for_model, read_sources
+from rigidities.sources.read import read_sources
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from rigidities.loss.terms import Loss
     from rigidities.model.linear import LinearModel
     from rigidities.planning.curve import LearningCurve
     from rigidities.sources.source import Source
@@ -102,11 +103,7 @@ def learn(
         check_places(outputs_of_learn(output), train, test, hyperparameters, model, force=force)
         shown = progress_shown(progress)
         fitted = None if model is None else load_model(model)
-        sources = (
-            read_sources(train, test, settings, shown)
-            if fitted is None
-            else (read_for_model(train, fitted, str(model), shown), read_for_model(test, fitted, str(model), shown))
-        )
+        sources = read_sources(train, test, settings, shown, model=fitted, name=str(model))
         loss = fitted.loss if fitted else _own_loss(sources[0], {"energy": energy_key, "forces": forces_key})
         announce(*sources, ["energy"] if loss is None else loss.terms, shown)
         curve = _curve(*sources, loss, fitted, value, of, orders, seed, shown)
@@ -121,8 +118,7 @@ def _own_loss(train: Source, keys: dict[str, str | None]) -> Loss | None:
     terms = labels_of(train, keys)
     if "energy" not in terms:
         return None
-    loss = Loss(**{**terms, "energy": replace(terms["energy"], per_atom=True)})
-    return with_default_weight(loss, len(train.sizes))
+    return own_loss(terms, "mean", len(train.sizes))
 
 
 def _curve(
@@ -136,21 +132,13 @@ def _curve(
     seed: int,
     shown: bool,
 ) -> LearningCurve:
-    from tqdm import tqdm
-
     from rigidities.planning.learning import learning_curve
     from rigidities.sources.target_rows import test_rows, training_rows
 
     training = training_rows(train, loss, model)
     judged = test_rows(test, training, of)
     known = training.rows
-    bar = tqdm(desc="sizes", disable=not shown, leave=False)
-
-    def show(done: int, total: int) -> None:
-        bar.total = total
-        bar.update(done - bar.n)
-
-    with bar, blame(train.name):
+    with counted("sizes", shown) as show, blame(train.name):
         curve = learning_curve(
             known.values,
             judged.values,

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -222,6 +222,20 @@ def writing(*outputs: Path) -> Iterator[None]:
         except OSError as error:
             output = error.filename or outputs[0]
             raise InputError(f"--output {output}: cannot be written ({error.strerror or error})") from error
+
+
+@contextmanager
+def counted(what: str, shown: bool) -> Iterator[Callable[[int, int], None]]:
+    """Give a function that shows on a bar how many are done, of how many; of 0: nobody knows."""
+    from tqdm import tqdm
+
+    with tqdm(desc=what, disable=not shown, leave=False) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total or None
+            bar.update(done - bar.n)
+
+        yield show
 
 
 def progress_shown(progress: bool | None) -> bool:

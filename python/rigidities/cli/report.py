@@ -42,7 +42,7 @@ from rigidities.report.next_structures import TOP
 from rigidities.report.own_model import labels_of, own_model
 from rigidities.report.text import table
 from rigidities.sources.feature_files import are_features
-from rigidities.sources.read import read_for_model, read_sources
+from rigidities.sources.read import read_sources
 
 
 def report(
@@ -112,10 +112,7 @@ def report(
         check_places(outputs, train, test, hyperparameters, model, force=force)
         shown = progress_shown(progress)
         fitted = None if model is None else load_model(model)
-        if fitted is None:
-            sources = read_sources(train, test, settings, shown)
-        else:
-            sources = read_for_model(train, fitted, str(model), shown), read_for_model(test, fitted, str(model), shown)
+        sources = read_sources(train, test, settings, shown, model=fitted, name=str(model))
         if not from_features:
             check_labels(output / STRUCTURES, sources[1].frames or [], force=force)
         if fitted is None:

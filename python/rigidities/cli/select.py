@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,7 +10,17 @@ import numpy as np
 import typer
 
 from rigidities.cli.messages import OF_MODEL, in_lines
-from rigidities.cli.options import Force, Progress, Threads, load_model, progress_shown, require, set_threads, writing
+from rigidities.cli.options import (
+    Force,
+    Progress,
+    Threads,
+    counted,
+    load_model,
+    progress_shown,
+    require,
+    set_threads,
+    writing,
+)
 from rigidities.cli.places import check_places, outputs_of_select
 from rigidities.exceptions import InputError, blame
 from rigidities.loss.terms import Loss
@@ -101,7 +109,7 @@ def select(
             raise InputError(f"--no-forces: the loss of {model} has no energies")
         seen = _in_training_set(known, pool)
         _require_affordable(pool, seen, number, budget, cost)
-        with _bar(shown) as show:
+        with counted("picks", shown) as show:
             picked = _pick(known, pool, seen, loss, asked, rule, of, cost, number, budget, swaps, show)
         _write(picked, place, outputs)
         for line in picked.lines():
@@ -117,19 +125,6 @@ def _objective(objective: Objective | None, targets: str | None) -> Objective:
     if not rule.startswith("target") and targets is not None:
         raise InputError(f"--objective {rule}: looks at no targets; leave --targets out")
     return rule
-
-
-@contextmanager
-def _bar(shown: bool) -> Iterator[Callable[[int, int], None]]:
-    from tqdm import tqdm
-
-    with tqdm(desc="picks", disable=not shown, leave=False) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.total = total or None
-            bar.update(done - bar.n)
-
-        yield show
 
 
 def _pick(

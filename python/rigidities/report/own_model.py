@@ -79,6 +79,12 @@ def _labels_of_features(features: Features) -> dict[str, Term]:
     return loss_of_rows(Loss(energy=Term(WEIGHTS["energy"]))).terms
 
 
+def own_loss(terms: Mapping[str, Term], reduction: Reduction, n_structures: int) -> Loss:
+    """Return the loss of energies, per atom for means, and the other terms of `labels_of`."""
+    loss = Loss(**{**terms, "energy": replace(terms["energy"], per_atom=reduction == "mean")})
+    return with_default_weight(loss, n_structures)
+
+
 def own_model(
     train: Source, terms: Mapping[str, Term], regularizer: float | Rule, reduction: Reduction
 ) -> LinearModel | None:
@@ -116,8 +122,7 @@ def own_model(
     from rigidities.model.linear import LinearModel
     from rigidities.model.training import fit_model
 
-    loss = Loss(**{**terms, "energy": replace(terms["energy"], per_atom=reduction == "mean")})
-    loss = with_default_weight(loss, len(train.sizes))
+    loss = own_loss(terms, reduction, len(train.sizes))
     known = labelled(train, loss)
     with blame(train.name):
         fitted = fit_model(

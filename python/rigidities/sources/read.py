@@ -23,8 +23,21 @@ if TYPE_CHECKING:
     from rigidities.sources.features import Features
 
 
-def read_sources(train: str, test: str, descriptor: dict[str, Any], progress: bool = False) -> tuple[Source, Source]:
-    """Read a training and a test set: both structures, or both features."""
+def read_sources(
+    train: str,
+    test: str,
+    descriptor: dict[str, Any],
+    progress: bool = False,
+    *,
+    model: LinearModel | None = None,
+    name: str = "",
+) -> tuple[Source, Source]:
+    """Read a training and a test set: both structures, or both features.
+
+    They are read for a fitted model, whose file has this name, if there is one.
+    """
+    if model is not None:
+        return read_for_model(train, model, name, progress), read_for_model(test, model, name, progress)
     if are_features(train) != are_features(test):
         raise InputError(f"{train}, {test}: one holds features, the other structures; give two files of the same kind")
     if are_features(train):
